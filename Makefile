@@ -1,0 +1,33 @@
+# All that a person needs: `make demo`, `make check`. The rest are their steps.
+SHELL := /bin/bash
+JOBS ?= $(shell nproc)
+
+.PHONY: help deps build demo check bench format
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make deps    packages of the system and the private Python environment
+deps:
+	@tools/deps.sh
+
+## make build   the programs, in build/bin
+build: deps
+	@echo "== configure and build (the first time takes minutes)"
+	@cmake --preset dev > build.log 2>&1 || { cat build.log; echo "make build: cmake failed, see above" >&2; exit 1; }; rm -f build.log
+	@cmake --build build -j $(JOBS)
+
+## make demo    cuts a Llama-style decoder and BERT over 4 ranks and proves them equal
+demo: build
+	@tools/demo.sh
+
+## make check   every test; ends with `N passed, N failed`
+check: build
+	@test/check.sh
+
+## make bench   speed beside ONNX Runtime in the same run
+bench: build
+	@test/bench/bench.sh
+
+## make format  clang-format over the tree
+format:
+	@git ls-files '*.cpp' '*.h' | xargs clang-format-22 -i
