@@ -1,0 +1,84 @@
+//===- Session.h - loads a program once and runs it often -----*- C -*-===//
+//
+// Every function that can fail returns a cleave_status and, unless it is 0,
+// fills `error`, which may be null. No exception leaves the library. A session
+// allocates when it is created and never after.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef CLEAVE_RUNTIME_SESSION_H
+#define CLEAVE_RUNTIME_SESSION_H
+
+#include "cleave/Runtime/Program.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cleave_session cleave_session;
+
+/// Zero in a field means its default.
+typedef struct cleave_session_options {
+  uint32_t threads;     ///< cores to use; default: all this process may use
+  uint32_t deadline_ms; ///< longest wait for another rank; default: 60 000
+  uint32_t timing;      ///< nonzero: time each command
+} cleave_session_options;
+
+/// Memory of one input or output of the caller, row-major. `bytes` must be
+/// what the value's type and dims say.
+typedef struct cleave_input {
+  const void *data;
+  uint64_t bytes;
+} cleave_input;
+
+typedef struct cleave_output {
+  void *data;
+  uint64_t bytes;
+} cleave_output;
+
+/// Of one rank. Calls and bytes are those of `main`, since the session was
+/// created or its counters were reset; bytes are cleave_ring_bytes.
+typedef struct cleave_counters {
+  uint64_t calls[CLEAVE_NUM_OPS];
+  uint64_t bytes[CLEAVE_NUM_OPS];
+  uint64_t param_bytes;
+  uint64_t arena_bytes;
+  uint64_t output_bytes; ///< the rank's own outputs; 0 for rank 0
+} cleave_counters;
+
+/// Verifies `program`, maps its files, takes the memory of all ranks and runs
+/// `load`. `options` may be null. Writes null to `session` when it fails.
+int32_t cleave_session_create(const cleave_program *program,
+                              const cleave_session_options *options,
+                              cleave_session **session, cleave_error *error);
+
+/// Runs `main` once on all ranks. The calling thread is one of the workers.
+/// `inputs` and `outputs` are in the program's order. Of several failures the
+/// first is reported, when all ranks have stopped. Not to be called by two
+/// threads at a time.
+int32_t cleave_session_run(cleave_session *session, const cleave_input *inputs,
+                           const cleave_output *outputs, cleave_error *error);
+
+/// May be null.
+void cleave_session_destroy(cleave_session *session);
+
+/// What the last run left in output `index` of `rank`, or null where there is
+/// no such rank or output, or no run yet. Rank 0's is the caller's memory.
+const void *cleave_session_output(const cleave_session *session, uint32_t rank,
+                                  uint32_t index);
+
+int32_t cleave_session_counters(const cleave_session *session, uint32_t rank,
+                                cleave_counters *counters);
+void cleave_session_reset_counters(cleave_session *session);
+
+/// Nanoseconds spent in each command of `main` by `rank`, waits included,
+/// summed since the counters were reset; `count` is set to their number. Null
+/// without `timing`.
+const uint64_t *cleave_session_times(const cleave_session *session,
+                                     uint32_t rank, uint32_t *count);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif // CLEAVE_RUNTIME_SESSION_H
