@@ -1,0 +1,36 @@
+//===- Nn.h - the nn dialect ----------------------------------*- C++ -*-===//
+
+#ifndef CLEAVE_DIALECTS_NN_NN_H
+#define CLEAVE_DIALECTS_NN_NN_H
+
+#include "Nn/ShardingRule.h"
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "Nn/NnDialect.h.inc"
+#include "Nn/NnEnums.h.inc"
+
+#include "Nn/NnInterfaces.h.inc"
+
+#define GET_OP_CLASSES
+#include "Nn/NnOps.h.inc"
+
+namespace cleave::nn {
+
+/// The numpy broadcast of `shapes`; failure if two sizes differ and neither is 1.
+mlir::FailureOr<llvm::SmallVector<int64_t>>
+broadcastShapes(llvm::ArrayRef<llvm::ArrayRef<int64_t>> shapes);
+
+/// Bytes that one element takes in memory; a bool takes one.
+int64_t elementBytes(mlir::Type elementType);
+
+} // namespace cleave::nn
+
+#endif // CLEAVE_DIALECTS_NN_NN_H
