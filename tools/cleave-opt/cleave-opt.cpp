@@ -2,6 +2,9 @@
 
 #include "cleave/Frontend/Onnx.h"
 
+#include "cleave/Transforms/Sharding/Passes.h"
+
+#include "Dist/Dist.h"
 #include "Nn/Nn.h"
 #include "Onnx/Onnx.h"
 
@@ -30,9 +33,10 @@ static std::unique_ptr<llvm::MemoryBuffer> importToText(llvm::StringRef path,
 
 int main(int argc, char **argv) {
   DialectRegistry registry;
-  registry.insert<func::FuncDialect, cleave::nn::NnDialect, cleave::onnx::OnnxDialect>();
+  registry.insert<func::FuncDialect, cleave::dist::DistDialect, cleave::nn::NnDialect, cleave::onnx::OnnxDialect>();
   registerCanonicalizerPass();
   registerCSEPass();
+  cleave::registerShardingPasses();
 
   auto [input, output] = registerAndParseCLIOptions(
       argc, argv, "Cleave's optimizer driver, on MLIR or .onnx files\n", registry);

@@ -27,8 +27,8 @@ static unsigned numValues(Operation *op) {
 }
 
 Strategies::Strategies(DimNames &names, ArrayRef<Axis> axes, const Machine &machine,
-                       func::FuncOp func, DictionaryAttr pins, dist::MeshAttr mesh)
-    : names(names), axes(axes), machine(machine), pins(pins), mesh(mesh) {
+                       func::FuncOp func, DictionaryAttr pins)
+    : names(names), axes(axes), machine(machine), pins(pins) {
   describe(func);
 }
 
@@ -58,7 +58,8 @@ void Strategies::describe(func::FuncOp func) {
         roots.push_back(from.root);
     }
     for (Value result : op.getResults())
-      add(result, origin, roots.size() == 1 ? roots.front() : nullptr);
+      add(result, origin,
+          origin == Origin::Weight && roots.size() == 1 ? roots.front() : nullptr);
     if (origin == Origin::Activation)
       active.push_back(&op);
   }
@@ -277,8 +278,8 @@ std::string Strategies::signature(Operation *op, const Held &held) {
       append(size);
       append(amount);
     }
-    if (pins && about.root)
-      append(reinterpret_cast<intptr_t>(pins.get(about.root.getName()).getImpl()));
+    if (nn::WeightOp root = about.root; pins && root)
+      append(reinterpret_cast<intptr_t>(pins.get(root.getName()).getImpl()));
   }
   for (const CutFactor &factor : names.factors(op)) {
     append(static_cast<int64_t>(factor.kind));
@@ -342,7 +343,7 @@ dist::ShardingAttr Strategies::sharding(Value value, State state) {
     else if (here >= kCut)
       marks.push_back({static_cast<unsigned>(here - kCut), axis.name});
   }
-  return names.sharding(mesh, value, marks, partial);
+  return names.sharding(value, marks, partial);
 }
 
 std::optional<State> Strategies::translate(Value from, State state, Value to) {
