@@ -22,8 +22,7 @@ def Nn_IntTensor : StaticShapeTensorOf<[AnyInteger]>;
 def Nn_BoolTensor : StaticShapeTensorOf<[I1]>;
 
 class Nn_Op<string mnemonic, list<Trait> traits = []>
-    : Op<Nn_Dialect, mnemonic, !listconcat([Pure,
-        DeclareOpInterfaceMethods<ShardingRuleOpInterface>], traits)>;
+    : Op<Nn_Dialect, mnemonic, !listconcat([Pure], traits)>;
 
 /// An op whose result type follows from its operands and attributes (Infer.cpp).
 class Nn_InferredOp<string mnemonic, list<Trait> traits = []>

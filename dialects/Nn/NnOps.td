@@ -228,7 +228,7 @@ def Nn_RopeOp : Nn_InferredOp<"rope"> {
 def Nn_EmptyRows : Nn_Enum<"EmptyRows", "what a query without a visible key gets",
     [I32EnumAttrCase<"Zero", 0, "zero">, I32EnumAttrCase<"Nan", 1, "nan">]>;
 
-def Nn_AttentionOp : Nn_InferredOp<"attention"> {
+def Nn_AttentionOp : Nn_InferredOp<"attention", [AttrSizedOperandSegments]> {
   let summary = "softmax(scale q kᵀ + mask) v, heads of q sharing heads of k and v";
   let description = [{
     q [b, h, s, d], k [b, g, t, d], v [b, g, t, e] -> [b, h, s, e]; query head i
