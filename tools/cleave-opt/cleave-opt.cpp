@@ -1,5 +1,6 @@
 //===- cleave-opt.cpp - runs single passes, on MLIR or on a model ---------===//
 
+#include "cleave/Conversion/Passes.h"
 #include "cleave/Frontend/Onnx.h"
 
 #include "Nn/Nn.h"
@@ -33,6 +34,7 @@ int main(int argc, char **argv) {
   registry.insert<func::FuncDialect, cleave::nn::NnDialect, cleave::onnx::OnnxDialect>();
   registerCanonicalizerPass();
   registerCSEPass();
+  cleave::registerConversionPasses();
 
   auto [input, output] = registerAndParseCLIOptions(
       argc, argv, "Cleave's optimizer driver, on MLIR or .onnx files\n", registry);
