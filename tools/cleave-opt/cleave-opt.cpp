@@ -1,7 +1,7 @@
 //===- cleave-opt.cpp - runs single passes, on MLIR or on a model ---------===//
 
+#include "cleave/Conversion/Passes.h"
 #include "cleave/Frontend/Onnx.h"
-
 #include "cleave/Transforms/Sharding/Passes.h"
 
 #include "Dist/Dist.h"
@@ -33,9 +33,11 @@ static std::unique_ptr<llvm::MemoryBuffer> importToText(llvm::StringRef path,
 
 int main(int argc, char **argv) {
   DialectRegistry registry;
-  registry.insert<func::FuncDialect, cleave::dist::DistDialect, cleave::nn::NnDialect, cleave::onnx::OnnxDialect>();
+  registry.insert<func::FuncDialect, cleave::dist::DistDialect, cleave::nn::NnDialect,
+                  cleave::onnx::OnnxDialect>();
   registerCanonicalizerPass();
   registerCSEPass();
+  cleave::registerConversionPasses();
   cleave::registerShardingPasses();
 
   auto [input, output] = registerAndParseCLIOptions(

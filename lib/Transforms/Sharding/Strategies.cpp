@@ -103,6 +103,8 @@ SmallVector<SmallVector<int, 2>> Strategies::choicesOf(Operation *op, const Held
     int64_t whole = 1;
     for (unsigned i = 0; i < width; ++i)
       whole *= axes[a + i].size;
+    // A factor smaller than the axis leaves ranks without a part, which is still
+    // better than all of it on all of them.
     auto fits = [&](int choice, int64_t members) {
       return choice < 0 || factors[choice].size >= members;
     };
@@ -117,7 +119,7 @@ SmallVector<SmallVector<int, 2>> Strategies::choicesOf(Operation *op, const Held
     // and anything else on the second.
     SmallVector<SmallVector<int, 2>> local;
     for (int choice : single)
-      if (fits(choice, whole))
+      if (width == 1 || fits(choice, whole))
         local.push_back(SmallVector<int, 2>(width, choice));
     if (width == 2)
       for (int first : single)
@@ -144,7 +146,7 @@ SmallVector<SmallVector<int, 2>> Strategies::choicesOf(Operation *op, const Held
   return out;
 }
 
-std::optional<Strategy> Strategies::strategy(Operation *op, ArrayRef<int> choices) {
+Strategy Strategies::strategy(Operation *op, ArrayRef<int> choices) {
   ArrayRef<CutFactor> factors = names.factors(op);
   Strategy out{SmallVector<State, 4>(numValues(op), 0), 0,
                SmallVector<int, 2>(choices.begin(), choices.end())};
@@ -163,11 +165,6 @@ std::optional<Strategy> Strategies::strategy(Operation *op, ArrayRef<int> choice
       continue;
     }
     const CutFactor &factor = factors[choice];
-    int64_t members = 1;
-    for (auto [other, axisInfo] : llvm::zip(choices, axes))
-      members *= other == choice ? axisInfo.size : 1;
-    if (factor.size < members)
-      return std::nullopt;
     if (factor.kind == nn::FactorKind::Reduction || factor.kind == nn::FactorKind::Lookup)
       for (unsigned value = operands; value < numValues(op); ++value)
         set(value, kPartial);
@@ -306,11 +303,11 @@ const StrategySet &Strategies::of(Operation *op, const Held &held) {
   StrategySet &set = *it->second;
   set.id = memo.size();
   std::vector<Strategy> unpinned;
-  for (ArrayRef<int> choices : choicesOf(op, held))
-    if (std::optional<Strategy> found = strategy(op, choices)) {
-      bool meets = meetsPins(op, *found);
-      (meets ? set.strategies : unpinned).push_back(std::move(*found));
-    }
+  for (ArrayRef<int> choices : choicesOf(op, held)) {
+    Strategy found = strategy(op, choices);
+    bool meets = meetsPins(op, found);
+    (meets ? set.strategies : unpinned).push_back(std::move(found));
+  }
   // A pin that no strategy meets says nothing about this op.
   if (set.strategies.empty())
     set.strategies = std::move(unpinned);

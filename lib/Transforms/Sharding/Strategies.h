@@ -74,7 +74,7 @@ private:
   void describe(mlir::func::FuncOp func);
   llvm::SmallVector<llvm::SmallVector<int, 2>> choicesOf(mlir::Operation *op,
                                                          const Held &held);
-  std::optional<Strategy> strategy(mlir::Operation *op, llvm::ArrayRef<int> choices);
+  Strategy strategy(mlir::Operation *op, llvm::ArrayRef<int> choices);
   double seconds(mlir::Operation *op, llvm::ArrayRef<int> choices,
                  llvm::ArrayRef<State> states);
   bool cutsWeight(mlir::Operation *op, const CutFactor &factor);
