@@ -182,9 +182,11 @@ Strategy Strategies::strategy(Operation *op, ArrayRef<int> choices) {
 double Strategies::holdSeconds(Operation *op, Value weight, State state) {
   const ValueInfo &from = info(weight);
   int64_t rank = cast<RankedTensorType>(weight.getType()).getRank();
+  // Vectors and small tables are free: a price on them would buy collectives.
+  constexpr double kLeastMatrix = 0.005, kLeastTable = 0.2, kLeastFloor = 0.05;
   bool heavy = names.rule(op).flops > 0;
   if (from.origin != Origin::Weight || rank < 2 ||
-      from.bytes < (heavy ? 0.005 : 0.05) * largestWeight)
+      from.bytes < (heavy ? kLeastMatrix : kLeastTable) * largestWeight)
     return 0;
   State held = 0;
   bool anyHolds = false, cut = false;
@@ -196,7 +198,7 @@ double Strategies::holdSeconds(Operation *op, Value weight, State state) {
     }
   if (!anyHolds)
     return 0;
-  double floor = !cut && from.bytes > 0.05 * largestWeight
+  double floor = !cut && from.bytes > kLeastFloor * largestWeight
                      ? machine.floor * machine.latency
                      : 0;
   return machine.hold * from.bytes / machine.memory *
