@@ -79,8 +79,8 @@ static LogicalResult range(Node &n) {
   if (number(2) == 0)
     return n.error() << "counts in steps of 0";
   double count = std::ceil((number(1) - number(0)) / number(2));
-  if (!(count < 1 << 26))
-    return n.unsupported("more than 2^26 elements");
+  if (!(count < 1 << 24))
+    return n.unsupported("more than 2^24 elements");
   HostTensor result(RankedTensorType::get(static_cast<int64_t>(std::max(count, 0.0)),
                                           parts[0]->type.getElementType()));
   for (int64_t i = 0; i < result.size(); ++i)
