@@ -243,7 +243,7 @@ FailureOr<std::vector<Tensors>> test::runRanks(ModuleOp module, const Tensors &i
           return first->emitOpError("is not what rank ") << member << " waits in";
         parts.push_back(ranks[member].operand());
       }
-      SmallVector<HostTensor> results = meet(first, parts);
+      SmallVector<HostTensor> results = meet(ranks[group.front()].waiting(), parts);
       for (auto [member, result] : llvm::zip(group, results)) {
         Operation *op = ranks[member].waiting();
         if (result.type != op->getResult(0).getType())
