@@ -169,7 +169,7 @@ LogicalResult RandomChoice::run() {
 }
 
 TEST_F(Sharded, RandomGraphsWithRandomChoices) {
-  for (unsigned seed = 0; seed < 6000; ++seed) {
+  for (unsigned seed = 0; seed < 1500; ++seed) {
     OwningOpRef<ModuleOp> module = randomGraph(&context, seed, 14);
     auto func = module->lookupSymbol<func::FuncOp>("main");
     ASSERT_TRUE(succeeded(verify(*module))) << "seed " << seed;
@@ -187,7 +187,7 @@ TEST_F(Sharded, RandomGraphsWithRandomChoices) {
 TEST_F(Sharded, RandomGraphsAsSearched) {
   // A machine on which every cut pays, and the default one.
   Machine free = {0, 1e18, 1e6, 1e6};
-  for (unsigned seed = 0; seed < 1000; ++seed) {
+  for (unsigned seed = 0; seed < 400; ++seed) {
     constexpr const char *kMeshes[] = {"tp=2", "tp=3", "dp=2,tp=2", "dp=3", "tp=8"};
     OwningOpRef<ModuleOp> module = randomGraph(&context, 1000 + seed, 16);
     SCOPED_TRACE("seed " + std::to_string(seed));
