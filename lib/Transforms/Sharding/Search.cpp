@@ -511,6 +511,28 @@ static std::optional<Problem::Solution> descend(SearchProblem &search,
   return best;
 }
 
+/// Says which axes cut nothing, and why.
+static LogicalResult reportIdleAxes(func::FuncOp func, const SearchRequest &request,
+                                    ArrayRef<Axis> axes, SearchProblem &search) {
+  for (auto [i, name] : llvm::enumerate(request.mesh.getNames())) {
+    int64_t size = request.mesh.getSizes()[i];
+    bool cuts = size == 1;
+    for (auto [a, axis] : llvm::enumerate(axes))
+      cuts |= axis.parent == i && search.cuts(a);
+    if (cuts)
+      continue;
+    auto severity = request.strict ? DiagnosticSeverity::Error : DiagnosticSeverity::Warning;
+    func.getContext()->getDiagEngine().emit(func.getLoc(), severity)
+        << "axis \"" << name.getValue() << "\" of size " << size << " cuts nothing: "
+        << (isDataAxis(name) ? "it never cuts weights, and no other dimension"
+                             : "no dimension")
+        << " of this model saves more time when cut than moving its parts costs";
+    if (request.strict)
+      return failure();
+  }
+  return success();
+}
+
 FailureOr<SearchReport> cleave::searchShardings(func::FuncOp func,
                                                 const SearchRequest &request) {
   DimNames names;
@@ -530,20 +552,8 @@ FailureOr<SearchReport> cleave::searchShardings(func::FuncOp func,
            << request.mesh << "; use fewer axes";
   search.annotate(request.mesh);
 
-  for (auto [i, name] : llvm::enumerate(request.mesh.getNames())) {
-    bool cut = request.mesh.getSizes()[i] == 1;
-    for (auto [a, axis] : llvm::enumerate(axes))
-      cut |= axis.parent == i && search.cuts(a);
-    if (!cut)
-      func.emitWarning("axis \"")
-          << name.getValue() << "\" of size " << request.mesh.getSizes()[i]
-          << " cuts nothing: "
-          << (isDataAxis(name)
-                  ? "no dimension other than those of weights is as large, or cutting "
-                    "one would cost more than it saves"
-                  : "no dimension of a weight is as large, or cutting one would cost "
-                    "more than it saves");
-  }
+  if (failed(reportIdleAxes(func, request, axes, search)))
+    return failure();
   return SearchReport{solution->cost,
                       names.getNumNames(),
                       static_cast<unsigned>(solution->values.size()),
@@ -565,6 +575,7 @@ struct Search : cleave::impl::SearchBase<Search> {
       getOperation().emitError(error);
       return signalPassFailure();
     }
+    request.strict = strict;
     if (pinned)
       request.pins = getOperation()->getAttrOfType<DictionaryAttr>(kWeightShardings);
     for (auto func : getOperation().getOps<func::FuncOp>())
