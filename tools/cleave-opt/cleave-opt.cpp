@@ -6,6 +6,7 @@
 
 #include "cleave/Conversion/Passes.h"
 #include "cleave/Frontend/Onnx.h"
+#include "cleave/Transforms/Graph/Passes.h"
 #include "cleave/Transforms/Sharding/Passes.h"
 
 #include "Dist/Dist.h"
@@ -55,6 +56,7 @@ int main(int argc, char **argv) {
   registerCanonicalizerPass();
   registerCSEPass();
   cleave::registerConversionPasses();
+  cleave::registerGraphPasses();
   cleave::registerShardingPasses();
 
   auto [input, output] = registerAndParseCLIOptions(
