@@ -191,7 +191,7 @@ Explanation cleave::collectExplain(ModuleOp module) {
       if (entry.shape.empty())
         for (dist::ExtentAttr dim : sharding.getDims())
           entry.shape.push_back(dim.getSize());
-      entry.sharding += (entry.sharding.empty() ? "" : " and ") + sharding.str();
+      entry.sharding += (entry.sharding.empty() ? "" : " and ") + sharding.getNormalized(mesh).str();
     }
     out.tensors.push_back(std::move(entry));
   }

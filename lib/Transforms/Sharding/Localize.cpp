@@ -164,8 +164,8 @@ Cause ClassBuilder::causeOf(Value value, ShardingAttr from, ShardingAttr to,
     return {loc, (made + " gives it cut over " + axesText(before) +
                   ", and it is needed whole by " + reader)
                      .str()};
-  return {loc, (made + " gives it as " + from.getNormalized().str() +
-                ", and it is taken as " + to.getNormalized().str() + " by " + reader)
+  return {loc, (made + " gives it as " + from.getNormalized(reshard.getMesh()).str() +
+                ", and it is taken as " + to.getNormalized(reshard.getMesh()).str() + " by " + reader)
                    .str()};
 }
 
