@@ -1,6 +1,8 @@
 //===- cleave-opt.cpp - runs single passes --------------------------------===//
 
 #include "Nn/Nn.h"
+#include "Rt/Rt.h"
+#include "cleave/Transforms/Kernel/Passes.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
@@ -8,9 +10,11 @@
 
 int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
-  registry.insert<mlir::func::FuncDialect, cleave::nn::NnDialect>();
+  registry.insert<mlir::func::FuncDialect, cleave::nn::NnDialect,
+                  cleave::rt::RtDialect>();
   mlir::registerCanonicalizerPass();
   mlir::registerCSEPass();
+  cleave::registerKernelPasses();
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "Cleave's optimizer driver\n", registry));
 }
