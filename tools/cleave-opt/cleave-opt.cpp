@@ -1,12 +1,34 @@
-//===- cleave-opt.cpp - runs single passes --------------------------------===//
+//===- cleave-opt.cpp - runs single passes, on MLIR or on a model ---------===//
+
+#include "cleave/Frontend/Onnx.h"
 
 #include "Nn/Nn.h"
 #include "Rt/Rt.h"
 #include "cleave/Transforms/Kernel/Passes.h"
+#include "Onnx/Onnx.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Support/FileUtilities.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
 #include "mlir/Transforms/Passes.h"
+#include "llvm/Support/InitLLVM.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/ToolOutputFile.h"
+
+using namespace mlir;
+
+/// The model at `path` as the text that passes begin with; null with a message.
+static std::unique_ptr<llvm::MemoryBuffer> importToText(llvm::StringRef path,
+                                                        const DialectRegistry &registry) {
+  MLIRContext context(registry);
+  OwningOpRef<ModuleOp> module = cleave::importOnnx(path, &context);
+  if (!module)
+    return nullptr;
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  module->print(out, OpPrintingFlags().enableDebugInfo());
+  return llvm::MemoryBuffer::getMemBufferCopy(text, path);
+}
 
 int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
@@ -17,4 +39,28 @@ int main(int argc, char **argv) {
   cleave::registerKernelPasses();
   return mlir::asMainReturnCode(
       mlir::MlirOptMain(argc, argv, "Cleave's optimizer driver\n", registry));
+  DialectRegistry registry;
+  registry.insert<func::FuncDialect, cleave::nn::NnDialect, cleave::onnx::OnnxDialect>();
+  registerCanonicalizerPass();
+  registerCSEPass();
+
+  auto [input, output] = registerAndParseCLIOptions(
+      argc, argv, "Cleave's optimizer driver, on MLIR or .onnx files\n", registry);
+  llvm::InitLLVM init(argc, argv);
+  std::string error;
+  std::unique_ptr<llvm::MemoryBuffer> buffer =
+      llvm::StringRef(input).ends_with(".onnx") ? importToText(input, registry)
+                                                : openInputFile(input, &error);
+  std::unique_ptr<llvm::ToolOutputFile> file =
+      buffer ? openOutputFile(output, &error) : nullptr;
+  if (!file) {
+    if (!error.empty())
+      llvm::errs() << error << "\n";
+    return 2;
+  }
+  if (failed(MlirOptMain(file->os(), std::move(buffer), registry,
+                         MlirOptMainConfig::createFromCLOptions())))
+    return 1;
+  file->keep();
+  return 0;
 }

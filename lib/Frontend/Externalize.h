@@ -1,0 +1,27 @@
+//===- Externalize.h - large tensors become references --------*- C++ -*-===//
+
+#ifndef CLEAVE_LIB_FRONTEND_EXTERNALIZE_H
+#define CLEAVE_LIB_FRONTEND_EXTERNALIZE_H
+
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
+
+#include <string>
+
+namespace cleave {
+
+/// Tensors of more bytes than this are referred to, smaller ones are held.
+inline constexpr uint64_t kInlineBytes = 1024;
+
+/// The location by which a tensor refers to the model's own file. A file that
+/// says so by itself is within its rights: bounds are checked all the same.
+inline constexpr llvm::StringLiteral kOwnFile = "";
+
+/// The serialized ModelProto `model` with every `raw_data` above kInlineBytes
+/// replaced by a reference to the same bytes in the model's own file, so that
+/// what is left is small. Fails on bytes that are no protocol buffer.
+llvm::Expected<std::string> externalize(llvm::StringRef model);
+
+} // namespace cleave
+
+#endif // CLEAVE_LIB_FRONTEND_EXTERNALIZE_H

@@ -1,0 +1,186 @@
+//===- Tensors.cpp - TensorProto to #onnx.tensor, nothing believed --------===//
+
+#include "Externalize.h"
+#include "Types.h"
+
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+
+#include <sys/stat.h>
+
+using namespace mlir;
+using namespace cleave;
+namespace ir = cleave::onnx;
+using ::onnx::TensorProto;
+
+TensorImporter::TensorImporter(StringRef modelFile, uint64_t modelBytes)
+    : modelFile(modelFile), modelBytes(modelBytes) {}
+
+/// The size of the file that `location` names, which has to lie under the model's
+/// folder without a detour: no absolute path, no "..", no link of either kind.
+FailureOr<uint64_t> TensorImporter::sizeOfDataFile(StringRef location, Location loc) {
+  auto known = dataFiles.find(location);
+  if (known != dataFiles.end())
+    return known->second;
+
+  if (llvm::sys::path::is_absolute(location) || location.contains('\0'))
+    return emitError(loc, "keeps its data outside the model's folder, got: \"")
+           << location << "\"";
+  SmallString<256> path(llvm::sys::path::parent_path(modelFile));
+  struct stat status;
+  for (StringRef part : llvm::make_range(llvm::sys::path::begin(location),
+                                         llvm::sys::path::end(location))) {
+    if (part == "..")
+      return emitError(loc, "keeps its data outside the model's folder, got: \"")
+             << location << "\"";
+    llvm::sys::path::append(path, part);
+    if (lstat(path.c_str(), &status) != 0)
+      return emitError(loc, "keeps its data in a file that cannot be opened, got: \"")
+             << location << "\"";
+    if (S_ISLNK(status.st_mode))
+      return emitError(loc, "keeps its data behind a symbolic link, got: \"")
+             << location << "\"; copy the file instead";
+  }
+  if (!S_ISREG(status.st_mode) || status.st_nlink > 1)
+    return emitError(loc, "keeps its data in something else than a plain file with one "
+                          "name, got: \"")
+           << location << "\"; copy the file instead";
+  return dataFiles[location] = status.st_size;
+}
+
+static bool parseNumber(StringRef text, uint64_t &value) {
+  return !text.getAsInteger(10, value);
+}
+
+ir::DataAttr TensorImporter::importReference(const TensorProto &proto, uint64_t bytes,
+                                               Location loc) {
+  StringRef location;
+  uint64_t offset = 0, length = bytes;
+  for (const auto &entry : proto.external_data()) {
+    bool valid = true;
+    if (entry.key() == "location")
+      location = entry.value();
+    else if (entry.key() == "offset")
+      valid = parseNumber(entry.value(), offset);
+    else if (entry.key() == "length")
+      valid = parseNumber(entry.value(), length);
+    if (!valid)
+      return emitError(loc, "has external data with a bad ")
+                 << entry.key() << ", got: \"" << entry.value() << "\"",
+             nullptr;
+  }
+  if (length != bytes)
+    return emitError(loc, "takes ") << bytes << " bytes by its type and shape, got: " << length,
+           nullptr;
+
+  SmallString<256> file(modelFile);
+  FailureOr<uint64_t> size = modelBytes;
+  if (location != kOwnFile) {
+    size = sizeOfDataFile(location, loc);
+    file = llvm::sys::path::parent_path(modelFile);
+    llvm::sys::path::append(file, location);
+  }
+  if (failed(size))
+    return nullptr;
+  if (offset > *size || length > *size - offset)
+    return emitError(loc, "reaches beyond its file of ")
+               << *size << " bytes, got: " << length << " bytes at " << offset,
+           nullptr;
+  return ir::DataAttr::get(loc.getContext(), StringAttr::get(loc.getContext(), file), offset,
+                             length);
+}
+
+/// The elements that lie in the typed fields, as the bytes of `type`; nothing if
+/// there are not `count` of them.
+static std::optional<std::string> typedBytes(const TensorProto &proto, Type type,
+                                             uint64_t count) {
+  std::string bytes;
+  auto gather = [&](const auto &field, size_t width) {
+    if (static_cast<uint64_t>(field.size()) != count)
+      return false;
+    for (auto value : field)
+      bytes.append(reinterpret_cast<const char *>(&value), width);
+    return true;
+  };
+  bool whole = false;
+  if (type.isF32())
+    whole = gather(proto.float_data(), 4);
+  else if (type.isF64())
+    whole = gather(proto.double_data(), 8);
+  else if (type.isSignlessInteger(64))
+    whole = gather(proto.int64_data(), 8);
+  else if (type.isInteger(32) && type.isUnsignedInteger())
+    whole = gather(proto.uint64_data(), 4);
+  else if (type.isInteger(64))
+    whole = gather(proto.uint64_data(), 8);
+  else if (type.isIntOrFloat() && type.getIntOrFloatBitWidth() <= 32)
+    whole = gather(proto.int32_data(), llvm::divideCeil(type.getIntOrFloatBitWidth(), 8));
+  if (!whole)
+    return std::nullopt;
+  return bytes;
+}
+
+/// `bytes` as elements, or as they are for types that attributes do not hold.
+static Attribute contentOf(RankedTensorType type, StringRef bytes) {
+  Type element = type.getElementType();
+  if (element.isInteger(1)) {
+    SmallVector<bool> values;
+    for (char byte : bytes)
+      values.push_back(byte != 0);
+    return DenseElementsAttr::get(type, values);
+  }
+  if (element.isIntOrFloat() && element.getIntOrFloatBitWidth() >= 8 &&
+      (!isa<FloatType>(element) || element.getIntOrFloatBitWidth() >= 16))
+    return DenseElementsAttr::getFromRawBuffer(type, ArrayRef(bytes.data(), bytes.size()));
+  return StringAttr::get(type.getContext(), bytes);
+}
+
+ir::TensorAttr TensorImporter::import(const TensorProto &proto, Location loc) {
+  MLIRContext *context = loc.getContext();
+  Type element = elementTypeOf(proto.data_type(), context);
+  if (!element)
+    return emitError(loc, "has an element type that ONNX does not define, got: ")
+               << proto.data_type(),
+           nullptr;
+  uint64_t count = 1;
+  for (int64_t size : proto.dims()) {
+    if (size < 0)
+      return emitError(loc, "has a negative dimension, got: ") << size, nullptr;
+    if (__builtin_mul_overflow(count, static_cast<uint64_t>(size), &count) ||
+        count > INT64_MAX / 16)
+      return emitError(loc, "has more elements than memory has addresses"), nullptr;
+  }
+  SmallVector<int64_t> shape(proto.dims().begin(), proto.dims().end());
+  auto type = RankedTensorType::get(shape, element);
+  auto name = StringAttr::get(context, proto.name());
+
+  if (isa<ir::StringType>(element)) {
+    if (static_cast<uint64_t>(proto.string_data_size()) != count)
+      return emitError(loc, "holds another number of strings than its shape says, got: ")
+                 << proto.string_data_size() << " of " << count,
+             nullptr;
+    SmallVector<Attribute> strings;
+    for (const std::string &text : proto.string_data())
+      strings.push_back(StringAttr::get(context, text));
+    return ir::TensorAttr::get(context, name, type, ArrayAttr::get(context, strings));
+  }
+
+  std::optional<uint64_t> bytes = storedBytes(element, count);
+  if (!bytes)
+    return emitError(loc, "has more elements than memory has addresses"), nullptr;
+  if (proto.data_location() == TensorProto::EXTERNAL) {
+    ir::DataAttr data = importReference(proto, *bytes, loc);
+    return data ? ir::TensorAttr::get(context, name, type, data) : nullptr;
+  }
+  std::optional<std::string> typed;
+  if (!proto.has_raw_data() && !(typed = typedBytes(proto, element, count)))
+    return emitError(loc, "holds another number of elements than its shape says, want: ")
+               << count,
+           nullptr;
+  StringRef content = typed ? StringRef(*typed) : StringRef(proto.raw_data());
+  if (content.size() != *bytes)
+    return emitError(loc, "takes ") << *bytes << " bytes by its type and shape, got: "
+                                    << content.size(),
+           nullptr;
+  return ir::TensorAttr::get(context, name, type, contentOf(type, content));
+}

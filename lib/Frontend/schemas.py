@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""Writes the operator schemas of the installed onnx package as a C++ table.
+
+    python schemas.py OUTPUT.inc
+
+Two lists, each sorted for binary search: SCHEMA(domain, name, since, number of
+inputs at least, outputs at least) and behind each schema its DEFAULT(name,
+kind, value) lines: the attributes that have a default.
+"""
+import sys
+
+import onnx
+from onnx import AttributeProto, defs
+
+
+def literal(attribute):
+    """The default of an attribute as (kind, C++ literal), or None for kinds without one."""
+    value = attribute.default_value
+    if value.type == AttributeProto.INT:
+        return "Int", f"{value.i}LL" if value.i > -(2**63) else "INT64_MIN"
+    if value.type == AttributeProto.FLOAT:
+        return "Float", repr(float(value.f)).replace("inf", "INFINITY").replace("nan", "NAN")
+    if value.type == AttributeProto.STRING:
+        text = value.s.decode().replace("\\", "\\\\").replace('"', '\\"')
+        return "String", f'"{text}"'
+    return None
+
+
+def main(path):
+    schemas = sorted(defs.get_all_schemas_with_history(),
+                     key=lambda s: (s.domain, s.name, s.since_version))
+    with open(path, "w") as out:
+        out.write(f"// Made by schemas.py from onnx {onnx.__version__}.\n")
+        out.write(f'ONNX_VERSION("{onnx.__version__}", {defs.onnx_opset_version()})\n')
+        for schema in schemas:
+            out.write(f'SCHEMA("{schema.domain}", "{schema.name}", {schema.since_version}, '
+                      f"{str(schema.deprecated).lower()})\n")
+            for name, attribute in sorted(schema.attributes.items()):
+                default = literal(attribute)
+                if default:
+                    out.write(f'DEFAULT("{name}", {default[0]}, {default[1]})\n')
+
+
+main(sys.argv[1])
