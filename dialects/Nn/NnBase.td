@@ -22,7 +22,8 @@ def Nn_IntTensor : StaticShapeTensorOf<[AnyInteger]>;
 def Nn_BoolTensor : StaticShapeTensorOf<[I1]>;
 
 class Nn_Op<string mnemonic, list<Trait> traits = []>
-    : Op<Nn_Dialect, mnemonic, !listconcat([Pure], traits)>;
+    : Op<Nn_Dialect, mnemonic, !listconcat([Pure,
+        DeclareOpInterfaceMethods<ShardingRuleOpInterface>], traits)>;
 
 /// An op whose result type follows from its operands and attributes (Infer.cpp).
 class Nn_InferredOp<string mnemonic, list<Trait> traits = []>

@@ -27,11 +27,20 @@ namespace cleave::nn {
 struct DimGroup {
   int64_t value;
   llvm::SmallVector<int64_t, 2> dims;
+  /// Not empty: `dims` are read as a product of these sizes, major to minor, and
+  /// only factor number `part` of it is meant: heads are (kv, group).
+  llvm::SmallVector<int64_t, 2> split = {};
+  int64_t part = 0;
 };
+
+/// The segment of a concatenation that no value holds; `dims` has its size.
+inline constexpr int64_t kNoValue = -1;
 
 enum class FactorKind {
   Parallel,      ///< every rank computes its part of the result
   Reduction,     ///< every rank holds a partial result, combined by a sum
+  Lookup,        ///< a Reduction over a table's dimension: a rank finds the indices
+                 ///< of its part and gives 0 for the others; outermost cuts only
   Concatenation, ///< the first group's dimension is the others, one behind the other
   Special,       ///< allowed; the op itself pays extra collectives
 };
@@ -39,18 +48,18 @@ enum class FactorKind {
 struct Factor {
   FactorKind kind;
   llvm::SmallVector<DimGroup, 3> groups;
-  /// Special: elements that each extra all-reduce carries, a rank.
-  llvm::SmallVector<int64_t, 2> extraElements;
+  /// Special: bytes of each extra all-reduce when nothing else is cut.
+  llvm::SmallVector<int64_t, 2> extraBytes = {};
 };
 
 struct ShardingRule {
   llvm::SmallVector<Factor, 6> factors;
-  /// Sets of values that may be partial sums together, the op being linear in
-  /// them; the result is then partial too. Operand numbers.
-  llvm::SmallVector<llvm::SmallVector<int64_t, 2>, 2> linearIn;
-  /// Floating-point operations of the whole op.
+  /// Sets of operands that may be partial sums together, the op being linear in
+  /// them when the others are whole; the results are then partial too.
+  llvm::SmallVector<llvm::SmallVector<int64_t, 2>, 2> linearIn = {};
+  /// Floating-point operations of a contraction; 0 for all else.
   int64_t flops = 0;
-  /// Moves no data when nothing is cut across it: reshape.
+  /// Movement, which costs nothing once fused with what reads it.
   bool isView = false;
 };
 

@@ -1,11 +1,12 @@
 //===- cleave-opt.cpp - runs single passes, on MLIR or on a model ---------===//
 
 #include "cleave/Frontend/Onnx.h"
-
-#include "Nn/Nn.h"
-#include "Rt/Rt.h"
 #include "cleave/Transforms/Kernel/Passes.h"
+
+#include "Dist/Dist.h"
+#include "Nn/Nn.h"
 #include "Onnx/Onnx.h"
+#include "Rt/Rt.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Support/FileUtilities.h"
@@ -31,18 +32,12 @@ static std::unique_ptr<llvm::MemoryBuffer> importToText(llvm::StringRef path,
 }
 
 int main(int argc, char **argv) {
-  mlir::DialectRegistry registry;
-  registry.insert<mlir::func::FuncDialect, cleave::nn::NnDialect,
-                  cleave::rt::RtDialect>();
-  mlir::registerCanonicalizerPass();
-  mlir::registerCSEPass();
-  cleave::registerKernelPasses();
-  return mlir::asMainReturnCode(
-      mlir::MlirOptMain(argc, argv, "Cleave's optimizer driver\n", registry));
   DialectRegistry registry;
-  registry.insert<func::FuncDialect, cleave::nn::NnDialect, cleave::onnx::OnnxDialect>();
+  registry.insert<func::FuncDialect, cleave::dist::DistDialect, cleave::nn::NnDialect,
+                  cleave::onnx::OnnxDialect, cleave::rt::RtDialect>();
   registerCanonicalizerPass();
   registerCSEPass();
+  cleave::registerKernelPasses();
 
   auto [input, output] = registerAndParseCLIOptions(
       argc, argv, "Cleave's optimizer driver, on MLIR or .onnx files\n", registry);

@@ -190,6 +190,9 @@ private:
   /// `wanted` as an index into `size` elements: negative ones count from the
   /// end, wild ones fault and become 0.
   Index checkedIndex(Value wanted, int64_t size);
+  /// Where the part of this rank begins.
+  Value memberOffset(mlir::Operation *op, mlir::ArrayAttr axes, llvm::ArrayRef<int64_t> counts);
+  Value globalOf(mlir::DenseElementsAttr stored);
   Value load(unsigned argument, Value tensor, const Index &at);
   Value loadMemory(Value memory, Type element, const Index &at);
   Value select(const Test &test, const std::function<Value()> &yes,

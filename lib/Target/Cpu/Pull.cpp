@@ -9,6 +9,8 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/ADT/TypeSwitch.h"
 
+#include <numeric>
+
 using namespace mlir;
 using namespace cleave;
 using namespace cleave::cpu;
@@ -24,6 +26,42 @@ Value Emitter::pull(Value tensor, const Index &at) {
   Value result = pullOp(tensor.getDefiningOp(), tensor, at);
   memo[key] = result;
   return result;
+}
+
+Value Emitter::memberOffset(Operation *op, ArrayAttr axes, ArrayRef<int64_t> counts) {
+  auto module = kernel->getParentOfType<ModuleOp>();
+  auto mesh = module->getAttrOfType<dist::MeshAttr>(dist::kMesh);
+  // The rank, row-major over the axes, and a table by rank.
+  Index rank;
+  for (auto [axis, size] : llvm::enumerate(mesh.getSizes())) {
+    Value coordinate = memref::LoadOp::create(builder, loc, coordinates, indexConstant(axis));
+    coordinate = arith::IndexCastOp::create(builder, loc, builder.getIndexType(), coordinate);
+    rank = rank * size + Index::of(symbol(coordinate, size));
+  }
+  SmallVector<StringAttr> names = dist::axisList(axes);
+  SmallVector<int64_t> offsets;
+  for (int64_t r = 0; r < mesh.getNumRanks(); ++r) {
+    int64_t member = mesh.getMember(names, r);
+    offsets.push_back(std::accumulate(counts.begin(), counts.begin() + member, int64_t(0)));
+  }
+  auto type = RankedTensorType::get({static_cast<int64_t>(offsets.size())}, builder.getI64Type());
+  Value table = globalOf(DenseElementsAttr::get(type, ArrayRef<int64_t>(offsets)));
+  Value offset = loadMemory(table, builder.getI64Type(), rank);
+  return arith::IndexCastOp::create(builder, loc, builder.getIndexType(), offset);
+}
+
+Value Emitter::globalOf(DenseElementsAttr stored) {
+  Value &global = globals[stored];
+  if (!global) {
+    auto type = MemRefType::get({stored.getNumElements()}, stored.getElementType());
+    std::string name = "constant_" + std::to_string(globals.size());
+    OpBuilder outside(target);
+    memref::GlobalOp::create(outside, loc, name, outside.getStringAttr("private"), type, stored,
+                             /*constant=*/true, /*alignment=*/outside.getI64IntegerAttr(64));
+    outside.setInsertionPointToStart(&target.getBody().front());
+    global = memref::GetGlobalOp::create(outside, loc, type, name);
+  }
+  return global;
 }
 
 std::optional<Index> Emitter::through(Operation *op, const Index &at) {
@@ -198,18 +236,7 @@ Value Emitter::pullConstant(nn::ConstantOp op, const Index &at) {
     Value stored = arith::ConstantOp::create(builder, loc, cast<TypedAttr>(attr));
     return widen(stored, element);
   }
-  Value &global = globals[dense];
-  if (!global) {
-    DenseElementsAttr stored = storedElements(dense);
-    auto type = MemRefType::get({stored.getNumElements()}, stored.getElementType());
-    std::string name = "constant_" + std::to_string(globals.size());
-    OpBuilder outside(target);
-    memref::GlobalOp::create(outside, loc, name, outside.getStringAttr("private"), type, stored,
-                             /*constant=*/true, /*alignment=*/outside.getI64IntegerAttr(64));
-    outside.setInsertionPointToStart(&target.getBody().front());
-    global = memref::GetGlobalOp::create(outside, loc, type, name);
-  }
-  return loadMemory(global, element, at);
+  return loadMemory(globalOf(storedElements(dense)), element, at);
 }
 
 Value Emitter::select(const Test &test, const std::function<Value()> &yes,
@@ -250,23 +277,21 @@ Value Emitter::pullConcat(nn::ConcatOp op, const Index &at) {
 Value Emitter::pullPad(nn::PadOp op, const Index &at) {
   ArrayRef<int64_t> from = shape(op.getInput()), to = shape(op.getResult());
   SmallVector<Index> indices = delinearize(at, to);
+  for (auto [index, low] : llvm::zip_equal(indices, op.getLow()))
+    index = index - low;
   auto frame = [&] { return pull(op.getValue(), 0); };
   if (size(op.getInput()) == 0)
     return frame();
   std::function<Value(size_t)> inside = [&](size_t dim) -> Value {
     if (dim == from.size()) {
+      SmallVector<Index> clamped;
       for (auto [index, extent] : llvm::zip_equal(indices, from))
-        index = clamp(index, extent);
-      return pull(op.getInput(), linearize(indices, from));
+        clamped.push_back(clamp(index, extent));
+      return pull(op.getInput(), linearize(clamped, from));
     }
-    Index &index = indices[dim];
-    index = index - op.getLow()[dim];
-    Index saved = index;
-    Value value = select(isBelow(index, 0), frame, [&] {
-      return select(isBelow(index, from[dim]), [&] { return inside(dim + 1); }, frame);
+    return select(isBelow(indices[dim], 0), frame, [&] {
+      return select(isBelow(indices[dim], from[dim]), [&] { return inside(dim + 1); }, frame);
     });
-    index = saved;
-    return value;
   };
   return inside(0);
 }
@@ -297,9 +322,6 @@ Index Emitter::checkedIndex(Value wanted, int64_t size) {
   return Index::of(opaque(result, 0, std::max<int64_t>(size - 1, 0), isVector));
 }
 
-/// Marks a symbol made while walking as differing by lane, as it will.
-static Index walkedLike(Index symbol) { return symbol; }
-
 Value Emitter::pullGather(nn::GatherOp op, const Index &at) {
   ArrayRef<int64_t> from = shape(op.getData());
   int64_t axis = op.getAxis(), inner = 1, outer = 1;
@@ -307,7 +329,7 @@ Value Emitter::pullGather(nn::GatherOp op, const Index &at) {
     (dim < axis ? outer : inner) *= dim == axis ? 1 : from[dim];
   SmallVector<Index> indices = delinearize(at, {outer, size(op.getIndices()), inner});
   Index chosen = checkedIndex(pull(op.getIndices(), indices[1]), from[axis]);
-  return pull(op.getData(), linearize({indices[0], walkedLike(chosen), indices[2]},
+  return pull(op.getData(), linearize({indices[0], chosen, indices[2]},
                                       {outer, from[axis], inner}));
 }
 

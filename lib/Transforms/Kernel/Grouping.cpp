@@ -8,13 +8,14 @@
 
 #include "Grouping.h"
 
+#include "Dist/Dist.h"
 #include "Nn/Nn.h"
-#include "Rt/Rt.h"
 
 #include "llvm/ADT/SmallPtrSet.h"
 
 using namespace mlir;
 using namespace cleave::kernel;
+namespace dist = cleave::dist;
 namespace nn = cleave::nn;
 
 /// Ops beyond which a kernel is not grown: registers and compile time.
@@ -38,16 +39,14 @@ RootKind cleave::kernel::rootKind(Operation *op) {
 bool cleave::kernel::isPullable(Operation *op) {
   if (isa<nn::ElementwiseOpInterface>(op))
     return true;
-  if (op->getName().getDialectNamespace() == "dist")
-    return isMemoryEffectFree(op) && (op->getName().getStringRef() == "dist.slice" ||
-                                      op->getName().getStringRef() == "dist.offset");
   return isa<nn::ReshapeOp, nn::TransposeOp, nn::BroadcastOp, nn::SliceOp, nn::ConcatOp,
-             nn::PadOp, nn::GatherOp, nn::GatherElementsOp, nn::GatherNdOp, nn::RopeOp>(op);
+             nn::PadOp, nn::GatherOp, nn::GatherElementsOp, nn::GatherNdOp, nn::RopeOp,
+             dist::SliceOp, dist::OffsetOp>(op);
 }
 
 /// Pure movement with one operand: reading through it costs an address.
 static bool isView(Operation *op) {
-  return isa<nn::ReshapeOp, nn::TransposeOp, nn::SliceOp, nn::BroadcastOp>(op);
+  return isa<nn::ReshapeOp, nn::TransposeOp, nn::SliceOp, nn::BroadcastOp, dist::SliceOp>(op);
 }
 
 /// A few instructions, so that computing it twice is cheaper than storing it.

@@ -15,6 +15,7 @@
 
 #include "cleave/Transforms/Kernel/Passes.h"
 
+#include "Dist/Dist.h"
 #include "Nn/Nn.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -27,6 +28,7 @@ namespace cleave {
 } // namespace cleave
 
 using namespace mlir;
+namespace dist = cleave::dist;
 namespace nn = cleave::nn;
 namespace rt = cleave::rt;
 
@@ -45,9 +47,8 @@ static llvm::SetVector<Operation *> knownAtLoad(func::FuncOp function) {
       known.insert(&op);
       continue;
     }
-    bool isMovable = isMemoryEffectFree(&op) && op.getNumOperands() > 0 &&
-                     !isa<nn::BroadcastOp>(op) && !op.hasTrait<OpTrait::IsTerminator>() &&
-                     !op.hasAttr("dist.collective");
+    bool isMovable = isa<dist::SliceOp>(op) ||
+                     (isa<nn::NnDialect>(op.getDialect()) && !isa<nn::BroadcastOp>(op));
     if (isMovable && llvm::all_of(op.getOperands(), [&](Value operand) {
           Operation *producer = operand.getDefiningOp();
           return producer && known.contains(producer);

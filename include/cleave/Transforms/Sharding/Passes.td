@@ -1,0 +1,62 @@
+//===- Passes.td - sharding passes, in the order they run -----*- tablegen -*-===//
+
+#ifndef CLEAVE_TRANSFORMS_SHARDING_PASSES
+#define CLEAVE_TRANSFORMS_SHARDING_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def PrintRules : Pass<"shard-print-rules", "::mlir::func::FuncOp"> {
+  let summary = "says the sharding rule of every op, as a remark";
+  let description = [{
+    A rule is printed as its factors; `0[1]` is dimension 1 of operand 0, results
+    count on from the operands, and `0[1]:4x2.0` is factor 0 of a dimension read
+    as (4, 2). It changes nothing.
+  }];
+}
+
+def PrintNames : Pass<"shard-print-names", "::mlir::func::FuncOp"> {
+  let summary = "says how the dimensions of every result are named, as a remark";
+  let description = [{
+    A name is `n<number>`, numbered in the order of appearance; products are
+    written `n0*n1`, concatenations `(n0 | n1)`, sizes of 0 and 1 as they are.
+    It changes nothing.
+  }];
+}
+
+def Search : Pass<"shard-search", "::mlir::ModuleOp"> {
+  let summary = "decides how every value is cut over a mesh";
+  let description = [{
+    The exact minimum of a sum of tables: an op chooses a factor of its rule for
+    each axis, a value with several readers the state in which it is kept, and
+    moving between states costs collectives. The name of an axis is its intent:
+    `dp`, `sp` and `cp` never cut weights, every other axis pays for the weights
+    that a rank holds, so it cuts them.
+
+    The decision stands on the ops afterwards: `dist.operands` and `dist.results`
+    are the shardings that the op takes and gives, `dist.held` those in which its
+    results are kept for their readers (on arguments too), and the module has
+    `dist.mesh` and, for every weight, how it is cut, `dist.weights`.
+
+    An axis that cuts nothing is a warning.
+  }];
+  let options = [
+    Option<"mesh", "mesh", "std::string", /*default=*/"",
+           "named axes and their sizes, the first outermost: dp=2,tp=4">,
+    Option<"pinned", "pinned", "bool", /*default=*/"false",
+           "cut weights as `dist.weights` of the module says, from a search at other sizes">
+  ];
+  let dependentDialects = ["::cleave::dist::DistDialect"];
+}
+
+def Localize : Pass<"shard-localize", "::mlir::ModuleOp"> {
+  let summary = "one program a class of ranks, with local shapes and collectives";
+  let description = [{
+    Carries out what `shard-search` decided. Arguments stay whole, and a rank
+    takes its part with `dist.slice`; results are whole on every rank. Ranks with
+    equal local shapes share a function: `@main` where all do, else `@main_0`,
+    `@main_1` … with the class of each rank in `dist.classes` of the module.
+  }];
+  let dependentDialects = ["::cleave::dist::DistDialect", "::cleave::nn::NnDialect"];
+}
+
+#endif // CLEAVE_TRANSFORMS_SHARDING_PASSES

@@ -1,0 +1,43 @@
+//===- Search.h - from a graph and a mesh to the best cut -----*- C++ -*-===//
+
+#ifndef CLEAVE_TRANSFORMS_SHARDING_SEARCH_H
+#define CLEAVE_TRANSFORMS_SHARDING_SEARCH_H
+
+#include "Dist/Dist.h"
+#include "cleave/Transforms/Sharding/Machine.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+namespace cleave {
+
+/// Names of the attributes in which a search leaves its decision.
+inline constexpr llvm::StringLiteral kOperandShardings = "dist.operands";
+inline constexpr llvm::StringLiteral kResultShardings = "dist.results";
+inline constexpr llvm::StringLiteral kHeldShardings = "dist.held";
+inline constexpr llvm::StringLiteral kWeightShardings = "dist.weights";
+
+/// `text` as `dp=2,tp=4`; on failure the reason is in `error`.
+dist::MeshAttr parseMesh(mlir::MLIRContext *context, llvm::StringRef text,
+                         std::string &error);
+
+struct SearchOptions {
+  dist::MeshAttr mesh;
+  Machine machine = {};
+  /// Weight name -> list of shardings of which its readers take one: weights have
+  /// one layout, that of decoding, and other sizes follow it. May be null.
+  mlir::DictionaryAttr pins = nullptr;
+};
+
+struct SearchReport {
+  int64_t cost = 0; ///< ps
+  unsigned names = 0, variables = 0, computedSteps = 0, width = 0;
+  double largestTable = 0;
+};
+
+/// Writes the best decision onto the ops of `func`.
+mlir::FailureOr<SearchReport> searchShardings(mlir::func::FuncOp func,
+                                              const SearchOptions &options);
+
+} // namespace cleave
+
+#endif // CLEAVE_TRANSFORMS_SHARDING_SEARCH_H
