@@ -55,8 +55,16 @@ Value Emitter::indexConstant(int64_t number) {
 }
 
 Value Emitter::splat(double number, int64_t lanes) {
-  Type type = vectorOf(builder.getF32Type(), lanes);
-  Attribute attr = builder.getF32FloatAttr(number);
+  return constantOf(builder.getF32Type(), number, lanes);
+}
+
+Value Emitter::constantOf(Type element, double number, int64_t lanes) {
+  Type type = vectorOf(element, lanes);
+  Attribute attr;
+  if (isa<FloatType>(element))
+    attr = builder.getFloatAttr(element, number);
+  else
+    attr = builder.getIntegerAttr(element, static_cast<int64_t>(number));
   if (lanes > 1)
     attr = DenseElementsAttr::get(cast<VectorType>(type), attr);
   return arith::ConstantOp::create(builder, loc, type, cast<TypedAttr>(attr));

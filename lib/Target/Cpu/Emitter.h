@@ -81,6 +81,12 @@ public:
   mlir::SmallVector<Value>
   loop(Value begin, Value end, int64_t step, mlir::ValueRange carried,
        const std::function<mlir::SmallVector<Value>(Value, mlir::ValueRange)> &body);
+  /// The same with bounds known here, and possible inside a nest.
+  mlir::SmallVector<Value>
+  carry(int64_t begin, int64_t end, mlir::ArrayRef<Value> carried,
+        const std::function<mlir::SmallVector<Value>(const Index &, mlir::ValueRange)> &body);
+  /// The lanes of one vector, as a symbol that stands for 0, 1, …
+  Index laneSymbol(int64_t lanes);
   /// A run-time index in [0, extent) as a symbol.
   Symbol symbol(Value value, int64_t extent);
   bool isDry() const { return dry; }
@@ -105,6 +111,10 @@ public:
   Value zero(int64_t lanes) { return splat(0.0, lanes); }
   Value splat(double number, int64_t lanes);
   Value broadcast(Value scalar, int64_t lanes);
+  /// `number` in the element type of `element`.
+  Value constantOf(Type element, double number, int64_t lanes);
+  /// Forgets what was computed: for code behind a change of `defined`.
+  void forget() { memo.clear(); }
   Value widen(Value stored, Type element);
   int64_t laneCount(Value value) const;
   /// 1 if `at` is the same for all lanes.
@@ -127,6 +137,9 @@ public:
   /// min(max(at, 0), size - 1)
   Index clamp(const Index &at, int64_t size);
 
+  /// `wanted` as an index into `size` elements: negative ones count from the
+  /// end, wild ones fault and become 0.
+  Index checkedIndex(Value wanted, int64_t size, bool allowNegative = true);
   /// Records that an index was out of range where `wild` holds.
   void fault(Value wild);
 
@@ -187,9 +200,6 @@ private:
   Value pullRope(nn::RopeOp op, const Index &at);
   /// The index that a view reads at.
   std::optional<Index> through(mlir::Operation *op, const Index &at);
-  /// `wanted` as an index into `size` elements: negative ones count from the
-  /// end, wild ones fault and become 0.
-  Index checkedIndex(Value wanted, int64_t size);
   /// Where the part of this rank begins.
   Value memberOffset(mlir::Operation *op, mlir::ArrayAttr axes, llvm::ArrayRef<int64_t> counts);
   Value globalOf(mlir::DenseElementsAttr stored);

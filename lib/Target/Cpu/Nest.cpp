@@ -178,3 +178,33 @@ Emitter::loop(Value begin, Value end, int64_t step, ValueRange carried,
   memo = std::move(saved);
   return llvm::to_vector(loop.getResults());
 }
+
+SmallVector<Value> Emitter::carry(
+    int64_t begin, int64_t end, ArrayRef<Value> carried,
+    const std::function<SmallVector<Value>(const Index &, ValueRange)> &body) {
+  if (begin >= end)
+    return SmallVector<Value>(carried);
+  SymbolInfo info;
+  info.low = begin;
+  info.high = end - 1;
+  if (dry) {
+    auto saved = memo;
+    body(Index::of(addSymbol(info)), carried);
+    memo = std::move(saved);
+    return SmallVector<Value>(carried);
+  }
+  return loop(indexConstant(begin), indexConstant(end), 1, carried,
+              [&](Value variable, ValueRange values) {
+                info.value = variable;
+                return body(Index::of(addSymbol(info)), values);
+              });
+}
+
+Index Emitter::laneSymbol(int64_t lanes) {
+  SymbolInfo info;
+  info.value = indexConstant(0);
+  info.low = 0;
+  info.high = lanes - 1;
+  info.lanes = lanes;
+  return Index::of(addSymbol(info));
+}

@@ -296,7 +296,7 @@ Value Emitter::pullPad(nn::PadOp op, const Index &at) {
   return inside(0);
 }
 
-Index Emitter::checkedIndex(Value wanted, int64_t size) {
+Index Emitter::checkedIndex(Value wanted, int64_t size, bool allowNegative) {
   Value result;
   if (!dry) {
     int64_t lanes = laneCount(wanted);
@@ -310,7 +310,9 @@ Index Emitter::checkedIndex(Value wanted, int64_t size) {
     Value isNegative =
         arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::slt, wanted, constant(0));
     Value fromEnd = arith::AddIOp::create(builder, loc, wanted, constant(size));
-    Value index = arith::SelectOp::create(builder, loc, isNegative, fromEnd, wanted);
+    Value index = wanted;
+    if (allowNegative)
+      index = arith::SelectOp::create(builder, loc, isNegative, fromEnd, wanted);
     Value wild =
         arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::uge, index, constant(size));
     fault(wild);
