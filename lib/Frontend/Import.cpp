@@ -450,19 +450,26 @@ OwningOpRef<ModuleOp> Importer::importModel(const ::onnx::ModelProto &model) {
 }
 
 OwningOpRef<ModuleOp> cleave::importOnnx(StringRef path, MLIRContext *context) {
-  context->loadDialect<ir::OnnxDialect>();
-  Location loc = UnknownLoc::get(context);
   auto file = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
                                           /*RequiresNullTerminator=*/false);
   if (!file)
-    return emitError(loc, "cannot be read: ") << file.getError().message(), nullptr;
-  llvm::Expected<std::string> small = externalize((*file)->getBuffer());
+    return emitError(UnknownLoc::get(context), "cannot be read: ")
+               << file.getError().message(),
+           nullptr;
+  return importOnnxBytes((*file)->getBuffer(), path, context);
+}
+
+OwningOpRef<ModuleOp> cleave::importOnnxBytes(StringRef bytes, StringRef path,
+                                              MLIRContext *context) {
+  context->loadDialect<ir::OnnxDialect>();
+  Location loc = UnknownLoc::get(context);
+  if (bytes.empty())
+    return emitError(loc, "is no ONNX model: the file is empty"), nullptr;
+  llvm::Expected<std::string> small = externalize(bytes);
   if (!small)
     return emitError(loc) << llvm::toString(small.takeError()), nullptr;
   ::onnx::ModelProto model;
-  if (small->empty() || !model.ParseFromString(*small))
-    return emitError(loc, "is no ONNX model: ")
-               << (small->empty() ? "the file is empty" : "its fields do not parse"),
-           nullptr;
-  return Importer(path, (*file)->getBufferSize(), context).importModel(model);
+  if (!model.ParseFromString(*small))
+    return emitError(loc, "is no ONNX model: its fields do not parse"), nullptr;
+  return Importer(path, bytes.size(), context).importModel(model);
 }

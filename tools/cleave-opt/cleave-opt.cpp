@@ -1,5 +1,10 @@
 //===- cleave-opt.cpp - runs single passes, on MLIR or on a model ---------===//
+//
+// A file whose name ends in .onnx is read, or written with -o, as a model.
+//
+//===----------------------------------------------------------------------===//
 
+#include "cleave/Conversion/Passes.h"
 #include "cleave/Frontend/Onnx.h"
 #include "cleave/Transforms/Kernel/Passes.h"
 
@@ -9,6 +14,7 @@
 #include "Rt/Rt.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Parser/Parser.h"
 #include "mlir/Support/FileUtilities.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
 #include "mlir/Transforms/Passes.h"
@@ -31,6 +37,18 @@ static std::unique_ptr<llvm::MemoryBuffer> importToText(llvm::StringRef path,
   return llvm::MemoryBuffer::getMemBufferCopy(text, path);
 }
 
+/// Runs the passes and writes what is left of the model to `output`.
+static int runToModel(std::unique_ptr<llvm::MemoryBuffer> buffer, llvm::StringRef output,
+                      DialectRegistry &registry, const MlirOptMainConfig &config) {
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  if (failed(MlirOptMain(out, std::move(buffer), registry, config)))
+    return 1;
+  MLIRContext context(registry);
+  OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(text, &context);
+  return module && succeeded(cleave::exportOnnx(*module, output)) ? 0 : 2;
+}
+
 int main(int argc, char **argv) {
   DialectRegistry registry;
   registry.insert<func::FuncDialect, cleave::dist::DistDialect, cleave::nn::NnDialect,
@@ -38,6 +56,7 @@ int main(int argc, char **argv) {
   registerCanonicalizerPass();
   registerCSEPass();
   cleave::registerKernelPasses();
+  cleave::registerConversionPasses();
 
   auto [input, output] = registerAndParseCLIOptions(
       argc, argv, "Cleave's optimizer driver, on MLIR or .onnx files\n", registry);
@@ -46,15 +65,21 @@ int main(int argc, char **argv) {
   std::unique_ptr<llvm::MemoryBuffer> buffer =
       llvm::StringRef(input).ends_with(".onnx") ? importToText(input, registry)
                                                 : openInputFile(input, &error);
-  std::unique_ptr<llvm::ToolOutputFile> file =
-      buffer ? openOutputFile(output, &error) : nullptr;
-  if (!file) {
+  if (!buffer) {
     if (!error.empty())
       llvm::errs() << error << "\n";
     return 2;
   }
-  if (failed(MlirOptMain(file->os(), std::move(buffer), registry,
-                         MlirOptMainConfig::createFromCLOptions())))
+  MlirOptMainConfig config = MlirOptMainConfig::createFromCLOptions();
+  if (llvm::StringRef(output).ends_with(".onnx"))
+    return runToModel(std::move(buffer), output, registry, config);
+
+  std::unique_ptr<llvm::ToolOutputFile> file = openOutputFile(output, &error);
+  if (!file) {
+    llvm::errs() << error << "\n";
+    return 2;
+  }
+  if (failed(MlirOptMain(file->os(), std::move(buffer), registry, config)))
     return 1;
   file->keep();
   return 0;

@@ -14,6 +14,11 @@ namespace cleave {
 /// damaged, lies about a size, or refers to data outside its folder.
 mlir::OwningOpRef<mlir::ModuleOp> importOnnx(llvm::StringRef path, mlir::MLIRContext *context);
 
+/// The same for a model whose serialized `bytes` are at hand; `path` is where they
+/// came from, and where its tensors are said to lie.
+mlir::OwningOpRef<mlir::ModuleOp> importOnnxBytes(llvm::StringRef bytes, llvm::StringRef path,
+                                                  mlir::MLIRContext *context);
+
 /// Writes the model that `module` holds to `path`; tensors above a kilobyte go to
 /// `path`.data. Both appear whole or not at all.
 mlir::LogicalResult exportOnnx(mlir::ModuleOp module, llvm::StringRef path);

@@ -1,0 +1,164 @@
+//===- Contractions.cpp - matmul, gemm, conv ------------------------------===//
+
+#include "Node.h"
+
+using namespace mlir;
+using namespace cleave;
+
+// Vectors are matrices for the time of the product.
+static LogicalResult matmul(Node &n) {
+  Value lhs = n.in(0), rhs = n.in(1);
+  if (!lhs || !rhs)
+    return failure();
+  if (rankOf(lhs) == 0 || rankOf(rhs) == 0)
+    return n.error() << "multiplies a scalar, got: " << lhs.getType() << " and "
+                     << rhs.getType();
+  bool row = rankOf(lhs) == 1, column = rankOf(rhs) == 1;
+  if (row)
+    lhs = n.reshape(lhs, {1, shapeOf(lhs)[0]});
+  if (column)
+    rhs = n.reshape(rhs, {shapeOf(rhs)[0], 1});
+  Value result = n.make<nn::MatmulOp>({lhs, rhs});
+  if (!result || (!row && !column))
+    return n.give(result);
+  Ints shape(shapeOf(result));
+  if (column)
+    shape.pop_back();
+  if (row)
+    shape.erase(shape.end() - (column ? 1 : 2));
+  return n.give(n.reshape(result, shape));
+}
+
+static Value scaled(Node &n, Value value, double factor) {
+  return factor == 1 || !value
+             ? value
+             : n.make<nn::MulOp>({value, n.scalar(elementOf(value), factor)});
+}
+
+static LogicalResult gemm(Node &n) {
+  Value lhs = n.in(0), rhs = n.in(1);
+  if (!lhs || !rhs || rankOf(lhs) != 2 || rankOf(rhs) != 2)
+    return n.error() << "wants two matrices";
+  if (n.intAttr("transA"))
+    lhs = n.transpose(lhs, {1, 0});
+  if (n.intAttr("transB"))
+    rhs = n.transpose(rhs, {1, 0});
+  Value result = scaled(n, n.make<nn::MatmulOp>({lhs, rhs}), n.floatAttr("alpha", 1));
+  if (n.has(2))
+    result = n.make<nn::AddOp>({result, scaled(n, n.in(2), n.floatAttr("beta", 1))});
+  return n.give(result);
+}
+
+//===----------------------------------------------------------------------===//
+// Windows
+//===----------------------------------------------------------------------===//
+
+namespace {
+struct Window {
+  Ints strides, dilations, low, high;
+};
+} // namespace
+
+/// The window of a node over `spatial` sizes with kernel sizes `kernel`.
+static FailureOr<Window> windowOf(Node &n, ArrayRef<int64_t> spatial,
+                                  ArrayRef<int64_t> kernel) {
+  size_t rank = spatial.size();
+  Window w{n.intsAttr("strides").value_or(Ints(rank, 1)),
+           n.intsAttr("dilations").value_or(Ints(rank, 1)), Ints(rank, 0), Ints(rank, 0)};
+  if (w.strides.size() != rank || w.dilations.size() != rank || kernel.size() != rank)
+    return n.error() << "wants a stride, a dilation and a kernel size for each of " << rank
+                     << " spatial dimensions";
+  for (size_t i = 0; i < rank; ++i)
+    if (w.strides[i] < 1 || w.dilations[i] < 1)
+      return n.error() << "has a stride or a dilation below 1";
+
+  StringRef mode = n.stringAttr("auto_pad");
+  if (mode == "SAME_UPPER" || mode == "SAME_LOWER") {
+    for (size_t i = 0; i < rank; ++i) {
+      int64_t out = llvm::divideCeil(spatial[i], w.strides[i]);
+      int64_t reach = (out - 1) * w.strides[i] + (kernel[i] - 1) * w.dilations[i] + 1;
+      int64_t total = std::max<int64_t>(reach - spatial[i], 0);
+      w.low[i] = mode == "SAME_UPPER" ? total / 2 : total - total / 2;
+      w.high[i] = total - w.low[i];
+    }
+  } else if (std::optional<Ints> pads = n.intsAttr("pads"); pads && mode != "VALID") {
+    if (pads->size() != 2 * rank || llvm::any_of(*pads, [](int64_t p) { return p < 0; }))
+      return n.error() << "wants two pads for each of " << rank
+                       << " spatial dimensions, none negative";
+    w.low.assign(pads->begin(), pads->begin() + rank);
+    w.high.assign(pads->begin() + rank, pads->end());
+  }
+  return w;
+}
+
+static Value convolve(Node &n, Value input, Value filter, const Window &w, int64_t groups) {
+  return n.make<nn::ConvOp>({input, filter},
+                            {{"strides", n.b.getDenseI64ArrayAttr(w.strides)},
+                             {"dilations", n.b.getDenseI64ArrayAttr(w.dilations)},
+                             {"low", n.b.getDenseI64ArrayAttr(w.low)},
+                             {"high", n.b.getDenseI64ArrayAttr(w.high)},
+                             {"groups", n.b.getI64IntegerAttr(groups)}});
+}
+
+static LogicalResult conv(Node &n) {
+  Value input = n.in(0), filter = n.in(1);
+  if (!input || !filter)
+    return failure();
+  if (rankOf(input) < 3 || rankOf(filter) != rankOf(input))
+    return n.error() << "wants input and filter of one rank, 3 or more, got: "
+                     << input.getType() << " and " << filter.getType();
+  FailureOr<Window> window =
+      windowOf(n, shapeOf(input).drop_front(2), shapeOf(filter).drop_front(2));
+  if (failed(window))
+    return failure();
+  Value result = convolve(n, input, filter, *window, n.intAttr("group", 1));
+  if (n.has(2) && result) {
+    Ints channel(rankOf(result), 1);
+    channel[1] = shapeOf(result)[1];
+    result = n.make<nn::AddOp>({result, n.reshape(n.in(2), channel)});
+  }
+  return n.give(result);
+}
+
+// A mean over windows is a convolution with ones, channel by channel, divided by
+// the number of elements that each window holds.
+static LogicalResult averagePool(Node &n) {
+  Value input = n.in(0);
+  std::optional<Ints> kernel = n.intsAttr("kernel_shape");
+  if (!input || !kernel || rankOf(input) < 3)
+    return n.error() << "wants a kernel shape and a tensor of rank 3 or more";
+  if (n.intAttr("ceil_mode"))
+    return n.unsupported("ceil_mode");
+  FailureOr<Window> window = windowOf(n, shapeOf(input).drop_front(2), *kernel);
+  if (failed(window))
+    return failure();
+  int64_t channels = shapeOf(input)[1];
+  auto ones = [&](ArrayRef<int64_t> shape) {
+    return n.broadcast(n.scalar(elementOf(input), 1), shape);
+  };
+  Ints filterShape = {channels, 1}, countedShape = {1, 1}, oneFilter = {1, 1};
+  filterShape.append(*kernel);
+  oneFilter.append(*kernel);
+  countedShape.append(shapeOf(input).drop_front(2).begin(), shapeOf(input).end());
+  Value counted = ones(countedShape);
+  Window inside = *window;
+  if (n.intAttr("count_include_pad") && counted) {
+    Ints low = {0, 0}, high = {0, 0};
+    low.append(window->low);
+    high.append(window->high);
+    counted = n.make<nn::PadOp>({counted, n.scalar(elementOf(input), 1)},
+                                {{"low", n.b.getDenseI64ArrayAttr(low)},
+                                 {"high", n.b.getDenseI64ArrayAttr(high)}});
+    llvm::fill(inside.low, 0);
+    llvm::fill(inside.high, 0);
+  }
+  Value sum = convolve(n, input, ones(filterShape), *window, channels);
+  return n.give(n.make<nn::DivOp>({sum, convolve(n, counted, ones(oneFilter), inside, 1)}));
+}
+
+void cleave::addContractions(ConvertTable &table) {
+  table["AveragePool"] = averagePool;
+  table["Conv"] = conv;
+  table["Gemm"] = gemm;
+  table["MatMul"] = matmul;
+}

@@ -1,0 +1,275 @@
+//===- Node.cpp - inputs, attributes, checked and folded ops --------------===//
+
+#include "Node.h"
+
+#include "llvm/Support/MemoryBuffer.h"
+
+using namespace mlir;
+using namespace cleave;
+
+/// Elements above which a constant is left to be computed at load or run time.
+static constexpr int64_t kFoldedElements = 1 << 18;
+
+Node::Node(onnx::NodeOp op, OpBuilder &builder, IRMapping &values, DictionaryAttr bindings)
+    : op(op), b(builder), values(values), bindings(bindings), location(op.getLoc()) {}
+
+InFlightDiagnostic Node::error() const { return emitError(location); }
+
+LogicalResult Node::unsupported(const Twine &what) const {
+  return error() << onnx::NodeOp(op).getOpType() << " with " << what << " is not supported";
+}
+
+//===----------------------------------------------------------------------===//
+// Inputs and attributes
+//===----------------------------------------------------------------------===//
+
+bool Node::has(size_t i) {
+  return i < numInputs() && !isa<NoneType>(op.getInputs()[i].getType());
+}
+
+Value Node::in(size_t i) {
+  if (!has(i))
+    return error() << op.getOpType() << " lacks input " << i, nullptr;
+  Value value = values.lookupOrNull(op.getInputs()[i]);
+  if (!value)
+    return error() << op.getOpType() << " reads something else than a tensor as input " << i,
+           nullptr;
+  return value;
+}
+
+std::optional<HostTensor> Node::constant(Value value) const {
+  if (!value)
+    return std::nullopt;
+  if (auto constantOp = value.getDefiningOp<nn::ConstantOp>())
+    return HostTensor::fromAttr(constantOp.getValue());
+  auto weight = value.getDefiningOp<nn::WeightOp>();
+  if (!weight || typeOf(value).getNumElements() > kFoldedElements)
+    return std::nullopt;
+  auto bytes = llvm::MemoryBuffer::getFileSlice(weight.getFile(), weight.getLength(),
+                                                weight.getOffset());
+  if (!bytes || (*bytes)->getBufferSize() != weight.getLength())
+    return std::nullopt;
+  return HostTensor::fromBytes(typeOf(value), (*bytes)->getBuffer());
+}
+
+FailureOr<Ints> Node::ints(size_t i) {
+  Value value = in(i);
+  if (!value)
+    return failure();
+  std::optional<HostTensor> tensor = constant(value);
+  if (!tensor || tensor->isFloat())
+    return error() << op.getOpType() << " wants integers that are known while compiling as input "
+                   << i << "; sizes that depend on the data are not supported";
+  return Ints(tensor->ints.begin(), tensor->ints.end());
+}
+
+FailureOr<std::optional<Ints>> Node::intsFrom(StringRef name, size_t i) {
+  if (std::optional<Ints> list = intsAttr(name))
+    return list;
+  if (!has(i))
+    return std::optional<Ints>();
+  FailureOr<Ints> list = ints(i);
+  if (failed(list))
+    return failure();
+  return std::optional<Ints>(*list);
+}
+
+Attribute Node::attr(StringRef name) const {
+  Attribute value = onnx::NodeOp(op).getNodeAttributes().get(name);
+  if (auto ref = dyn_cast_or_null<onnx::RefAttr>(value))
+    return bindings ? bindings.get(ref.getName()) : Attribute();
+  return value;
+}
+
+int64_t Node::intAttr(StringRef name, int64_t otherwise) const {
+  auto value = dyn_cast_or_null<IntegerAttr>(attr(name));
+  return value ? value.getInt() : otherwise;
+}
+
+double Node::floatAttr(StringRef name, double otherwise) const {
+  auto value = dyn_cast_or_null<FloatAttr>(attr(name));
+  return value ? value.getValueAsDouble() : otherwise;
+}
+
+StringRef Node::stringAttr(StringRef name) const {
+  auto value = dyn_cast_or_null<StringAttr>(attr(name));
+  return value ? value.getValue() : StringRef();
+}
+
+std::optional<Ints> Node::intsAttr(StringRef name) const {
+  auto value = dyn_cast_or_null<DenseI64ArrayAttr>(attr(name));
+  if (!value)
+    return std::nullopt;
+  return Ints(value.asArrayRef());
+}
+
+FailureOr<int64_t> Node::wrapAxis(int64_t axis, int64_t rank, bool end) const {
+  int64_t wrapped = axis < 0 ? axis + rank + end : axis;
+  if (wrapped >= 0 && wrapped < rank + end)
+    return wrapped;
+  return error() << "axis is no dimension of a tensor of rank " << rank << ", got: " << axis;
+}
+
+FailureOr<int64_t> Node::axisAttr(StringRef name, int64_t rank, int64_t otherwise, bool end) {
+  return wrapAxis(intAttr(name, otherwise), rank, end);
+}
+
+FailureOr<Ints> Node::wrapAxes(ArrayRef<int64_t> axes, int64_t rank) const {
+  Ints wrapped;
+  for (int64_t axis : axes) {
+    FailureOr<int64_t> dim = wrapAxis(axis, rank);
+    if (failed(dim))
+      return failure();
+    if (llvm::is_contained(wrapped, *dim))
+      return error() << "axis appears twice, got: " << axis;
+    wrapped.push_back(*dim);
+  }
+  return wrapped;
+}
+
+//===----------------------------------------------------------------------===//
+// Building
+//===----------------------------------------------------------------------===//
+
+SmallVector<Value> Node::build(StringRef opName, TypeRange types, ValueRange operands,
+                               Attributes attributes) {
+  if (llvm::is_contained(operands, Value()))
+    return {};
+  OperationState state(loc(), opName, operands, types);
+  for (auto [name, value] : attributes)
+    if (value)
+      state.addAttribute(name, value);
+
+  if (types.empty()) {
+    // Properties have to be set before types can be inferred from them.
+    auto inference = state.name.getInterface<InferTypeOpInterface>();
+    OpaqueProperties properties(nullptr);
+    std::vector<char> storage(state.name.getOpPropertyByteSize(), 0);
+    if (!storage.empty()) {
+      properties = OpaqueProperties(storage.data());
+      state.name.initOpProperties(properties, nullptr);
+      if (failed(state.name.setOpPropertiesFromAttribute(
+              state.name, properties, state.attributes.getDictionary(b.getContext()),
+              [&] { return error(); })))
+        return {};
+    }
+    LogicalResult inferred = inference->inferReturnTypes(
+        b.getContext(), loc(), operands, state.attributes.getDictionary(b.getContext()),
+        properties, {}, state.types);
+    if (!storage.empty())
+      state.name.destroyOpProperties(properties);
+    if (failed(inferred))
+      return {};
+  }
+  Operation *built = b.create(state);
+  if (failed(built->getName().verifyInvariants(built))) {
+    built->erase();
+    return {};
+  }
+  return fold(built);
+}
+
+// Movement that moves nothing goes, and so does what constants determine: all
+// arithmetic on shapes.
+SmallVector<Value> Node::fold(Operation *built) {
+  SmallVector<OpFoldResult> folded;
+  while (succeeded(built->fold(folded)) && folded.size() == built->getNumResults()) {
+    Value value = dyn_cast<Value>(folded.front());
+    if (!value || value == built->getResult(0))
+      break;
+    built->erase();
+    return {value};
+  }
+
+  bool small = built->getNumOperands() > 0;
+  for (Value result : built->getResults())
+    small &= typeOf(result).getNumElements() <= kFoldedElements;
+  SmallVector<HostTensor> tensors;
+  for (Value operand : built->getOperands()) {
+    if (!small || !operand.getDefiningOp<nn::ConstantOp>())
+      return SmallVector<Value>(built->getResults());
+    tensors.push_back(*constant(operand));
+  }
+  if (!small)
+    return SmallVector<Value>(built->getResults());
+
+  SmallVector<const HostTensor *> operands;
+  for (const HostTensor &tensor : tensors)
+    operands.push_back(&tensor);
+  FailureOr<std::vector<HostTensor>> results = evaluate(built, operands);
+  built->erase();
+  if (failed(results))
+    return {};
+  SmallVector<Value> constants;
+  for (const HostTensor &result : *results)
+    constants.push_back(constant(result));
+  return constants;
+}
+
+Value Node::reshape(Value value, ArrayRef<int64_t> shape) {
+  if (!value)
+    return nullptr;
+  return makeTyped<nn::ReshapeOp>(RankedTensorType::get(shape, elementOf(value)), value);
+}
+
+Value Node::transpose(Value value, ArrayRef<int64_t> permutation) {
+  return make<nn::TransposeOp>(value, {{"permutation", b.getDenseI64ArrayAttr(permutation)}});
+}
+
+Value Node::broadcast(Value value, ArrayRef<int64_t> shape) {
+  if (!value)
+    return nullptr;
+  return makeTyped<nn::BroadcastOp>(RankedTensorType::get(shape, elementOf(value)), value);
+}
+
+Value Node::cast(Value value, Type elementType) {
+  if (!value || elementOf(value) == elementType)
+    return value;
+  return makeTyped<nn::CastOp>(RankedTensorType::get(shapeOf(value), elementType), value);
+}
+
+Value Node::slice(Value value, int64_t dim, int64_t start, int64_t size) {
+  if (!value)
+    return nullptr;
+  Ints starts(rankOf(value), 0), sizes(shapeOf(value)), steps(rankOf(value), 1);
+  starts[dim] = start;
+  sizes[dim] = size;
+  return make<nn::SliceOp>(value, {{"starts", b.getDenseI64ArrayAttr(starts)},
+                                   {"sizes", b.getDenseI64ArrayAttr(sizes)},
+                                   {"steps", b.getDenseI64ArrayAttr(steps)}});
+}
+
+Value Node::concat(ValueRange parts, int64_t axis) {
+  return make<nn::ConcatOp>(parts, {{"axis", b.getI64IntegerAttr(axis)}});
+}
+
+Value Node::constant(const HostTensor &tensor) {
+  return nn::ConstantOp::create(b, loc(), tensor.type, tensor.toAttr());
+}
+
+Value Node::intConstant(ArrayRef<int64_t> elements) {
+  HostTensor tensor(RankedTensorType::get(elements.size(), b.getI64Type()));
+  tensor.ints.assign(elements.begin(), elements.end());
+  return constant(tensor);
+}
+
+Value Node::scalar(Type elementType, double value) {
+  HostTensor tensor(RankedTensorType::get({}, elementType));
+  if (tensor.isFloat())
+    tensor.floats[0] = value;
+  else
+    tensor.ints[0] = static_cast<int64_t>(value);
+  return constant(tensor);
+}
+
+LogicalResult Node::give(ValueRange results) {
+  if (llvm::is_contained(results, Value()))
+    return failure();
+  for (auto [i, result] : llvm::enumerate(op.getResults())) {
+    if (i < results.size())
+      values.map(result, results[i]);
+    else if (!result.use_empty())
+      return unsupported("its output " + Twine(i) + " in use");
+  }
+  return success();
+}

@@ -1,0 +1,309 @@
+//===- OnnxToNn.cpp - each node becomes the nn ops that say what it means -===//
+//
+// Nodes are converted in the order of the graph; what is constant folds on the
+// way, so the shape arithmetic of an export is gone when the last node is done.
+//
+//   %s = onnx.node "Shape"(%x)
+//   %y = onnx.node "Reshape"(%z, %s)     =>   %y = nn.reshape %z : … to tensor<2x8xf32>
+//
+//===----------------------------------------------------------------------===//
+
+#include "cleave/Conversion/Passes.h"
+
+#include "Node.h"
+
+#include "llvm/Support/MemoryBuffer.h"
+
+namespace cleave {
+#define GEN_PASS_DEF_ONNXTONN
+#include "cleave/Conversion/Passes.h.inc"
+} // namespace cleave
+
+using namespace mlir;
+using namespace cleave;
+
+static const ConvertTable &convertTable() {
+  static const ConvertTable instance = [] {
+    ConvertTable table;
+    addAttention(table);
+    addContractions(table);
+    addContrib(table);
+    addElementwise(table);
+    addMovement(table);
+    addRows(table);
+    addShapes(table);
+    return table;
+  }();
+  return instance;
+}
+
+/// Integers up to this many elements are constants: shapes, positions, masks.
+static constexpr int64_t kConstantIntegers = 1 << 13;
+/// Floats up to this many are: ε, scales, bounds.
+static constexpr int64_t kConstantFloats = 8;
+
+static bool isComputable(Type element) {
+  return element.isF32() || element.isF64() || element.isF16() || element.isBF16() ||
+         (isa<IntegerType>(element) && (element.isInteger(1) || element.isInteger(8) ||
+                                        element.isInteger(16) || element.isInteger(32) ||
+                                        element.isInteger(64)));
+}
+
+Value cleave::materialize(onnx::TensorAttr tensor, OpBuilder &b, Location loc) {
+  RankedTensorType type = tensor.getType();
+  if (!isComputable(type.getElementType()))
+    return emitError(loc, "has an element type that is not supported, got: ")
+               << type.getElementType(),
+           nullptr;
+  if (auto elements = dyn_cast<DenseElementsAttr>(tensor.getContent()))
+    return nn::ConstantOp::create(b, loc, type, elements);
+  auto data = cast<onnx::DataAttr>(tensor.getContent());
+  int64_t limit = isa<IntegerType>(type.getElementType()) ? kConstantIntegers : kConstantFloats;
+  if (type.getNumElements() > limit)
+    return nn::WeightOp::create(b, loc, type, tensor.getName().getValue(),
+                                data.getFile().getValue(),
+                                data.getOffset(), data.getLength());
+  auto bytes = llvm::MemoryBuffer::getFileSlice(data.getFile().getValue(), data.getLength(),
+                                                data.getOffset());
+  if (!bytes || (*bytes)->getBufferSize() != data.getLength())
+    return emitError(loc, "cannot be read from \"") << data.getFile() << "\"", nullptr;
+  HostTensor host = HostTensor::fromBytes(type, (*bytes)->getBuffer());
+  return nn::ConstantOp::create(b, loc, type, host.toAttr());
+}
+
+namespace {
+
+class GraphConverter {
+public:
+  GraphConverter(ModuleOp module, llvm::StringMap<int64_t> dims)
+      : module(module), b(module.getContext()), dims(std::move(dims)) {
+    for (auto function : module.getOps<onnx::FunctionOp>())
+      functions[(function.getDomain() + "." + function.getFunctionName() + "." +
+                 function.getOverload())
+                    .str()] = function;
+  }
+
+  LogicalResult convert(onnx::GraphOp graph);
+
+private:
+  FailureOr<RankedTensorType> bind(Type type, StringRef name);
+  LogicalResult convertBlock(Block &block, DictionaryAttr bindings, int depth);
+  LogicalResult convertNode(onnx::NodeOp node, DictionaryAttr bindings, int depth);
+  LogicalResult inlineFunction(onnx::NodeOp node, onnx::FunctionOp function,
+                               DictionaryAttr bindings, int depth);
+  LogicalResult inlineBranch(onnx::NodeOp node, DictionaryAttr bindings, int depth);
+
+  ModuleOp module;
+  OpBuilder b;
+  llvm::StringMap<int64_t> dims;
+  llvm::StringMap<onnx::FunctionOp> functions;
+  IRMapping values;
+};
+
+} // namespace
+
+/// A dimension may be named by an expression; blanks in it mean nothing.
+static std::string dimKey(StringRef name) {
+  std::string key;
+  llvm::copy_if(name, std::back_inserter(key), [](char c) { return c != ' '; });
+  return key;
+}
+
+FailureOr<RankedTensorType> GraphConverter::bind(Type type, StringRef name) {
+  Location loc = NameLoc::get(b.getStringAttr(name));
+  auto ranked = dyn_cast<RankedTensorType>(type);
+  if (!ranked)
+    return emitError(loc, "input is no tensor of known rank, got: ") << type;
+  if (!isComputable(ranked.getElementType()))
+    return emitError(loc, "input has an element type that is not supported, got: ")
+           << ranked.getElementType();
+  auto names = dyn_cast_or_null<onnx::DimsAttr>(ranked.getEncoding());
+  Ints shape;
+  int64_t count = 1;
+  for (auto [i, declared] : llvm::enumerate(ranked.getShape())) {
+    int64_t size = declared;
+    if (ShapedType::isDynamic(size)) {
+      StringRef dim = names ? cast<StringAttr>(names.getNames()[i]).getValue() : "";
+      // A dimension without a name goes by the input's and its number.
+      std::string key = dim.empty() ? (name + "." + Twine(i)).str() : dim.str();
+      auto known = dims.find(dimKey(key));
+      if (known == dims.end())
+        return emitError(loc, "input has a dimension without a size; give it with --dim \"")
+               << key << "=N\"";
+      size = known->second;
+    }
+    if (size < 0 || __builtin_mul_overflow(count, std::max<int64_t>(size, 1), &count) ||
+        count > int64_t(1) << 40)
+      return emitError(loc, "input has an impossible size, got: ") << size;
+    shape.push_back(size);
+  }
+  return RankedTensorType::get(shape, ranked.getElementType());
+}
+
+LogicalResult GraphConverter::inlineFunction(onnx::NodeOp node, onnx::FunctionOp function,
+                                             DictionaryAttr bindings, int depth) {
+  Block &body = function.getBody().front();
+  if (node.getInputs().size() > body.getNumArguments() ||
+      node.getNumResults() > body.back().getNumOperands())
+    return emitError(node.getLoc(), "calls ")
+           << function.getFunctionName() << " with more inputs or outputs than it has";
+
+  NamedAttrList inner(function.getDefaults());
+  Node caller(node, b, values, bindings);
+  for (NamedAttribute attribute : node.getNodeAttributes())
+    if (Attribute value = caller.attr(attribute.getName()))
+      inner.set(attribute.getName(), value);
+
+  // A function may be called again, so its values mean something else each time.
+  for (auto [i, argument] : llvm::enumerate(body.getArguments())) {
+    bool given = i < node.getInputs().size() && !isa<NoneType>(node.getInputs()[i].getType());
+    values.map(argument, given ? values.lookupOrNull(node.getInputs()[i]) : Value());
+  }
+  if (failed(convertBlock(body, inner.getDictionary(b.getContext()), depth + 1)))
+    return failure();
+  for (auto [result, value] : llvm::zip(node.getResults(), body.back().getOperands()))
+    if (Value converted = values.lookupOrNull(value))
+      values.map(result, converted);
+  return success();
+}
+
+LogicalResult GraphConverter::inlineBranch(onnx::NodeOp node, DictionaryAttr bindings,
+                                           int depth) {
+  Node n(node, b, values, bindings);
+  std::optional<HostTensor> condition = n.constant(n.in(0));
+  if (!condition || condition->size() != 1)
+    return n.unsupported("a condition that depends on the data");
+  auto graph = dyn_cast_or_null<onnx::GraphAttr>(
+      n.attr(condition->ints[0] ? "then_branch" : "else_branch"));
+  if (!graph || graph.getRegion() >= node->getNumRegions())
+    return n.error() << "lacks a branch";
+  Block &body = node->getRegion(graph.getRegion()).front();
+  if (failed(convertBlock(body, bindings, depth + 1)))
+    return failure();
+  for (auto [result, value] : llvm::zip(node.getResults(), body.back().getOperands()))
+    if (Value converted = values.lookupOrNull(value))
+      values.map(result, converted);
+  return success();
+}
+
+LogicalResult GraphConverter::convertNode(onnx::NodeOp node, DictionaryAttr bindings,
+                                          int depth) {
+  if (depth > 64)
+    return emitError(node.getLoc(), "calls functions or takes branches deeper than 64");
+  StringRef domain = node.getDomain();
+  std::string key = (domain.empty() ? "" : domain + ".").str() + node.getOpType().str();
+  if (auto convert = convertTable().find(key); convert != convertTable().end()) {
+    Node n(node, b, values, bindings);
+    return convert->second(n);
+  }
+  auto function = functions.find(
+      (domain + "." + node.getOpType() + "." + node.getOverload().value_or("")).str());
+  if (function != functions.end())
+    return inlineFunction(node, function->second, bindings, depth);
+  if (key == "If")
+    return inlineBranch(node, bindings, depth);
+  InFlightDiagnostic error = emitError(node.getLoc(), "op ") << node.getOpType();
+  if (!domain.empty())
+    error << " of domain \"" << domain << "\"";
+  return error << (node.getSinceVersion() ? " is not supported"
+                                          : " is not known to the ONNX standard and not "
+                                            "supported");
+}
+
+LogicalResult GraphConverter::convertBlock(Block &block, DictionaryAttr bindings, int depth) {
+  for (Operation &op : block.without_terminator()) {
+    if (auto initializer = dyn_cast<onnx::InitializerOp>(op)) {
+      // A tensor that is used only where it is not read as numbers may be of any type.
+      if (initializer.getResult().use_empty())
+        continue;
+      Value value = materialize(initializer.getTensor(), b, op.getLoc());
+      if (!value)
+        return failure();
+      values.map(initializer.getResult(), value);
+    } else if (auto node = dyn_cast<onnx::NodeOp>(op)) {
+      if (failed(convertNode(node, bindings, depth)))
+        return failure();
+    }
+  }
+  return success();
+}
+
+LogicalResult GraphConverter::convert(onnx::GraphOp graph) {
+  Block &body = graph.getBody().front();
+  SmallVector<Type> inputTypes, outputTypes;
+  for (auto [argument, name] :
+       llvm::zip(body.getArguments(), graph.getInputs().getAsValueRange<StringAttr>())) {
+    FailureOr<RankedTensorType> type = bind(argument.getType(), name);
+    if (failed(type))
+      return failure();
+    inputTypes.push_back(*type);
+  }
+
+  b.setInsertionPointToEnd(module.getBody());
+  auto main = func::FuncOp::create(b, graph.getLoc(), "main",
+                                   b.getFunctionType(inputTypes, {}));
+  Block *entry = main.addEntryBlock();
+  b.setInsertionPointToEnd(entry);
+  for (auto [i, argument] : llvm::enumerate(body.getArguments())) {
+    values.map(argument, entry->getArgument(i));
+    entry->getArgument(i).setLoc(argument.getLoc());
+    main.setArgAttr(i, "onnx.name", graph.getInputs()[i]);
+  }
+  if (failed(convertBlock(body, {}, 0)))
+    return failure();
+
+  SmallVector<Value> outputs;
+  for (auto [value, name] : llvm::zip(body.back().getOperands(),
+                                      graph.getOutputs().getAsValueRange<StringAttr>())) {
+    Value converted = values.lookupOrNull(value);
+    if (!converted)
+      return emitError(NameLoc::get(b.getStringAttr(name)), "output is no tensor");
+    outputs.push_back(converted);
+    outputTypes.push_back(converted.getType());
+  }
+  func::ReturnOp::create(b, graph.getLoc(), outputs);
+  main.setType(b.getFunctionType(inputTypes, outputTypes));
+  for (auto [i, name] : llvm::enumerate(graph.getOutputs()))
+    main.setResultAttr(i, "onnx.name", name);
+  return success();
+}
+
+/// Erases ops whose results nobody reads, from the end.
+static void eraseDead(func::FuncOp function) {
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(function.front())))
+    if (isOpTriviallyDead(&op))
+      op.erase();
+}
+
+namespace {
+
+struct OnnxToNn : cleave::impl::OnnxToNnBase<OnnxToNn> {
+  using OnnxToNnBase::OnnxToNnBase;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    llvm::StringMap<int64_t> bound;
+    for (StringRef entry : dims) {
+      auto [name, size] = entry.rsplit('=');
+      int64_t value;
+      if (name.empty() || size.getAsInteger(10, value) || value < 0) {
+        module.emitError("option dims wants name=size, got: \"") << entry << "\"";
+        return signalPassFailure();
+      }
+      bound[dimKey(name)] = value;
+    }
+    auto graphs = llvm::to_vector(module.getOps<onnx::GraphOp>());
+    if (graphs.size() != 1) {
+      module.emitError("holds another number of ONNX graphs than one, got: ") << graphs.size();
+      return signalPassFailure();
+    }
+    if (failed(GraphConverter(module, std::move(bound)).convert(graphs.front())))
+      return signalPassFailure();
+    for (Operation &op : llvm::make_early_inc_range(*module.getBody()))
+      if (isa<onnx::GraphOp, onnx::FunctionOp>(op))
+        op.erase();
+    eraseDead(*module.getOps<func::FuncOp>().begin());
+  }
+};
+
+} // namespace

@@ -1,0 +1,140 @@
+//===- Dims.cpp - sizes for the symbolic dimensions of a model ------------===//
+
+#include "cleave/Driver/Dims.h"
+
+#include "Onnx/Onnx.h"
+
+using namespace mlir;
+using namespace cleave;
+
+using Sizes = std::map<std::string, int64_t>;
+
+llvm::Expected<std::vector<ModelInput>> cleave::modelInputs(ModuleOp module) {
+  std::vector<ModelInput> inputs;
+  auto graph = *module.getOps<onnx::GraphOp>().begin();
+  for (auto [argument, name] : llvm::zip(graph.getBody().front().getArguments(),
+                                         graph.getInputs().getAsValueRange<StringAttr>())) {
+    auto type = dyn_cast<RankedTensorType>(argument.getType());
+    if (!type)
+      return llvm::createStringError("input \"" + name + "\" is no tensor of known rank");
+    auto names = dyn_cast_or_null<onnx::DimsAttr>(type.getEncoding());
+    ModelInput &input = inputs.emplace_back(name.str(), type.getElementType());
+    for (auto [i, size] : llvm::enumerate(type.getShape())) {
+      std::string dim = names ? cast<StringAttr>(names.getNames()[i]).str() : "";
+      if (dim.empty())
+        dim = (name + "." + Twine(i)).str();
+      input.dims.push_back({ShapedType::isDynamic(size) ? -1 : size, dim});
+    }
+  }
+  return inputs;
+}
+
+llvm::Error cleave::bindShape(const ModelInput &input, ArrayRef<int64_t> shape, Sizes &sizes) {
+  if (shape.size() != input.dims.size())
+    return llvm::createStringError("input \"%s\" wants %zu dimensions, got: %zu",
+                                   input.name.c_str(), input.dims.size(), shape.size());
+  for (auto [dim, size] : llvm::zip(input.dims, shape)) {
+    int64_t known = dim.size >= 0 ? dim.size : sizes.try_emplace(dim.name, size).first->second;
+    if (known != size)
+      return llvm::createStringError("input \"%s\" wants %lld for \"%s\", got: %lld",
+                                     input.name.c_str(), static_cast<long long>(known),
+                                     dim.name.c_str(), static_cast<long long>(size));
+  }
+  return llvm::Error::success();
+}
+
+/// What a name says of its dimension, so that two spellings of one thing agree.
+enum class Meaning { Batch, Past, Sequence };
+
+static Meaning meaningOf(StringRef name) {
+  std::string lower = name.lower();
+  if (StringRef(lower).contains("batch"))
+    return Meaning::Batch;
+  return StringRef(lower).contains("past") ? Meaning::Past : Meaning::Sequence;
+}
+
+namespace {
+
+/// Evaluates `a + b * c` over names; blanks mean nothing.
+class Expression {
+public:
+  Expression(StringRef text, llvm::function_ref<int64_t(StringRef)> sizeOf)
+      : text(text), sizeOf(sizeOf) {}
+
+  /// Nothing if the text is no expression of at least two operands.
+  std::optional<int64_t> evaluate() {
+    std::optional<int64_t> value = sum();
+    return value && text.trim().empty() && operands > 1 ? value : std::nullopt;
+  }
+
+private:
+  bool eat(char c) {
+    text = text.ltrim();
+    return text.consume_front(StringRef(&c, 1));
+  }
+  std::optional<int64_t> sum() {
+    std::optional<int64_t> value = product();
+    while (value) {
+      bool plus = eat('+');
+      if (!plus && !eat('-'))
+        break;
+      std::optional<int64_t> next = product();
+      if (!next)
+        return std::nullopt;
+      value = plus ? *value + *next : *value - *next;
+    }
+    return value;
+  }
+  std::optional<int64_t> product() {
+    std::optional<int64_t> value = operand();
+    while (value && eat('*')) {
+      std::optional<int64_t> next = operand();
+      if (!next || __builtin_mul_overflow(*value, *next, &*value))
+        return std::nullopt;
+    }
+    return value;
+  }
+  std::optional<int64_t> operand() {
+    text = text.ltrim();
+    StringRef word = text.take_while([](char c) { return llvm::isAlnum(c) || c == '_' || c == '.'; });
+    if (word.empty())
+      return std::nullopt;
+    text = text.drop_front(word.size());
+    ++operands;
+    int64_t number;
+    return word.getAsInteger(10, number) ? sizeOf(word) : number;
+  }
+
+  StringRef text;
+  llvm::function_ref<int64_t(StringRef)> sizeOf;
+  int operands = 0;
+};
+
+} // namespace
+
+Sizes cleave::bindDims(ArrayRef<ModelInput> inputs, Sizes given, const DimDefaults &defaults) {
+  auto sizeOf = [&](StringRef name) -> int64_t {
+    if (auto known = given.find(name.str()); known != given.end())
+      return known->second;
+    // A sum can hide in any name, so only plain names stand for a meaning.
+    for (const auto &[other, size] : given)
+      if (meaningOf(other) == meaningOf(name) &&
+          StringRef(other).find_first_of("+-* .") == StringRef::npos)
+        return size;
+    switch (meaningOf(name)) {
+    case Meaning::Batch: return defaults.batch;
+    case Meaning::Past: return defaults.past;
+    case Meaning::Sequence: return defaults.sequence;
+    }
+    llvm_unreachable("all meanings are listed");
+  };
+
+  Sizes result = given;
+  for (const ModelInput &input : inputs)
+    for (const ModelDim &dim : input.dims)
+      if (dim.size < 0 && !result.count(dim.name)) {
+        std::optional<int64_t> computed = Expression(dim.name, sizeOf).evaluate();
+        result[dim.name] = computed ? *computed : sizeOf(dim.name);
+      }
+  return result;
+}

@@ -1,0 +1,25 @@
+//===- Threads.h - all ranks in one process -------------------*- C++ -*-===//
+//
+// Ranks read each other's memory. Every exchange is: all say where their
+// bytes are and meet; each does its share; all meet again, after which inputs
+// may be overwritten.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef CLEAVE_RUNTIME_COMM_THREADS_H
+#define CLEAVE_RUNTIME_COMM_THREADS_H
+
+#include "../Core/Groups.h"
+#include "Communicator.h"
+
+#include <memory>
+
+namespace cleave::runtime {
+
+/// `program` and `groups` must outlive it.
+std::unique_ptr<Communicator> createThreads(const cleave_program &program,
+                                            const Groups &groups);
+
+} // namespace cleave::runtime
+
+#endif // CLEAVE_RUNTIME_COMM_THREADS_H

@@ -1,0 +1,88 @@
+//===- Abi.cpp - the C functions of a session -----------------------------===//
+
+#include "Session.h"
+
+#include <new>
+#include <system_error>
+
+using namespace cleave::runtime;
+
+static Session *inside(cleave_session *session) {
+  return reinterpret_cast<Session *>(session);
+}
+
+static const Session *inside(const cleave_session *session) {
+  return reinterpret_cast<const Session *>(session);
+}
+
+/// A session whose kernel never came back is left as it is: the thread that
+/// hangs still uses its memory.
+static void end(Session *session) {
+  if (session && session->finish())
+    delete session;
+}
+
+int32_t cleave_session_create(const cleave_program *program,
+                              const cleave_session_options *options,
+                              cleave_session **session, cleave_error *error) {
+  *session = nullptr;
+  if (int32_t status = cleave_program_verify(program, error))
+    return status;
+  Session *made = nullptr;
+  try {
+    made = new Session(*program, options ? *options : cleave_session_options{});
+    int32_t status = made->prepare(error);
+    if (status == CLEAVE_OK)
+      *session = reinterpret_cast<cleave_session *>(made);
+    else
+      end(made);
+    return status;
+  } catch (const std::bad_alloc &) {
+    end(made);
+    return fail(error, CLEAVE_REFUSED, "out of memory for the session");
+  }
+}
+
+int32_t cleave_session_run(cleave_session *session, const cleave_input *inputs,
+                           const cleave_output *outputs, cleave_error *error) {
+  return inside(session)->run(inputs, outputs, error);
+}
+
+void cleave_session_destroy(cleave_session *session) { end(inside(session)); }
+
+const void *cleave_session_output(const cleave_session *session, uint32_t rank,
+                                  uint32_t index) {
+  const cleave_program &program = inside(session)->program;
+  if (rank >= program.num_ranks || index >= program.num_outputs)
+    return nullptr;
+  return inside(session)->ranks[rank].outputData[index];
+}
+
+int32_t cleave_session_counters(const cleave_session *session, uint32_t rank,
+                                cleave_counters *counters) {
+  if (rank >= inside(session)->program.num_ranks)
+    return CLEAVE_REFUSED;
+  *counters = inside(session)->ranks[rank].counters;
+  return CLEAVE_OK;
+}
+
+void cleave_session_reset_counters(cleave_session *session) {
+  for (uint32_t r = 0; r < inside(session)->program.num_ranks; ++r) {
+    Rank &rank = inside(session)->ranks[r];
+    std::fill(std::begin(rank.counters.calls), std::end(rank.counters.calls),
+              0);
+    std::fill(std::begin(rank.counters.bytes), std::end(rank.counters.bytes),
+              0);
+    std::fill(rank.times.begin(), rank.times.end(), 0);
+  }
+}
+
+const uint64_t *cleave_session_times(const cleave_session *session,
+                                     uint32_t rank, uint32_t *count) {
+  *count = 0;
+  if (rank >= inside(session)->program.num_ranks)
+    return nullptr;
+  const std::vector<uint64_t> &times = inside(session)->ranks[rank].times;
+  *count = uint32_t(times.size());
+  return times.empty() ? nullptr : times.data();
+}

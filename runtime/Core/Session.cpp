@@ -1,0 +1,215 @@
+//===- Session.cpp - takes what a program needs, and binds it -------------===//
+
+#include "Session.h"
+
+#include "../Comm/Threads.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+using namespace cleave::runtime;
+
+static constexpr uint32_t defaultDeadlineMs = 60'000;
+
+FileUse::FileUse(const cleave_program &program) : ranges(program.num_files) {
+  for (uint32_t i = 0; i < program.num_programs; ++i) {
+    const cleave_rank_program &own = program.programs[i];
+    for (uint32_t c = 0; c < own.num_main; ++c)
+      for (uint32_t b = 0; b < own.main[c].num_buffers; ++b) {
+        const cleave_buffer &buffer =
+            program.buffers[own.main[c].first_buffer + b];
+        if (buffer.space == CLEAVE_SPACE_FILE && buffer.bytes)
+          ranges[buffer.index].push_back(
+              {buffer.offset, buffer.offset + buffer.bytes});
+      }
+  }
+  for (std::vector<Range> &list : ranges) {
+    std::sort(list.begin(), list.end(),
+              [](const Range &a, const Range &b) { return a.begin < b.begin; });
+    size_t kept = 0;
+    for (const Range &range : list)
+      if (kept && range.begin <= list[kept - 1].end)
+        list[kept - 1].end = std::max(list[kept - 1].end, range.end);
+      else
+        list[kept++] = range;
+    list.resize(kept);
+  }
+}
+
+Session::Session(const cleave_program &program,
+                 const cleave_session_options &options)
+    : program(program), ranks(std::make_unique<Rank[]>(program.num_ranks)),
+      groups(program), fileUse(program),
+      deadlineMs(options.deadline_ms ? options.deadline_ms : defaultDeadlineMs),
+      timing(options.timing), files(program.num_files),
+      communicator(createThreads(program, groups)),
+      workers(program.num_ranks,
+              options.threads ? options.threads : Workers::available(),
+              deadlineMs) {}
+
+Session::~Session() = default;
+
+int32_t Session::prepare(cleave_error *error) {
+  if (int32_t status = mapFiles(error))
+    return status;
+  if (int32_t status = allocate(error))
+    return status;
+  for (uint32_t rank = 0; rank < program.num_ranks; ++rank) {
+    const cleave_rank_program &own =
+        program.programs[program.class_of_rank[rank]];
+    size_t numPointers = 0;
+    for (uint32_t i = 0; i < own.num_load; ++i)
+      numPointers += own.load[i].num_buffers;
+    for (uint32_t i = 0; i < own.num_main; ++i)
+      numPointers += own.main[i].num_buffers;
+    ranks[rank].pointers.reserve(numPointers);
+    resolve(rank, /*load=*/true);
+    resolve(rank, /*load=*/false);
+    ranks[rank].outputData.resize(program.num_outputs);
+    if (timing)
+      ranks[rank].times.resize(own.num_main);
+  }
+  if (!workers.start())
+    return fail(error, CLEAVE_REFUSED,
+                "the system refuses stacks or threads for %u ranks",
+                program.num_ranks);
+
+  int32_t status = runAll(/*load=*/true, error);
+  for (uint32_t i = 0; i < program.num_files && !status; ++i)
+    fileUse.unused(
+        i, 0, program.files[i].bytes,
+        [&](uint64_t begin, uint64_t end) { files[i].release(begin, end); });
+  return status;
+}
+
+int32_t Session::mapFiles(cleave_error *error) {
+  for (uint32_t i = 0; i < program.num_files; ++i)
+    if (int32_t status = files[i].open(program.files[i], error))
+      return status;
+  return CLEAVE_OK;
+}
+
+int32_t Session::allocate(cleave_error *error) {
+  for (uint32_t r = 0; r < program.num_ranks; ++r) {
+    const cleave_rank_program &own = program.programs[program.class_of_rank[r]];
+    Rank &rank = ranks[r];
+    bool done = rank.params.allocate(own.param_bytes) &&
+                rank.arena.allocate(own.arena_bytes);
+    rank.counters.param_bytes = own.param_bytes;
+    rank.counters.arena_bytes = own.arena_bytes;
+    rank.outputs.resize(r ? program.num_outputs : 0);
+    for (uint32_t i = 0; i < rank.outputs.size() && done; ++i) {
+      uint64_t bytes;
+      valueBytes(program.outputs[i], bytes);
+      rank.counters.output_bytes += bytes;
+      done = rank.outputs[i].allocate(bytes);
+    }
+    if (!done)
+      return fail(error, CLEAVE_REFUSED,
+                  "the system has no memory for rank %u, which needs %llu "
+                  "bytes of parameters, %llu of activations",
+                  r, (unsigned long long)own.param_bytes,
+                  (unsigned long long)own.arena_bytes);
+  }
+  return CLEAVE_OK;
+}
+
+/// Turns the buffers of a list into addresses; `pointers` has been reserved.
+void Session::resolve(uint32_t r, bool load) {
+  Rank &rank = ranks[r];
+  uint32_t count;
+  const cleave_command *list = listOf(program, r, load, count);
+  std::vector<Step> &steps = load ? rank.load : rank.main;
+  steps.reserve(count);
+  for (uint32_t i = 0; i < count; ++i) {
+    const cleave_command &command = list[i];
+    const cleave_buffer *buffers = program.buffers + command.first_buffer;
+    Step step{&command, rank.pointers.data() + rank.pointers.size(), 0};
+    for (uint32_t b = 0; b < command.num_buffers; ++b) {
+      rank.pointers.push_back(address(rank, buffers[b]));
+      bool output = buffers[b].space == CLEAVE_SPACE_OUTPUT;
+      if (buffers[b].space == CLEAVE_SPACE_INPUT || (output && r == 0))
+        rank.bindings.push_back({&rank.pointers.back(), output,
+                                 buffers[b].index, buffers[b].offset});
+    }
+    if (isCollective(command.op)) {
+      Membership self = groups.find(command.group, r);
+      step.bytes = cleave_ring_bytes(command.op, command.type,
+                                     program.counts + command.first_count,
+                                     self.size, self.member);
+    } else if (command.op != CLEAVE_OP_LAUNCH) {
+      step.bytes = buffers[0].bytes;
+    }
+    steps.push_back(step);
+  }
+}
+
+/// Null for what a run binds.
+void *Session::address(Rank &rank, const cleave_buffer &buffer) {
+  switch (buffer.space) {
+  case CLEAVE_SPACE_FILE:
+    return const_cast<char *>(files[buffer.index].data()) + buffer.offset;
+  case CLEAVE_SPACE_PARAM:
+    return rank.params.data() + buffer.offset;
+  case CLEAVE_SPACE_ARENA:
+    return rank.arena.data() + buffer.offset;
+  case CLEAVE_SPACE_OUTPUT:
+    if (!rank.outputs.empty())
+      return rank.outputs[buffer.index].data() + buffer.offset;
+  }
+  return nullptr;
+}
+
+/// The caller's memory must be as large as the value says.
+static int32_t checkBound(const cleave_value &value, const char *kind,
+                          const void *data, uint64_t bytes,
+                          cleave_error *error) {
+  uint64_t wanted;
+  valueBytes(value, wanted);
+  if (bytes != wanted)
+    return fail(error, CLEAVE_REFUSED,
+                "%s \"%.400s\" takes %llu bytes, got: %llu", kind,
+                nameOf(value.name), (unsigned long long)wanted,
+                (unsigned long long)bytes);
+  if (wanted && !data)
+    return fail(error, CLEAVE_REFUSED, "%s \"%.400s\" is missing", kind,
+                nameOf(value.name));
+  return CLEAVE_OK;
+}
+
+int32_t Session::bind(const cleave_input *inputs, const cleave_output *outputs,
+                      cleave_error *error) noexcept {
+  if ((program.num_inputs && !inputs) || (program.num_outputs && !outputs))
+    return fail(error, CLEAVE_REFUSED, "no inputs or outputs are given");
+  for (uint32_t i = 0; i < program.num_inputs; ++i)
+    if (int32_t status = checkBound(program.inputs[i], "input", inputs[i].data,
+                                    inputs[i].bytes, error))
+      return status;
+  for (uint32_t i = 0; i < program.num_outputs; ++i)
+    if (int32_t status = checkBound(program.outputs[i], "output",
+                                    outputs[i].data, outputs[i].bytes, error))
+      return status;
+
+  for (uint32_t r = 0; r < program.num_ranks; ++r) {
+    for (const Binding &binding : ranks[r].bindings) {
+      const void *data = binding.output ? outputs[binding.index].data
+                                        : inputs[binding.index].data;
+      *binding.pointer =
+          const_cast<char *>(static_cast<const char *>(data)) + binding.offset;
+    }
+    for (uint32_t i = 0; i < program.num_outputs; ++i)
+      ranks[r].outputData[i] = r ? ranks[r].outputs[i].data() : outputs[i].data;
+  }
+  return CLEAVE_OK;
+}
+
+int32_t Session::run(const cleave_input *inputs, const cleave_output *outputs,
+                     cleave_error *error) noexcept {
+  if (broken)
+    return fail(error, CLEAVE_FAILED, "the session cannot run again: %.900s",
+                failure.message);
+  if (int32_t status = bind(inputs, outputs, error))
+    return status;
+  return runAll(/*load=*/false, error);
+}

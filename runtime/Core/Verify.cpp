@@ -1,0 +1,174 @@
+//===- Verify.cpp - the tables of a program -------------------------------===//
+//
+// A program may come from a file, so nothing in it is believed: each check
+// relies only on those before it. Tables first, then commands and buffers
+// (VerifyCommands.cpp), then the order of collectives (VerifyOrder.cpp).
+//
+//===----------------------------------------------------------------------===//
+
+#include "Verify.h"
+
+#include "Error.h"
+
+#include <new>
+
+using namespace cleave::runtime;
+
+/// What no machine has; keeps sums of sizes from overflowing.
+static constexpr uint64_t maxBlockBytes = uint64_t(1) << 46;
+static constexpr uint32_t maxRanks = 1u << 16;
+
+bool cleave::runtime::valueBytes(const cleave_value &value, uint64_t &bytes) {
+  bytes = cleave_type_bytes(value.type);
+  bool empty = false;
+  for (uint32_t d = 0; d < value.num_dims; ++d) {
+    if (value.dims[d] < 0)
+      return false;
+    if (value.dims[d] == 0)
+      empty = true;
+    else if (__builtin_mul_overflow(bytes, uint64_t(value.dims[d]), &bytes))
+      return false;
+  }
+  if (empty)
+    bytes = 0;
+  return bytes <= maxBlockBytes;
+}
+
+static int32_t verifyPointers(const cleave_program &p, cleave_error *error) {
+  struct Table {
+    const char *name;
+    const void *data;
+    uint64_t count;
+  };
+  const Table tables[] = {
+      {"coordinates", p.coordinates, uint64_t(p.num_ranks) * p.num_axes},
+      {"class_of_rank", p.class_of_rank, p.num_ranks},
+      {"programs", p.programs, p.num_programs},
+      {"groups", p.groups, p.num_groups},
+      {"buffers", p.buffers, p.num_buffers},
+      {"counts", p.counts, p.num_counts},
+      {"kernels", p.kernels, p.num_kernels},
+      {"files", p.files, p.num_files},
+      {"inputs", p.inputs, p.num_inputs},
+      {"outputs", p.outputs, p.num_outputs},
+  };
+  for (const Table &table : tables)
+    if (table.count && !table.data)
+      return fail(error, CLEAVE_REFUSED,
+                  "table \"%s\" is missing, got: %llu entries", table.name,
+                  (unsigned long long)table.count);
+  return CLEAVE_OK;
+}
+
+static int32_t verifyClasses(const cleave_program &p, cleave_error *error) {
+  for (uint32_t rank = 0; rank < p.num_ranks; ++rank)
+    if (p.class_of_rank[rank] >= p.num_programs)
+      return fail(error, CLEAVE_REFUSED,
+                  "rank %u has a class that does not exist, got: %u of %u",
+                  rank, p.class_of_rank[rank], p.num_programs);
+  for (uint32_t i = 0; i < p.num_programs; ++i) {
+    const cleave_rank_program &own = p.programs[i];
+    if ((own.num_load && !own.load) || (own.num_main && !own.main))
+      return fail(error, CLEAVE_REFUSED, "class %u has no commands", i);
+    if (own.param_bytes > maxBlockBytes || own.arena_bytes > maxBlockBytes)
+      return fail(error, CLEAVE_REFUSED,
+                  "class %u is larger than any machine, got: %llu bytes of "
+                  "parameters, %llu of activations",
+                  i, (unsigned long long)own.param_bytes,
+                  (unsigned long long)own.arena_bytes);
+  }
+  return CLEAVE_OK;
+}
+
+static int32_t verifyValues(const cleave_value *values, uint32_t count,
+                            const char *kind, cleave_error *error) {
+  for (uint32_t i = 0; i < count; ++i) {
+    const cleave_value &value = values[i];
+    if (!cleave_type_bytes(value.type))
+      return fail(error, CLEAVE_REFUSED,
+                  "%s \"%.200s\" has an unknown type, got: %u", kind,
+                  nameOf(value.name), value.type);
+    if (value.num_dims && !value.dims)
+      return fail(error, CLEAVE_REFUSED, "%s \"%.200s\" has no dims", kind,
+                  nameOf(value.name));
+    uint64_t bytes;
+    if (!valueBytes(value, bytes))
+      return fail(error, CLEAVE_REFUSED,
+                  "%s \"%.200s\" has a size that cannot be", kind,
+                  nameOf(value.name));
+  }
+  return CLEAVE_OK;
+}
+
+static int32_t verifyGroups(const cleave_program &p, cleave_error *error) {
+  std::vector<bool> seen(p.num_ranks);
+  for (uint32_t g = 0; g < p.num_groups; ++g) {
+    const cleave_group &group = p.groups[g];
+    if (!group.group_size || p.num_ranks % group.group_size)
+      return fail(error, CLEAVE_REFUSED,
+                  "group %u does not divide %u ranks, got: sets of %u", g,
+                  p.num_ranks, group.group_size);
+    if (!group.members)
+      return fail(error, CLEAVE_REFUSED, "group %u has no members", g);
+    seen.assign(p.num_ranks, false);
+    for (uint32_t i = 0; i < p.num_ranks; ++i) {
+      uint32_t rank = group.members[i];
+      if (rank >= p.num_ranks)
+        return fail(error, CLEAVE_REFUSED,
+                    "group %u has a member that does not exist, got: rank %u "
+                    "of %u",
+                    g, rank, p.num_ranks);
+      if (seen[rank])
+        return fail(error, CLEAVE_REFUSED, "group %u has rank %u twice", g,
+                    rank);
+      seen[rank] = true;
+    }
+  }
+  return CLEAVE_OK;
+}
+
+static int32_t verifyTables(const cleave_program &p, cleave_error *error) {
+  if (p.version != CLEAVE_PROGRAM_VERSION)
+    return fail(error, CLEAVE_REFUSED,
+                "the program is of another version than this runtime's %u, "
+                "got: %u",
+                CLEAVE_PROGRAM_VERSION, p.version);
+  if (p.num_ranks == 0 || p.num_ranks > maxRanks)
+    return fail(error, CLEAVE_REFUSED,
+                "a program has between 1 and %u ranks, got: %u", maxRanks,
+                p.num_ranks);
+  if (int32_t status = verifyPointers(p, error))
+    return status;
+  if (int32_t status = verifyClasses(p, error))
+    return status;
+  for (uint32_t i = 0; i < p.num_kernels; ++i)
+    if (!p.kernels[i])
+      return fail(error, CLEAVE_REFUSED, "kernel %u is missing", i);
+  for (uint32_t i = 0; i < p.num_files; ++i)
+    if (!p.files[i].path || p.files[i].bytes > maxBlockBytes)
+      return fail(error, CLEAVE_REFUSED, "file %u has no path or no such size",
+                  i);
+  if (int32_t status = verifyValues(p.inputs, p.num_inputs, "input", error))
+    return status;
+  if (int32_t status = verifyValues(p.outputs, p.num_outputs, "output", error))
+    return status;
+  return verifyGroups(p, error);
+}
+
+int32_t cleave_program_verify(const cleave_program *program,
+                              cleave_error *error) {
+  if (!program)
+    return fail(error, CLEAVE_REFUSED, "there is no program");
+  try {
+    if (int32_t status = verifyTables(*program, error))
+      return status;
+    Groups groups(*program);
+    if (int32_t status = verifyCommands(*program, groups, error))
+      return status;
+    if (int32_t status = verifyOrder(*program, groups, /*load=*/true, error))
+      return status;
+    return verifyOrder(*program, groups, /*load=*/false, error);
+  } catch (const std::bad_alloc &) {
+    return fail(error, CLEAVE_REFUSED, "out of memory while verifying");
+  }
+}

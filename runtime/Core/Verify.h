@@ -1,0 +1,52 @@
+//===- Verify.h - the parts of the proof that a program can run -*- C++ -*-===//
+
+#ifndef CLEAVE_RUNTIME_CORE_VERIFY_H
+#define CLEAVE_RUNTIME_CORE_VERIFY_H
+
+#include "Groups.h"
+
+namespace cleave::runtime {
+
+inline bool isCollective(uint8_t op) {
+  switch (op) {
+#define CLEAVE_COMMAND(ENUM, NAME)
+#define CLEAVE_COLLECTIVE(ENUM, NAME) case CLEAVE_OP_##ENUM:
+#include "cleave/Runtime/Commands.def"
+    return true;
+  }
+  return false;
+}
+
+inline bool isReducing(uint8_t op) {
+  return op == CLEAVE_OP_ALL_REDUCE || op == CLEAVE_OP_REDUCE_SCATTER;
+}
+
+/// Bytes of a whole value; false where its dims lie or overflow.
+bool valueBytes(const cleave_value &value, uint64_t &bytes);
+
+/// Bytes that a member gives to and gets from a collective; false where they
+/// overflow. `p` counts (p * p of all_to_all) must be there.
+bool collectiveBytes(const cleave_command &command, const uint64_t *counts,
+                     uint32_t p, uint32_t member, uint64_t &given,
+                     uint64_t &gotten);
+
+/// Commands and buffers of every rank; needs valid tables.
+int32_t verifyCommands(const cleave_program &program, const Groups &groups,
+                       cleave_error *error);
+
+/// All members meet in equal collectives, in one order; needs valid commands.
+int32_t verifyOrder(const cleave_program &program, const Groups &groups,
+                    bool load, cleave_error *error);
+
+/// The list of a rank.
+inline const cleave_command *listOf(const cleave_program &program,
+                                    uint32_t rank, bool load, uint32_t &count) {
+  const cleave_rank_program &own =
+      program.programs[program.class_of_rank[rank]];
+  count = load ? own.num_load : own.num_main;
+  return load ? own.load : own.main;
+}
+
+} // namespace cleave::runtime
+
+#endif // CLEAVE_RUNTIME_CORE_VERIFY_H
