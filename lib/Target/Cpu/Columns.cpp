@@ -21,7 +21,7 @@ namespace {
 
 struct ColumnEmitter {
   ColumnEmitter(Emitter &e, Operation *root)
-      : e(e), b(e.builder), loc(e.loc), root(root), outputs(e.kernel, root),
+      : e(e), b(e.builder), loc(e.loc), outputs(e.kernel, root),
         input(root->getOperand(0)) {
     element = cast<RankedTensorType>(input.getType()).getElementType();
     isSigned = !element.isUnsignedInteger() && !element.isInteger(1);
@@ -290,7 +290,6 @@ private:
   Emitter &e;
   OpBuilder &b;
   Location loc;
-  Operation *root;
   Outputs outputs;
   Value input;
   Type element, compute;

@@ -202,7 +202,7 @@ private:
       if (tileBase < 0)
         tileBase = e.reserve(rows * width);
       for (int64_t i = 0; i < height * vectors; ++i)
-        e.storeScratch(tileBase, i * lanes + e.laneSymbol(lanes), sums[i]);
+        e.storeScratch(tileBase, Index(i * lanes) + e.laneSymbol(lanes), sums[i]);
       e.loop(0, height, 1, [&](const Index &r) {
         for (int64_t v = 0; v < vectors; ++v)
           follow(e.loadScratch(tileBase, r * width + v * lanes, lanes),
@@ -386,7 +386,7 @@ private:
       SmallVector<Value> sums = tile.multiply(e, e.indexConstant(0), e.indexConstant(shape.k),
                                               zeros(r * vectors));
       for (int64_t i = 0; i < r * vectors; ++i)
-        e.storeScratch(raggedTile, i * lanes + e.laneSymbol(lanes), sums[i]);
+        e.storeScratch(raggedTile, Index(i * lanes) + e.laneSymbol(lanes), sums[i]);
       e.loop(0, r, 1, [&](const Index &i) {
         Index start = resultAt(top + i, first);
         e.define(root->getResult(0), [&](const Index &at) {

@@ -24,7 +24,7 @@ Emitter::Emitter(func::FuncOp kernel, func::FuncOp target, Machine machine)
   memref::StoreOp::create(builder, loc, none, faultCell, indexConstant(0));
 }
 
-Value Emitter::outputMemory(unsigned number) const {
+Value Emitter::outputMemory(unsigned number) {
   return memory[kernel.getNumArguments() + number];
 }
 

@@ -102,7 +102,7 @@ public:
   Value loadArgument(unsigned argument, Type element, Value address, int64_t lanes);
   Value scratchMemory() const { return scratch; }
   Value argumentMemory(unsigned number) const { return memory[number]; }
-  Value outputMemory(unsigned number) const;
+  Value outputMemory(unsigned number);
 
   //===--- arithmetic ---===//
 

@@ -176,7 +176,7 @@ Emitter::loop(Value begin, Value end, int64_t step, ValueRange carried,
     }
   }
   memo = std::move(saved);
-  return llvm::to_vector(loop.getResults());
+  return SmallVector<Value>(loop.getResults());
 }
 
 SmallVector<Value> Emitter::carry(
