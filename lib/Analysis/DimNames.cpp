@@ -411,8 +411,11 @@ void DimNames::expandAligned(Operation *op, const nn::Factor &factor) {
 
   bool mayBePartial = factor.kind == nn::FactorKind::Parallel;
   for (auto &places : alignedPlaces(lists)) {
-    if (factor.kind == nn::FactorKind::Lookup &&
-        (places.front().position != 0 || places.front().name->kind != DimName::Leaf))
+    // A rank's part has to be one run of indices where they are looked up, and
+    // where the first of equal elements is meant.
+    bool isRun = factor.kind == nn::FactorKind::Lookup ||
+                 (factor.kind == nn::FactorKind::Special && lists.size() == 1);
+    if (isRun && (places.front().position != 0 || places.front().name->kind != DimName::Leaf))
       continue;
     for (Held held : heldNames(places.front().name)) {
       if (held.amount < (mayBePartial ? kLeastHeld : kWhole))
@@ -495,8 +498,8 @@ static dist::ExtentAttr extentOf(MLIRContext *context, DimName *name, NamedAxes 
   return dist::ExtentAttr::get(context, false, parts);
 }
 
-dist::ShardingAttr DimNames::sharding(dist::MeshAttr mesh, Value value,
-                                      const Marks &marks, ArrayRef<StringAttr> partial) {
+dist::ShardingAttr DimNames::sharding(Value value, const Marks &marks,
+                                      ArrayRef<StringAttr> partial) {
   MLIRContext *context = value.getContext();
   ArrayRef<Cut> all = cuts(value);
   SmallVector<dist::ExtentAttr> extents;
@@ -513,17 +516,13 @@ dist::ShardingAttr DimNames::sharding(dist::MeshAttr mesh, Value value,
           it = here.insert(here.end(), {cut.name, {}});
         it->second.push_back(axis);
       }
-      for (auto &entry : here) {
-        SmallVector<StringAttr> joined = dist::joinAxes(mesh, entry.second);
-        entry.second.assign(joined.begin(), joined.end());
-      }
       parts.push_back(extentOf(context, factor, here));
     }
     extents.push_back(parts.empty()
                           ? dist::ExtentAttr::get(context, find(name)->size)
                           : dist::ExtentAttr::get(context, false, parts));
   }
-  return dist::ShardingAttr::get(context, extents, dist::joinAxes(mesh, partial));
+  return dist::ShardingAttr::get(context, extents, partial);
 }
 
 unsigned DimNames::getNumNames() {

@@ -21,19 +21,12 @@ struct Exchange {
   const uint64_t *counts;
 };
 
-/// What came of it; `peer` is a rank that did not arrive, of Wake::Late.
-struct Arrival {
-  Wake wake;
-  uint32_t peer;
-};
-
 class Communicator {
 public:
   virtual ~Communicator() = default;
 
   /// Returns when `output` holds the result and `input` may be overwritten.
-  virtual Arrival exchange(const Exchange &exchange,
-                           Waiter &waiter) noexcept = 0;
+  virtual Wake exchange(const Exchange &exchange, Waiter &waiter) noexcept = 0;
 
   /// Forgets exchanges that a failed run left half done. Nobody is in one.
   virtual void reset() noexcept = 0;

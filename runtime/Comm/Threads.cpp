@@ -65,20 +65,18 @@ private:
 class Threads final : public Communicator {
 public:
   Threads(const cleave_program &program, const Groups &groups);
-  Arrival exchange(const Exchange &exchange, Waiter &waiter) noexcept override;
+  Wake exchange(const Exchange &exchange, Waiter &waiter) noexcept override;
   void reset() noexcept override;
 
 private:
-  /// Returns when all members have called it. `place` is the first of the set.
-  Arrival meet(Meeting &meeting, const Membership &self, size_t place,
-               Waiter &waiter) noexcept;
+  /// Returns when all members have called it.
+  static Wake meet(Meeting &meeting, uint32_t size, Waiter &waiter) noexcept;
 
   const cleave_program &program;
   const Groups &groups;
   std::vector<uint32_t> firstMeeting; ///< by group; one meeting a set
   std::vector<Meeting> meetings;
-  // By group, set and member: what each has said of itself.
-  std::vector<std::atomic<uint32_t>> rounds;
+  // By group, set and member: where each has its bytes.
   std::vector<const void *> inputs;
   std::vector<void *> outputs;
 };
@@ -132,8 +130,8 @@ void Share::run() const {
 
 Threads::Threads(const cleave_program &program, const Groups &groups)
     : program(program), groups(groups),
-      rounds(size_t(program.num_groups) * program.num_ranks),
-      inputs(rounds.size()), outputs(rounds.size()) {
+      inputs(size_t(program.num_groups) * program.num_ranks),
+      outputs(inputs.size()) {
   uint32_t numMeetings = 0;
   for (uint32_t g = 0; g < program.num_groups; ++g) {
     firstMeeting.push_back(numMeetings);
@@ -145,32 +143,18 @@ Threads::Threads(const cleave_program &program, const Groups &groups)
 void Threads::reset() noexcept {
   for (Meeting &meeting : meetings)
     meeting.arrived = meeting.round = 0;
-  for (std::atomic<uint32_t> &round : rounds)
-    round = 0;
 }
 
-Arrival Threads::meet(Meeting &meeting, const Membership &self, size_t place,
-                      Waiter &waiter) noexcept {
-  std::atomic<uint32_t> &own = rounds[place + self.member];
-  uint32_t mine = own.load(std::memory_order_relaxed) + 1;
-  own.store(mine, std::memory_order_relaxed);
-
+Wake Threads::meet(Meeting &meeting, uint32_t size, Waiter &waiter) noexcept {
   uint32_t round = meeting.round.load(std::memory_order_relaxed);
-  if (meeting.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 ==
-      self.size) {
-    meeting.arrived.store(0, std::memory_order_relaxed);
-    meeting.round.store(round + 1, std::memory_order_release);
-    return {Wake::Ready, 0};
-  }
-  Wake wake = waiter.waitWhile(meeting.round, round);
-  uint32_t peer = 0;
-  while (peer + 1 < self.size &&
-         rounds[place + peer].load(std::memory_order_relaxed) == mine)
-    ++peer;
-  return {wake, self.ranks[peer]};
+  if (meeting.arrived.fetch_add(1, std::memory_order_acq_rel) + 1 < size)
+    return waiter.waitWhile(meeting.round, round);
+  meeting.arrived.store(0, std::memory_order_relaxed);
+  meeting.round.store(round + 1, std::memory_order_release);
+  return Wake::Ready;
 }
 
-Arrival Threads::exchange(const Exchange &e, Waiter &waiter) noexcept {
+Wake Threads::exchange(const Exchange &e, Waiter &waiter) noexcept {
   uint32_t group = e.command->group;
   Membership self = groups.find(group, e.rank);
   Meeting &meeting = meetings[firstMeeting[group] + self.set];
@@ -178,11 +162,11 @@ Arrival Threads::exchange(const Exchange &e, Waiter &waiter) noexcept {
   inputs[place + self.member] = e.input;
   outputs[place + self.member] = e.output;
 
-  Arrival arrival = meet(meeting, self, place, waiter);
-  if (arrival.wake != Wake::Ready)
-    return arrival;
+  Wake wake = meet(meeting, self.size, waiter);
+  if (wake != Wake::Ready)
+    return wake;
   Share{e, self, &inputs[place], &outputs[place]}.run();
-  return meet(meeting, self, place, waiter);
+  return meet(meeting, self.size, waiter);
 }
 
 std::unique_ptr<Communicator>

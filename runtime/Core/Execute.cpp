@@ -96,21 +96,32 @@ bool Session::launch(const Place &place, const Step &step) noexcept {
 
 bool Session::exchange(const Place &place, const Step &step,
                        Waiter &waiter) noexcept {
-  Arrival arrival = communicator->exchange(
+  Wake wake = communicator->exchange(
       {step.command, place.rank, step.pointers[0], step.pointers[1],
        program.counts + step.command->first_count},
       waiter);
-  if (arrival.wake == Wake::Late) {
+  if (wake == Wake::Late)
+    reportLate(place);
+  return wake == Wake::Ready;
+}
+
+/// Members that arrived stand at a collective of the group; another does not.
+void Session::reportLate(const Place &place) noexcept {
+  Membership set = groups.find(place.command->group, place.rank);
+  for (uint32_t i = 0; i < set.size; ++i) {
     uint32_t count;
-    const cleave_command *list = listOf(program, arrival.peer, loading, count);
-    uint32_t at = ranks[arrival.peer].step.load(std::memory_order_relaxed);
-    char where[512] = "the end";
+    const cleave_command *list = listOf(program, set.ranks[i], loading, count);
+    uint32_t at = ranks[set.ranks[i]].step.load(std::memory_order_relaxed);
+    if (at < count && isCollective(list[at].op) &&
+        list[at].group == place.command->group)
+      continue;
+    char where[512] = "its end";
     if (at < count)
-      describe(where, sizeof where, {arrival.peer, at, loading, list + at});
-    report(place, "waited %u ms for rank %u, which is at %.300s", deadlineMs,
-           arrival.peer, where);
+      describe(where, sizeof where, {set.ranks[i], at, loading, list + at});
+    return report(place, "waited %u ms for rank %u, which is at %.300s",
+                  deadlineMs, set.ranks[i], where);
   }
-  return arrival.wake == Wake::Ready;
+  report(place, "waited %u ms for the others of its group", deadlineMs);
 }
 
 /// What was read to fill parameters would else be held twice.

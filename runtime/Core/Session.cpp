@@ -94,8 +94,8 @@ int32_t Session::allocate(cleave_error *error) {
   for (uint32_t r = 0; r < program.num_ranks; ++r) {
     const cleave_rank_program &own = program.programs[program.class_of_rank[r]];
     Rank &rank = ranks[r];
-    bool done = rank.params.allocate(own.param_bytes) &&
-                rank.arena.allocate(own.arena_bytes);
+    bool done = rank.params.allocate(own.param_bytes, 2 * r) &&
+                rank.arena.allocate(own.arena_bytes, 2 * r + 1);
     rank.counters.param_bytes = own.param_bytes;
     rank.counters.arena_bytes = own.arena_bytes;
     rank.outputs.resize(r ? program.num_outputs : 0);
@@ -103,7 +103,7 @@ int32_t Session::allocate(cleave_error *error) {
       uint64_t bytes;
       valueBytes(program.outputs[i], bytes);
       rank.counters.output_bytes += bytes;
-      done = rank.outputs[i].allocate(bytes);
+      done = rank.outputs[i].allocate(bytes, i);
     }
     if (!done)
       return fail(error, CLEAVE_REFUSED,

@@ -98,6 +98,7 @@ private:
   /// Keeps the first failure of a run, and stops all ranks.
   [[gnu::format(printf, 3, 4)]] void report(const Place &place,
                                             const char *format, ...) noexcept;
+  void reportLate(const Place &place) noexcept;
   void reportHanging() noexcept;
 
   bool execute(const Place &place, const Step &step, Waiter &waiter) noexcept;

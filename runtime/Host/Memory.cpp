@@ -15,6 +15,9 @@
 using namespace cleave::runtime;
 
 static constexpr uint64_t hugePage = uint64_t(2) << 20;
+/// Neighbours differ in the sets of the first-level cache and of the second.
+static constexpr uint64_t colourStep = (uint64_t(32) << 10) + 9 * 64;
+static constexpr uint32_t numColours = 32;
 
 static uint64_t pageBytes() {
   static const uint64_t bytes = uint64_t(sysconf(_SC_PAGESIZE));
@@ -31,9 +34,10 @@ static void *mapAnonymous(uint64_t bytes) {
   return start == MAP_FAILED ? nullptr : start;
 }
 
-bool Block::allocate(uint64_t bytes) {
+bool Block::allocate(uint64_t bytes, uint32_t colour) {
   // An empty block still has an address.
-  uint64_t wanted = roundUp(std::max<uint64_t>(bytes, 1), pageBytes());
+  uint64_t shift = colour % numColours * colourStep;
+  uint64_t wanted = roundUp(std::max<uint64_t>(bytes, 1) + shift, pageBytes());
   length = wanted + hugePage;
   start = mapAnonymous(length);
   if (!start)
@@ -43,6 +47,7 @@ bool Block::allocate(uint64_t bytes) {
   // the system has none, small ones do.
   if (wanted >= hugePage)
     madvise(address, wanted, MADV_HUGEPAGE);
+  address += shift;
   return true;
 }
 

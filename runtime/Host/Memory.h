@@ -9,8 +9,8 @@
 
 namespace cleave::runtime {
 
-/// Zeroed memory on huge pages, aligned to 2 MiB. Pages are taken from the
-/// system when they are first touched, by the thread that touches them.
+/// Zeroed memory on huge pages, aligned to a cache line. Pages are taken from
+/// the system when they are first touched, by the thread that touches them.
 class Block {
 public:
   Block() = default;
@@ -23,8 +23,10 @@ public:
   }
   ~Block();
 
-  /// False where the system has no such memory.
-  bool allocate(uint64_t bytes);
+  /// False where the system has no such memory. Ranks use equal offsets in
+  /// their blocks at the same time; blocks of different `colour` keep these
+  /// apart in the caches.
+  bool allocate(uint64_t bytes, uint32_t colour);
   char *data() const { return address; }
 
 private:

@@ -7,6 +7,7 @@
 #include "cleave/Conversion/Passes.h"
 #include "cleave/Frontend/Onnx.h"
 #include "cleave/Transforms/Kernel/Passes.h"
+#include "cleave/Transforms/Sharding/Passes.h"
 
 #include "Dist/Dist.h"
 #include "Nn/Nn.h"
@@ -53,10 +54,12 @@ int main(int argc, char **argv) {
   DialectRegistry registry;
   registry.insert<func::FuncDialect, cleave::dist::DistDialect, cleave::nn::NnDialect,
                   cleave::onnx::OnnxDialect, cleave::rt::RtDialect>();
+                  cleave::onnx::OnnxDialect>();
   registerCanonicalizerPass();
   registerCSEPass();
   cleave::registerKernelPasses();
   cleave::registerConversionPasses();
+  cleave::registerShardingPasses();
 
   auto [input, output] = registerAndParseCLIOptions(
       argc, argv, "Cleave's optimizer driver, on MLIR or .onnx files\n", registry);

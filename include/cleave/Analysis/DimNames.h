@@ -75,8 +75,7 @@ public:
   llvm::SmallVector<const DimName *> dimension(mlir::Value value, int64_t dim);
 
   /// `value` cut as `marks` say.
-  dist::ShardingAttr sharding(dist::MeshAttr mesh, mlir::Value value,
-                              const Marks &marks,
+  dist::ShardingAttr sharding(mlir::Value value, const Marks &marks,
                               llvm::ArrayRef<mlir::StringAttr> partial);
 
   /// Names that stand for themselves, as a measure.

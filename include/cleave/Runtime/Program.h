@@ -52,7 +52,7 @@ typedef enum cleave_reduction {
 ///   read-only; `main` only
 /// - output: whole output `index`; rank 0's is the caller's memory, every
 ///   other rank has its own; `main` only
-/// Blocks begin at multiples of 2 MiB; a file's bytes and the caller's memory
+/// Blocks begin at multiples of 64 bytes; a file's bytes and the caller's memory
 /// are aligned as they happen to be.
 typedef enum cleave_space {
 #define CLEAVE_SPACE(ENUM, NAME) CLEAVE_SPACE_##ENUM,

@@ -73,8 +73,8 @@ SmallVector<Move, 2> sharding::moves(State from, State to, const Shares &shares,
     }
     llvm_unreachable("four kinds");
   };
-  llvm::stable_sort(changes, [&](const Change &a, const Change &b) {
-    return order(a) < order(b);
+  llvm::sort(changes, [&](const Change &a, const Change &b) {
+    return std::pair(order(a), a.axes) < std::pair(order(b), b.axes);
   });
 
   SmallVector<Move, 2> out;

@@ -17,7 +17,7 @@
 #include "Strategies.h"
 #include "cleave/Transforms/Sharding/Passes.h"
 
-#include <map>
+#include <numeric>
 
 namespace cleave {
 #define GEN_PASS_DEF_SEARCH
@@ -43,7 +43,7 @@ dist::MeshAttr cleave::parseMesh(MLIRContext *context, StringRef text,
     auto [name, number] = entry.split('=');
     int64_t size;
     bool known = !name.empty() && llvm::all_of(name, [](char c) {
-      return llvm::isAlnum(c) || c == '_';
+      return std::isalnum(c) || c == '_';
     });
     if (!known || number.getAsInteger(10, size) || size < 1 || size > 4096) {
       error = ("an axis is name=size, with a size of 1 to 4096, got: " + entry).str();
@@ -128,9 +128,9 @@ namespace {
 class SearchProblem {
 public:
   SearchProblem(func::FuncOp func, DimNames &names, ArrayRef<Axis> axes,
-                const SearchOptions &options)
-      : func(func), names(names), axes(axes), machine(options.machine),
-        strategies(names, axes, options.machine, func, options.pins, options.mesh),
+                const SearchRequest &request)
+      : func(func), names(names), axes(axes), machine(request.machine),
+        strategies(names, axes, request.machine, func, request.pins),
         caches(findCaches(func)) {}
 
   /// Nothing if the tables grow too large.
@@ -447,7 +447,7 @@ void SearchProblem::annotate(dist::MeshAttr mesh) {
       operands.push_back(strategies.sharding(operand, strategy.states[number]));
       if (dist::ShardingAttr cut =
               strategies.rootSharding(operand, strategy.states[number])) {
-        auto &list = weights[strategies.info(operand).root.getNameAttr()];
+        auto &list = weights[nn::WeightOp(strategies.info(operand).root).getNameAttr()];
         if (!llvm::is_contained(list, Attribute(cut)))
           list.push_back(cut);
       }
@@ -512,31 +512,31 @@ static std::optional<Problem::Solution> descend(SearchProblem &search,
 }
 
 FailureOr<SearchReport> cleave::searchShardings(func::FuncOp func,
-                                                const SearchOptions &options) {
+                                                const SearchRequest &request) {
   DimNames names;
   if (failed(names.run(func)))
     return failure();
-  SmallVector<Axis> axes = axesOf(names, func, options.mesh);
+  SmallVector<Axis> axes = axesOf(names, func, request.mesh);
   if (axes.size() > kMaxAxes)
     return func.emitError("a mesh is searched over up to ")
-           << kMaxAxes << " axes and sub-axes, got: " << options.mesh;
+           << kMaxAxes << " axes and sub-axes, got: " << request.mesh;
 
-  SearchProblem search(func, names, axes, options);
-  std::optional<Problem::Solution> solution = search.solve({});
+  SearchProblem search(func, names, axes, request);
+  std::optional<Problem::Solution> solution = search.solve(Held());
   if (!solution)
     solution = descend(search, axes);
   if (!solution)
     return func.emitError("the tables of the search grow too large over ")
-           << options.mesh << "; use fewer axes";
-  search.annotate(options.mesh);
+           << request.mesh << "; use fewer axes";
+  search.annotate(request.mesh);
 
-  for (auto [i, name] : llvm::enumerate(options.mesh.getNames())) {
-    bool cut = options.mesh.getSizes()[i] == 1;
+  for (auto [i, name] : llvm::enumerate(request.mesh.getNames())) {
+    bool cut = request.mesh.getSizes()[i] == 1;
     for (auto [a, axis] : llvm::enumerate(axes))
       cut |= axis.parent == i && search.cuts(a);
     if (!cut)
       func.emitWarning("axis \"")
-          << name.getValue() << "\" of size " << options.mesh.getSizes()[i]
+          << name.getValue() << "\" of size " << request.mesh.getSizes()[i]
           << " cuts nothing: "
           << (isDataAxis(name)
                   ? "no dimension other than those of weights is as large, or cutting "
@@ -559,15 +559,16 @@ struct Search : cleave::impl::SearchBase<Search> {
 
   void runOnOperation() override {
     std::string error;
-    SearchOptions options{parseMesh(&getContext(), mesh, error)};
-    if (!options.mesh) {
+    SearchRequest request;
+    request.mesh = parseMesh(&getContext(), mesh, error);
+    if (!request.mesh) {
       getOperation().emitError(error);
       return signalPassFailure();
     }
     if (pinned)
-      options.pins = getOperation()->getAttrOfType<DictionaryAttr>(kWeightShardings);
+      request.pins = getOperation()->getAttrOfType<DictionaryAttr>(kWeightShardings);
     for (auto func : getOperation().getOps<func::FuncOp>())
-      if (failed(searchShardings(func, options)))
+      if (failed(searchShardings(func, request)))
         return signalPassFailure();
   }
 };

@@ -27,8 +27,8 @@ static unsigned numValues(Operation *op) {
 }
 
 Strategies::Strategies(DimNames &names, ArrayRef<Axis> axes, const Machine &machine,
-                       func::FuncOp func, DictionaryAttr pins, dist::MeshAttr mesh)
-    : names(names), axes(axes), machine(machine), pins(pins), mesh(mesh) {
+                       func::FuncOp func, DictionaryAttr pins)
+    : names(names), axes(axes), machine(machine), pins(pins) {
   describe(func);
 }
 
@@ -58,7 +58,8 @@ void Strategies::describe(func::FuncOp func) {
         roots.push_back(from.root);
     }
     for (Value result : op.getResults())
-      add(result, origin, roots.size() == 1 ? roots.front() : nullptr);
+      add(result, origin,
+          origin == Origin::Weight && roots.size() == 1 ? roots.front() : nullptr);
     if (origin == Origin::Activation)
       active.push_back(&op);
   }
@@ -102,6 +103,8 @@ SmallVector<SmallVector<int, 2>> Strategies::choicesOf(Operation *op, const Held
     int64_t whole = 1;
     for (unsigned i = 0; i < width; ++i)
       whole *= axes[a + i].size;
+    // A factor smaller than the axis leaves ranks without a part, which is still
+    // better than all of it on all of them.
     auto fits = [&](int choice, int64_t members) {
       return choice < 0 || factors[choice].size >= members;
     };
@@ -116,7 +119,7 @@ SmallVector<SmallVector<int, 2>> Strategies::choicesOf(Operation *op, const Held
     // and anything else on the second.
     SmallVector<SmallVector<int, 2>> local;
     for (int choice : single)
-      if (fits(choice, whole))
+      if (width == 1 || fits(choice, whole))
         local.push_back(SmallVector<int, 2>(width, choice));
     if (width == 2)
       for (int first : single)
@@ -143,7 +146,7 @@ SmallVector<SmallVector<int, 2>> Strategies::choicesOf(Operation *op, const Held
   return out;
 }
 
-std::optional<Strategy> Strategies::strategy(Operation *op, ArrayRef<int> choices) {
+Strategy Strategies::strategy(Operation *op, ArrayRef<int> choices) {
   ArrayRef<CutFactor> factors = names.factors(op);
   Strategy out{SmallVector<State, 4>(numValues(op), 0), 0,
                SmallVector<int, 2>(choices.begin(), choices.end())};
@@ -162,11 +165,6 @@ std::optional<Strategy> Strategies::strategy(Operation *op, ArrayRef<int> choice
       continue;
     }
     const CutFactor &factor = factors[choice];
-    int64_t members = 1;
-    for (auto [other, axisInfo] : llvm::zip(choices, axes))
-      members *= other == choice ? axisInfo.size : 1;
-    if (factor.size < members)
-      return std::nullopt;
     if (factor.kind == nn::FactorKind::Reduction || factor.kind == nn::FactorKind::Lookup)
       for (unsigned value = operands; value < numValues(op); ++value)
         set(value, kPartial);
@@ -184,9 +182,11 @@ std::optional<Strategy> Strategies::strategy(Operation *op, ArrayRef<int> choice
 double Strategies::holdSeconds(Operation *op, Value weight, State state) {
   const ValueInfo &from = info(weight);
   int64_t rank = cast<RankedTensorType>(weight.getType()).getRank();
+  // Vectors and small tables are free: a price on them would buy collectives.
+  constexpr double kLeastMatrix = 0.005, kLeastTable = 0.2, kLeastFloor = 0.05;
   bool heavy = names.rule(op).flops > 0;
   if (from.origin != Origin::Weight || rank < 2 ||
-      from.bytes < (heavy ? 0.005 : 0.05) * largestWeight)
+      from.bytes < (heavy ? kLeastMatrix : kLeastTable) * largestWeight)
     return 0;
   State held = 0;
   bool anyHolds = false, cut = false;
@@ -198,7 +198,7 @@ double Strategies::holdSeconds(Operation *op, Value weight, State state) {
     }
   if (!anyHolds)
     return 0;
-  double floor = !cut && from.bytes > 0.05 * largestWeight
+  double floor = !cut && from.bytes > kLeastFloor * largestWeight
                      ? machine.floor * machine.latency
                      : 0;
   return machine.hold * from.bytes / machine.memory *
@@ -277,8 +277,8 @@ std::string Strategies::signature(Operation *op, const Held &held) {
       append(size);
       append(amount);
     }
-    if (pins && about.root)
-      append(reinterpret_cast<intptr_t>(pins.get(about.root.getName()).getImpl()));
+    if (nn::WeightOp root = about.root; pins && root)
+      append(reinterpret_cast<intptr_t>(pins.get(root.getName()).getImpl()));
   }
   for (const CutFactor &factor : names.factors(op)) {
     append(static_cast<int64_t>(factor.kind));
@@ -305,11 +305,11 @@ const StrategySet &Strategies::of(Operation *op, const Held &held) {
   StrategySet &set = *it->second;
   set.id = memo.size();
   std::vector<Strategy> unpinned;
-  for (ArrayRef<int> choices : choicesOf(op, held))
-    if (std::optional<Strategy> found = strategy(op, choices)) {
-      bool meets = meetsPins(op, *found);
-      (meets ? set.strategies : unpinned).push_back(std::move(*found));
-    }
+  for (ArrayRef<int> choices : choicesOf(op, held)) {
+    Strategy found = strategy(op, choices);
+    bool meets = meetsPins(op, found);
+    (meets ? set.strategies : unpinned).push_back(std::move(found));
+  }
   // A pin that no strategy meets says nothing about this op.
   if (set.strategies.empty())
     set.strategies = std::move(unpinned);
@@ -342,7 +342,7 @@ dist::ShardingAttr Strategies::sharding(Value value, State state) {
     else if (here >= kCut)
       marks.push_back({static_cast<unsigned>(here - kCut), axis.name});
   }
-  return names.sharding(mesh, value, marks, partial);
+  return names.sharding(value, marks, partial);
 }
 
 std::optional<State> Strategies::translate(Value from, State state, Value to) {

@@ -55,7 +55,7 @@ using Held = llvm::DenseMap<mlir::Operation *, llvm::SmallVector<std::optional<i
 class Strategies {
 public:
   Strategies(DimNames &names, llvm::ArrayRef<Axis> axes, const Machine &machine,
-             mlir::func::FuncOp func, mlir::DictionaryAttr pins, dist::MeshAttr mesh);
+             mlir::func::FuncOp func, mlir::DictionaryAttr pins);
 
   const ValueInfo &info(mlir::Value value) { return *infos.at(value); }
   /// Ops that run in every inference, in order.
@@ -74,7 +74,7 @@ private:
   void describe(mlir::func::FuncOp func);
   llvm::SmallVector<llvm::SmallVector<int, 2>> choicesOf(mlir::Operation *op,
                                                          const Held &held);
-  std::optional<Strategy> strategy(mlir::Operation *op, llvm::ArrayRef<int> choices);
+  Strategy strategy(mlir::Operation *op, llvm::ArrayRef<int> choices);
   double seconds(mlir::Operation *op, llvm::ArrayRef<int> choices,
                  llvm::ArrayRef<State> states);
   bool cutsWeight(mlir::Operation *op, const CutFactor &factor);
@@ -85,7 +85,6 @@ private:
   llvm::ArrayRef<Axis> axes;
   const Machine &machine;
   mlir::DictionaryAttr pins;
-  dist::MeshAttr mesh;
   llvm::DenseMap<mlir::Value, std::unique_ptr<ValueInfo>> infos;
   std::vector<mlir::Operation *> active;
   std::unordered_map<std::string, std::unique_ptr<StrategySet>> memo;

@@ -15,12 +15,14 @@ inline constexpr llvm::StringLiteral kOperandShardings = "dist.operands";
 inline constexpr llvm::StringLiteral kResultShardings = "dist.results";
 inline constexpr llvm::StringLiteral kHeldShardings = "dist.held";
 inline constexpr llvm::StringLiteral kWeightShardings = "dist.weights";
+/// On a localised module: name -> shardings of weights and cut inputs.
+inline constexpr llvm::StringLiteral kTensorShardings = "dist.tensors";
 
 /// `text` as `dp=2,tp=4`; on failure the reason is in `error`.
 dist::MeshAttr parseMesh(mlir::MLIRContext *context, llvm::StringRef text,
                          std::string &error);
 
-struct SearchOptions {
+struct SearchRequest {
   dist::MeshAttr mesh;
   Machine machine = {};
   /// Weight name -> list of shardings of which its readers take one: weights have
@@ -36,7 +38,7 @@ struct SearchReport {
 
 /// Writes the best decision onto the ops of `func`.
 mlir::FailureOr<SearchReport> searchShardings(mlir::func::FuncOp func,
-                                              const SearchOptions &options);
+                                              const SearchRequest &request);
 
 } // namespace cleave
 

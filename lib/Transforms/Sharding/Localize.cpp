@@ -1,0 +1,339 @@
+//===- Localize.cpp - one program a class of ranks ------------------------===//
+//
+// Each op is built anew on the parts of its operands; where a value is kept, or
+// taken, under another sharding than it is given, it is resharded once for all
+// who want it so. What follows from weights and constants alone is built whole,
+// and sliced where it is read, as near to the weight as the slice commutes.
+//
+//   %y = nn.matmul %x, %w            %v = dist.slice %w dim 0 over ["tp"] …
+//        k cut over "tp"       =>    %p = nn.matmul %x', %v
+//                                    %y = dist.all_reduce sum %p over ["tp"]
+//
+//===----------------------------------------------------------------------===//
+
+#include "LocalizeOps.h"
+#include "cleave/Transforms/Sharding/Passes.h"
+#include "cleave/Transforms/Sharding/Search.h"
+
+#include "mlir/IR/IRMapping.h"
+#include "mlir/IR/SymbolTable.h"
+#include "llvm/ADT/MapVector.h"
+
+namespace cleave {
+#define GEN_PASS_DEF_LOCALIZE
+#include "cleave/Transforms/Sharding/Passes.h.inc"
+} // namespace cleave
+
+using namespace mlir;
+using namespace cleave;
+using namespace cleave::sharding;
+using dist::ExtentAttr;
+using dist::ShardingAttr;
+
+//===----------------------------------------------------------------------===//
+// Rank classes
+//===----------------------------------------------------------------------===//
+
+/// Calls `visit` with every sharding that stands on `func`.
+static void forEachSharding(func::FuncOp func, function_ref<void(ShardingAttr)> visit) {
+  func.walk([&](Operation *op) {
+    for (StringRef name : {kOperandShardings, kResultShardings, kHeldShardings})
+      if (auto list = op->getAttrOfType<ArrayAttr>(name))
+        for (auto sharding : list.getAsRange<ShardingAttr>())
+          visit(sharding);
+  });
+  for (unsigned i = 0; i < func.getNumArguments(); ++i)
+    if (auto held = func.getArgAttrOfType<ShardingAttr>(i, kHeldShardings))
+      visit(held);
+}
+
+static void collectLeaves(ExtentAttr extent, llvm::SetVector<ExtentAttr> &leaves) {
+  if (extent.isLeaf() && extent.isCut())
+    leaves.insert(extent);
+  for (ExtentAttr part : extent.getParts())
+    collectLeaves(part, leaves);
+}
+
+/// Ranks for which every cut gives as much are of one class.
+static SmallVector<int64_t> classesOf(func::FuncOp func, dist::MeshAttr mesh) {
+  llvm::DenseSet<ShardingAttr> seen;
+  llvm::SetVector<ExtentAttr> leaves;
+  forEachSharding(func, [&](ShardingAttr sharding) {
+    if (seen.insert(sharding).second)
+      for (ExtentAttr extent : sharding.getDims())
+        collectLeaves(extent, leaves);
+  });
+  SmallVector<int64_t> classes;
+  SmallVector<SmallVector<int64_t>> signatures;
+  for (int64_t rank = 0; rank < mesh.getNumRanks(); ++rank) {
+    SmallVector<int64_t> signature;
+    for (ExtentAttr leaf : leaves)
+      signature.push_back(leaf.getLocalSize(mesh, rank));
+    auto *it = llvm::find(signatures, signature);
+    classes.push_back(it - signatures.begin());
+    if (it == signatures.end())
+      signatures.push_back(std::move(signature));
+  }
+  return classes;
+}
+
+//===----------------------------------------------------------------------===//
+// One class
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+class ClassBuilder {
+public:
+  ClassBuilder(func::FuncOp source, func::FuncOp target, dist::MeshAttr mesh, int64_t rank)
+      : source(source), builder(target.getContext()), reshard(builder, mesh, rank) {
+    Block *entry = target.addEntryBlock();
+    builder.setInsertionPointToStart(entry);
+    for (auto [i, argument] : llvm::enumerate(source.getArguments())) {
+      whole[argument] = entry->getArgument(i);
+      if (auto held = source.getArgAttrOfType<ShardingAttr>(i, kHeldShardings))
+        keep(argument, replicated(argument), entry->getArgument(i), held,
+             {argument.getLoc(), ""});
+    }
+  }
+
+  LogicalResult run();
+
+private:
+  struct Local {
+    Value value;
+    ShardingAttr sharding;
+  };
+
+  LogicalResult localize(Operation *op);
+  void keep(Value value, ShardingAttr given, Value local, ShardingAttr held,
+            const Cause &cause);
+  /// What this rank holds of `value` under `sharding`.
+  Value take(Value value, ShardingAttr sharding, Location loc, StringRef reader);
+  Value takeSource(Value value, ShardingAttr sharding, Location loc);
+  Value wholeSource(Value value);
+  ShardingAttr replicated(Value value) {
+    return ShardingAttr::getReplicated(
+        value.getContext(), cast<RankedTensorType>(value.getType()).getShape());
+  }
+  std::string axesText(ArrayRef<StringAttr> axes);
+
+  func::FuncOp source;
+  OpBuilder builder;
+  Reshard reshard;
+  /// Of arguments, weights and constants.
+  DenseMap<Value, Value> whole;
+  DenseMap<Value, Local> kept;
+  DenseMap<std::pair<Value, Attribute>, Value> taken;
+};
+
+} // namespace
+
+std::string ClassBuilder::axesText(ArrayRef<StringAttr> axes) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  llvm::interleaveComma(dist::joinAxes(reshard.getMesh(), axes), os,
+                        [&](StringAttr axis) { os << axis.getValue(); });
+  return text;
+}
+
+static bool isEqual(ShardingAttr a, ShardingAttr b) {
+  return a == b || a.getNormalized() == b.getNormalized();
+}
+
+void ClassBuilder::keep(Value value, ShardingAttr given, Value local, ShardingAttr held,
+                        const Cause &cause) {
+  kept[value] = {isEqual(given, held) ? local : reshard.convert(local, given, held, cause),
+                 held};
+}
+
+/// A weight, a constant, or what follows from them alone, whole.
+Value ClassBuilder::wholeSource(Value value) {
+  if (Value known = whole.lookup(value))
+    return known;
+  Operation *op = value.getDefiningOp();
+  IRMapping mapping;
+  for (Value operand : op->getOperands())
+    mapping.map(operand, wholeSource(operand));
+  Operation *clone = builder.clone(*op, mapping);
+  for (auto [from, to] : llvm::zip(op->getResults(), clone->getResults()))
+    whole[from] = to;
+  return whole.lookup(value);
+}
+
+/// A part of such a value: the slice is taken before a transpose or a cast, so
+/// that no rank touches more of the file than it holds.
+Value ClassBuilder::takeSource(Value value, ShardingAttr sharding, Location loc) {
+  Operation *op = value.getDefiningOp();
+  if (isa_and_nonnull<nn::TransposeOp, nn::CastOp>(op)) {
+    SmallVector<ExtentAttr> dims(sharding.getDims());
+    if (auto transpose = dyn_cast<nn::TransposeOp>(op))
+      for (auto [to, from] : llvm::enumerate(transpose.getPermutation()))
+        dims[from] = sharding.getDims()[to];
+    Value part = take(op->getOperand(0),
+                      ShardingAttr::get(value.getContext(), dims, sharding.getPartial()),
+                      loc, "");
+    if (isa<nn::CastOp>(op))
+      return nn::CastOp::create(builder, op->getLoc(),
+                                reshard.localType(value.getType(), sharding), part);
+    return nn::TransposeOp::create(builder, op->getLoc(), part,
+                                   cast<nn::TransposeOp>(op).getPermutation());
+  }
+  auto constant = dyn_cast_or_null<nn::ConstantOp>(op);
+  auto splat = constant ? dyn_cast<SplatElementsAttr>(constant.getValue()) : nullptr;
+  if (splat && sharding.getPartial().empty()) {
+    RankedTensorType type = reshard.localType(value.getType(), sharding);
+    return nn::ConstantOp::create(builder, op->getLoc(), type,
+                                  splat.resizeSplat(type));
+  }
+  return reshard.convert(wholeSource(value), replicated(value), sharding, {loc, ""});
+}
+
+Value ClassBuilder::take(Value value, ShardingAttr sharding, Location loc,
+                         StringRef reader) {
+  auto entry = kept.find(value);
+  if (entry != kept.end() && isEqual(entry->second.sharding, sharding))
+    return entry->second.value;
+  if (entry == kept.end() && sharding.isReplicated())
+    return wholeSource(value);
+  Value &known = taken[{value, sharding}];
+  if (known)
+    return known;
+  Value built;
+  if (entry == kept.end()) {
+    built = takeSource(value, sharding, loc);
+  } else {
+    std::string reason = (reader + (sharding.isReplicated() ? " takes it whole"
+                                                            : " takes it cut as " +
+                                                                  sharding.getNormalized().str()) +
+                          ", it is held as " +
+                          entry->second.sharding.getNormalized().str())
+                             .str();
+    built = reshard.convert(entry->second.value, entry->second.sharding, sharding,
+                            {loc, reason});
+  }
+  return taken[{value, sharding}] = built;
+}
+
+LogicalResult ClassBuilder::localize(Operation *op) {
+  auto read = [&](StringRef name) {
+    SmallVector<ShardingAttr, 4> out;
+    if (auto list = op->getAttrOfType<ArrayAttr>(name))
+      out.append(list.getAsRange<ShardingAttr>().begin(),
+                 list.getAsRange<ShardingAttr>().end());
+    return out;
+  };
+  LocalOp local{op, {}, read(kOperandShardings), read(kResultShardings)};
+  SmallVector<ShardingAttr, 4> held = read(kHeldShardings);
+  if (held.empty())
+    held = local.given;
+  if (local.taken.size() != op->getNumOperands() ||
+      local.given.size() != op->getNumResults() || held.size() != op->getNumResults())
+    return op->emitOpError("has no sharding for each operand and result; run "
+                           "--shard-search first");
+  for (auto [operand, sharding] : llvm::zip(op->getOperands(), local.taken))
+    local.operands.push_back(
+        take(operand, sharding, op->getLoc(), op->getName().stripDialect()));
+
+  FailureOr<SmallVector<Value>> results = localizeOp(builder, reshard, local);
+  if (failed(results))
+    return failure();
+  for (auto [i, result] : llvm::enumerate(op->getResults())) {
+    RankedTensorType expected = reshard.localType(result.getType(), local.given[i]);
+    if ((*results)[i].getType() != expected)
+      return op->emitOpError("gives ")
+             << (*results)[i].getType() << " on a rank that should hold " << expected
+             << " by its sharding " << local.given[i];
+    std::string reason =
+        local.given[i].getPartial().empty()
+            ? "readers of " + op->getName().stripDialect().str() + " take it as " +
+                  held[i].getNormalized().str() + ", it is made as " +
+                  local.given[i].getNormalized().str()
+            : op->getName().stripDialect().str() + " sums along what is cut over " +
+                  axesText(local.given[i].getPartial()) +
+                  ": each rank has a part of the sum";
+    keep(result, local.given[i], (*results)[i], held[i], {op->getLoc(), reason});
+  }
+  return success();
+}
+
+LogicalResult ClassBuilder::run() {
+  Block &body = source.getBody().front();
+  for (Operation &op : body.without_terminator()) {
+    // What no operand of the run reaches is made where it is read.
+    bool isSource = llvm::all_of(op.getOperands(), [&](Value operand) {
+      return !isa<BlockArgument>(operand) && !kept.contains(operand);
+    });
+    if (!isSource && failed(localize(&op)))
+      return failure();
+  }
+  SmallVector<Value> results;
+  Operation *terminator = body.getTerminator();
+  for (auto [i, value] : llvm::enumerate(terminator->getOperands())) {
+    Operation *producer = value.getDefiningOp();
+    std::string name = "output";
+    if (auto attribute = source.getResultAttrOfType<StringAttr>(i, "onnx.name"))
+      name += " " + attribute.str();
+    results.push_back(take(value, replicated(value),
+                           producer ? producer->getLoc() : value.getLoc(), name));
+  }
+  func::ReturnOp::create(builder, terminator->getLoc(), results);
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// The pass
+//===----------------------------------------------------------------------===//
+
+/// Name -> sharding of weights and inputs, as reports show it.
+static void recordTensors(ModuleOp module, func::FuncOp func) {
+  Builder builder(module.getContext());
+  NamedAttrList tensors(module->getAttrOfType<DictionaryAttr>(kWeightShardings));
+  for (unsigned i = 0; i < func.getNumArguments(); ++i) {
+    auto name = func.getArgAttrOfType<StringAttr>(i, "onnx.name");
+    auto held = func.getArgAttrOfType<ShardingAttr>(i, kHeldShardings);
+    if (name && held)
+      tensors.set(name, builder.getArrayAttr({held.getNormalized()}));
+  }
+  module->setAttr(kTensorShardings, tensors.getDictionary(module.getContext()));
+}
+
+namespace {
+
+struct Localize : cleave::impl::LocalizeBase<Localize> {
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    auto mesh = module->getAttrOfType<dist::MeshAttr>(dist::kMesh);
+    auto source = module.lookupSymbol<func::FuncOp>("main");
+    if (!mesh || !source) {
+      module.emitError("has no mesh or no function main; run --shard-search first");
+      return signalPassFailure();
+    }
+    recordTensors(module, source);
+    SmallVector<int64_t> classes = classesOf(source, mesh);
+    int64_t count = *llvm::max_element(classes) + 1;
+    OpBuilder builder(source);
+    source.setName("whole");
+    for (int64_t number = 0; number < count; ++number) {
+      std::string name = count == 1 ? "main" : "main_" + std::to_string(number);
+      auto target = func::FuncOp::create(builder, source.getLoc(), name,
+                                         source.getFunctionType());
+      target->setDiscardableAttrs(source->getDiscardableAttrDictionary());
+      for (unsigned i = 0; i < source.getNumArguments(); ++i) {
+        NamedAttrList attributes(source.getArgAttrDict(i));
+        attributes.erase(kHeldShardings);
+        target.setArgAttrs(i, attributes);
+      }
+      for (unsigned i = 0; i < source.getNumResults(); ++i)
+        target.setResultAttrs(i, source.getResultAttrDict(i));
+      int64_t rank = llvm::find(classes, number) - classes.begin();
+      if (failed(ClassBuilder(source, target, mesh, rank).run()))
+        return signalPassFailure();
+    }
+    source.erase();
+    module->setAttr(dist::kClasses, builder.getDenseI64ArrayAttr(classes));
+    module->removeAttr(kWeightShardings);
+  }
+};
+
+} // namespace

@@ -1,0 +1,221 @@
+//===- Verify.cpp - a program that lies is refused, and told why ----------===//
+
+#include "Programs.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+using namespace cleave::test;
+
+static int32_t nothing(void *const *, const int64_t *) { return 0; }
+
+/// Two ranks; each launches, fills, copies and reduces. Rank 1's commands are
+/// its own, so that a lie on one side diverges.
+static Builder sound() {
+  Builder builder(2);
+  builder.group({0, 1}, 2);
+  builder.group({0, 1}, 1);
+  builder.kernel(nothing);
+  builder.file("weights", 256);
+  builder.input(CLEAVE_F32, 8);
+  builder.output(CLEAVE_F32, 8);
+  cleave_buffer file{CLEAVE_SPACE_FILE, 0, 0, 256};
+  cleave_buffer param{CLEAVE_SPACE_PARAM, 0, 0, 256};
+  cleave_buffer input{CLEAVE_SPACE_INPUT, 0, 0, 32};
+  cleave_buffer low{CLEAVE_SPACE_ARENA, 0, 0, 32};
+  cleave_buffer high{CLEAVE_SPACE_ARENA, 0, 32, 32};
+  cleave_buffer output{CLEAVE_SPACE_OUTPUT, 0, 0, 32};
+  for (uint32_t rank = 0; rank < 2; ++rank) {
+    builder.programs[rank].param_bytes = 256;
+    builder.programs[rank].arena_bytes = 64;
+    auto &load = builder.load[rank], &main = builder.main[rank];
+    builder.add(load, launch(0, 1, "pack"), {file, param});
+    builder.add(main, launch(0, 1, "gemm"), {input, param, low});
+    builder.add(main, local(CLEAVE_OP_FILL, "zero"), {high});
+    builder.add(main, local(CLEAVE_OP_COPY, "move"), {low, high});
+    builder.add(
+        main,
+        collective(CLEAVE_OP_ALL_REDUCE, CLEAVE_F32, CLEAVE_SUM, 0, "sum"),
+        {low, high}, {8});
+    builder.add(
+        main,
+        collective(CLEAVE_OP_ALL_TO_ALL, CLEAVE_F32, CLEAVE_SUM, 0, "exchange"),
+        {high, low}, {4, 4, 4, 4});
+    builder.add(main, local(CLEAVE_OP_COPY, "result"), {low, output});
+  }
+  return builder;
+}
+
+namespace {
+
+struct Lie {
+  const char *name;
+  std::function<void(Builder &)> tell;
+  const char *message;
+};
+
+class Verify : public testing::TestWithParam<Lie> {};
+
+} // namespace
+
+/// Buffer `number` of a command of rank 0's main.
+static cleave_buffer &bufferOf(Builder &b, uint32_t command, uint32_t number) {
+  return b.buffers[b.main[0][command].first_buffer + number];
+}
+
+static const Lie lies[] = {
+    {"Version", [](Builder &b) { b.program.version = 99; },
+     "the program is of another version than this runtime's 1, got: 99"},
+    {"NoRanks", [](Builder &b) { b.program.num_ranks = 0; },
+     "a program has between 1 and 65536 ranks, got: 0"},
+    {"Class", [](Builder &b) { b.classes[1] = 7; },
+     "rank 1 has a class that does not exist, got: 7 of 2"},
+    {"Huge", [](Builder &b) { b.programs[0].arena_bytes = ~0ull; },
+     "class 0 is larger than any machine"},
+    {"MissingKernel", [](Builder &b) { b.kernels[0] = nullptr; },
+     "kernel 0 is missing"},
+    {"ValueType", [](Builder &b) { b.inputs[0].type = 200; },
+     "input \"x\" has an unknown type, got: 200"},
+    {"NegativeDim", [](Builder &b) { b.dims[0] = -1; },
+     "input \"x\" has a size that cannot be"},
+    {"OverflowingDim", [](Builder &b) { b.dims[1] = INT64_MAX; },
+     "output \"y\" has a size that cannot be"},
+    {"GroupSize", [](Builder &b) { b.groups[0].group_size = 3; },
+     "group 0 does not divide 2 ranks, got: sets of 3"},
+    {"GroupMember", [](Builder &b) { b.memberLists[0][1] = 5; },
+     "group 0 has a member that does not exist, got: rank 5 of 2"},
+    {"GroupTwice", [](Builder &b) { b.memberLists[0][1] = 0; },
+     "group 0 has rank 0 twice"},
+    {"Op", [](Builder &b) { b.main[0][1].op = 77; },
+     "rank 0, command 1, unknown command \"zero\": the command does not "
+     "exist, got: 77"},
+    {"BufferRange", [](Builder &b) { b.main[0][0].first_buffer = UINT32_MAX; },
+     "buffers 4294967295 to 4294967298 are not among the program's 28"},
+    {"BufferCount", [](Builder &b) { b.main[0][2].num_buffers = 1; },
+     "takes 2 buffers, got: 1"},
+    {"Kernel", [](Builder &b) { b.main[0][0].kernel = 4; },
+     "rank 0, command 0, launch \"gemm\": the kernel does not exist, got: 4 "
+     "of 1"},
+    {"Outputs", [](Builder &b) { b.main[0][0].num_outputs = 9; },
+     "writes more buffers than it has, got: 9 of 3"},
+    {"Space", [](Builder &b) { bufferOf(b, 0, 0).space = 9; },
+     "buffer 0 is in a space that does not exist, got: 9"},
+    {"SpaceIndex", [](Builder &b) { bufferOf(b, 0, 0).index = 3; },
+     "buffer 0 names input 3, of 1"},
+    {"ArenaIndex", [](Builder &b) { bufferOf(b, 1, 0).index = 1; },
+     "buffer 0 names arena 1, of 1"},
+    {"Behind", [](Builder &b) { bufferOf(b, 1, 0).offset = 48; },
+     "buffer 0 ends behind the 64 bytes of arena 0, got: offset 48, 32 bytes"},
+    {"OffsetOverflow",
+     [](Builder &b) { bufferOf(b, 1, 0).offset = UINT64_MAX - 15; },
+     "buffer 0 ends behind the 64 bytes of arena 0"},
+    {"BehindFile", [](Builder &b) { b.files[0].bytes = 100; },
+     "rank 0, load command 0, launch \"pack\": buffer 0 ends behind the 100 "
+     "bytes of file 0"},
+    {"WritesInput", [](Builder &b) { b.main[0][0].num_outputs = 3; },
+     "writes buffer 0, which is in the read-only input space"},
+    {"WritesParam", [](Builder &b) { b.main[0][0].num_outputs = 2; },
+     "writes buffer 1, which is in the read-only param space"},
+    {"WritesFile", [](Builder &b) { b.load[0][0].num_outputs = 2; },
+     "writes buffer 0, which is in the read-only file space"},
+    {"LoadsInput",
+     [](Builder &b) { b.buffers[b.load[0][0].first_buffer].space = 3; },
+     "buffer 0 is in the input space while loading"},
+    {"CopySize", [](Builder &b) { bufferOf(b, 2, 0).bytes = 16; },
+     "source and target differ in size, got: 16 and 32 bytes"},
+    {"CopyOverlap", [](Builder &b) { bufferOf(b, 2, 0).offset = 16; },
+     "source and target overlap"},
+    {"Type", [](Builder &b) { b.main[0][3].type = 13; },
+     "rank 0, command 3, all_reduce \"sum\": the type does not exist, got: 13"},
+    {"Reduction", [](Builder &b) { b.main[0][3].reduction = 4; },
+     "the reduction does not exist, got: 4"},
+    {"Group", [](Builder &b) { b.main[0][3].group = 2; },
+     "the group does not exist, got: 2 of 2"},
+    {"CountRange", [](Builder &b) { b.main[0][4].first_count = 8; },
+     "counts 8 to 12 are not among the program's 10"},
+    {"CountNumber", [](Builder &b) { b.main[0][4].num_counts = 2; },
+     "takes 4 counts among 2 members, got: 2"},
+    {"CountOverflow",
+     [](Builder &b) { b.counts[b.main[0][3].first_count] = 1ull << 62; },
+     "the counts overflow"},
+    {"CountSize", [](Builder &b) { b.counts[b.main[0][3].first_count] = 7; },
+     "the counts make 28 bytes of input, got: 32"},
+    {"CollectiveOverlap", [](Builder &b) { bufferOf(b, 3, 0).offset = 16; },
+     "input and output overlap"},
+    {"OtherOp",
+     [](Builder &b) {
+       b.main[1][3].op = CLEAVE_OP_ALL_GATHER;
+       b.main[1][3].num_counts = 2;
+       b.counts[b.main[1][3].first_count] = 4;
+       b.counts[b.main[1][3].first_count + 1] = 4;
+       uint32_t first = b.main[1][3].first_buffer;
+       b.buffers[first].bytes = 16;
+     },
+     "rank 1, command 3, all_gather \"sum\": the collective differs from that "
+     "of rank 0, command 3, all_reduce \"sum\""},
+    {"OtherType", [](Builder &b) { b.main[1][3].type = CLEAVE_I32; },
+     "the type differs from that of rank 0, command 3, all_reduce \"sum\""},
+    {"OtherReduction", [](Builder &b) { b.main[1][3].reduction = CLEAVE_MAX; },
+     "the reduction differs from that of rank 0"},
+    {"OtherCounts",
+     [](Builder &b) {
+       // Rank 1 still receives 8 elements, but 5 of them from itself.
+       uint64_t *counts = &b.counts[b.main[1][4].first_count];
+       counts[1] = 3, counts[3] = 5, counts[2] = 3;
+     },
+     "the list of counts differs from that of rank 0"},
+    {"Missing", [](Builder &b) { b.main[1].erase(b.main[1].begin() + 4); },
+     "rank 0, command 4, all_to_all \"exchange\": waits for rank 1, which has "
+     "no collective left"},
+    {"OtherOrder",
+     [](Builder &b) {
+       // Each waits for the other in a group of its own.
+       b.group({1, 0}, 2);
+       std::swap(b.main[1][3], b.main[1][4]);
+       b.main[0][3].group = 2;
+       b.main[1][4].group = 2;
+     },
+     "rank 0, command 3, all_reduce \"sum\": waits for rank 1, which stands "
+     "at command 3, all_to_all \"exchange\" of another group"},
+};
+
+TEST(Verify, SoundProgramPasses) {
+  Builder builder = sound();
+  cleave_error error = {};
+  EXPECT_EQ(cleave_program_verify(builder.finish(), &error), CLEAVE_OK)
+      << error.message;
+}
+
+TEST(Verify, MissingTableIsRefused) {
+  Builder builder = sound();
+  builder.finish();
+  builder.program.buffers = nullptr;
+  cleave_error error;
+  EXPECT_EQ(cleave_program_verify(&builder.program, &error), CLEAVE_REFUSED);
+  EXPECT_STREQ(error.message, "table \"buffers\" is missing, got: 28 entries");
+}
+
+TEST(Verify, NoErrorIsAskedFor) {
+  Builder builder = sound();
+  builder.program.version = 0;
+  EXPECT_EQ(cleave_program_verify(builder.finish(), nullptr), CLEAVE_REFUSED);
+}
+
+TEST_P(Verify, LieIsRefused) {
+  Builder builder = sound();
+  GetParam().tell(builder);
+  const cleave_program *program = &builder.program;
+  if (program->num_ranks)
+    builder.finish();
+  cleave_error error = {};
+  EXPECT_EQ(cleave_program_verify(program, &error), CLEAVE_REFUSED);
+  EXPECT_NE(std::string(error.message).find(GetParam().message),
+            std::string::npos)
+      << error.message;
+}
+
+INSTANTIATE_TEST_SUITE_P(Lies, Verify, testing::ValuesIn(lies),
+                         [](const testing::TestParamInfo<Lie> &info) {
+                           return info.param.name;
+                         });
