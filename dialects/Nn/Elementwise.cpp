@@ -392,6 +392,14 @@ Value CastOp::buildScalar(OpBuilder &b, ValueRange operands) {
                        : arith::SIToFPOp::create(b, loc, type, x).getResult();
     unsigned width = elementOf(x).getIntOrFloatBitWidth();
     unsigned target = to.getIntOrFloatBitWidth();
+    if (to.isBF16()) {
+      if (width > 32)
+        x = arith::TruncFOp::create(b, loc, like(x, compute), x);
+      Type i32 = like(x, b.getI32Type());
+      Value sixteen = constant(b, loc, arith::BitcastOp::create(b, loc, i32, x), 16);
+      Value high = arith::ShLIOp::create(b, loc, buildBf16Bits(b, loc, x), sixteen);
+      return arith::BitcastOp::create(b, loc, type, high);
+    }
     if (target < width)
       x = arith::TruncFOp::create(b, loc, like(x, to), x);
     if (elementOf(x) != compute)

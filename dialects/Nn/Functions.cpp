@@ -287,3 +287,16 @@ Value cleave::nn::buildSigmoid(OpBuilder &builder, Location loc, Value x) {
   Value e = buildExp(builder, loc, f.sub(f.num(x, -0.0), x));
   return f.div(one, f.add(one, e));
 }
+
+Value cleave::nn::buildBf16Bits(OpBuilder &builder, Location loc, Value x) {
+  Formula f(builder, loc, x.getType());
+  Type i32 = builder.getI32Type();
+  Value bits = f.bitcast(x, i32), sixteen = f.constant(i32, 16);
+  Value high = arith::ShRUIOp::create(builder, loc, bits, sixteen);
+  Value odd = f.andi(high, f.constant(i32, 1));
+  Value rounded = f.addi(bits, f.addi(odd, f.constant(i32, 0x7fff)));
+  // Rounding could carry a NaN into infinity.
+  Value isNan = f.cmp(arith::CmpFPredicate::UNO, x, x);
+  Value quiet = arith::OrIOp::create(builder, loc, high, f.constant(i32, 0x40));
+  return f.select(isNan, quiet, arith::ShRUIOp::create(builder, loc, rounded, sixteen));
+}

@@ -54,7 +54,6 @@ int main(int argc, char **argv) {
   DialectRegistry registry;
   registry.insert<func::FuncDialect, cleave::dist::DistDialect, cleave::nn::NnDialect,
                   cleave::onnx::OnnxDialect, cleave::rt::RtDialect>();
-                  cleave::onnx::OnnxDialect>();
   registerCanonicalizerPass();
   registerCSEPass();
   cleave::registerKernelPasses();

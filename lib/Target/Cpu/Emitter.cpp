@@ -2,6 +2,8 @@
 
 #include "Emitter.h"
 
+#include "Nn/Functions.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -88,12 +90,28 @@ Value Emitter::iota(int64_t lanes) {
       DenseElementsAttr::get(type, ArrayRef<int64_t>(llvm::to_vector(llvm::seq<int64_t>(0, lanes)))));
 }
 
+/// bf16 is bits: LLVM calls a library for scalars of it.
+Type Emitter::storedType(Type element) {
+  if (auto integer = dyn_cast<IntegerType>(element))
+    return IntegerType::get(element.getContext(), std::max(integer.getWidth(), 8u));
+  if (element.isBF16())
+    return IntegerType::get(element.getContext(), 16);
+  return element;
+}
+
 Value Emitter::widen(Value stored, Type element) {
   int64_t lanes = laneCount(stored);
   if (element.isInteger(1)) {
     Type type = stored.getType();
     Value none = arith::ConstantOp::create(builder, loc, builder.getZeroAttr(type));
     return arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::ne, stored, none);
+  }
+  if (element.isBF16()) {
+    Type bits = vectorOf(builder.getI32Type(), lanes);
+    Value wide = arith::ExtUIOp::create(builder, loc, bits, stored);
+    Value shift = constantOf(builder.getI32Type(), 16, lanes);
+    return arith::BitcastOp::create(builder, loc, vectorOf(builder.getF32Type(), lanes),
+                                    arith::ShLIOp::create(builder, loc, wide, shift));
   }
   if (isa<FloatType>(element) && element.getIntOrFloatBitWidth() < 32)
     return arith::ExtFOp::create(builder, loc, vectorOf(builder.getF32Type(), lanes), stored);
@@ -342,12 +360,14 @@ Index Emitter::clamp(const Index &at, int64_t size) {
 // Memory
 //===----------------------------------------------------------------------===//
 
-static Type storedType(Type element) {
-  if (element.isInteger(1))
-    return IntegerType::get(element.getContext(), 8);
-  if (auto integer = dyn_cast<IntegerType>(element))
-    return IntegerType::get(element.getContext(), integer.getWidth());
-  return element;
+std::optional<int64_t> Emitter::laneStride(const Index &at) const {
+  int64_t stride = 0;
+  for (auto [symbol, factor] : at.terms) {
+    if (symbols[symbol].isVector)
+      return std::nullopt;
+    stride += symbols[symbol].lanes > 1 ? factor : 0;
+  }
+  return stride;
 }
 
 Value Emitter::loadMemory(Value memory, Type element, const Index &at) {
@@ -357,15 +377,9 @@ Value Emitter::loadMemory(Value memory, Type element, const Index &at) {
   if (lanes == 1)
     return widen(memref::LoadOp::create(builder, loc, memory, value(at)), element);
 
-  int64_t stride = 0;
-  bool isRegular = true;
-  for (auto [symbol, factor] : at.terms) {
-    isRegular &= !symbols[symbol].isVector;
-    stride += symbols[symbol].lanes > 1 ? factor : 0;
-  }
   Type stored = storedType(element);
   auto type = cast<VectorType>(vectorOf(stored, lanes));
-  if (isRegular && stride == 1)
+  if (laneStride(at) == 1)
     return widen(vector::LoadOp::create(builder, loc, type, memory, value(at)), element);
 
   Value places = vectorValue(at, lanes);
@@ -407,47 +421,43 @@ Value Emitter::loadScratch(int64_t base, const Index &at, int64_t lanes) {
   return vector::LoadOp::create(builder, loc, type, scratch, address);
 }
 
+void Emitter::storeMemory(Value memory, const Index &at, Value stored) {
+  int64_t lanes = laneCount(stored);
+  if (lanes == 1) {
+    memref::StoreOp::create(builder, loc, stored, memory, value(at));
+  } else if (laneStride(at) == 1) {
+    vector::StoreOp::create(builder, loc, stored, memory, value(at));
+  } else {
+    Value places = vectorValue(at, lanes);
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      Value place = vector::ExtractOp::create(builder, loc, places, ArrayRef<int64_t>{lane});
+      Value one = vector::ExtractOp::create(builder, loc, stored, ArrayRef<int64_t>{lane});
+      memref::StoreOp::create(builder, loc, one, memory, place);
+    }
+  }
+}
+
 void Emitter::storeScratch(int64_t base, const Index &at, Value stored) {
-  if (dry)
-    return;
-  stored = broadcast(stored, lanesOf(at));
-  if (laneCount(stored) == 1)
-    memref::StoreOp::create(builder, loc, stored, scratch, value(at + base));
-  else
-    vector::StoreOp::create(builder, loc, stored, scratch, value(at + base));
+  if (!dry)
+    storeMemory(scratch, at + base, broadcast(stored, lanesOf(at)));
 }
 
 void Emitter::store(unsigned number, const Index &at, Value stored) {
   if (dry)
     return;
   Type element = cast<RankedTensorType>(kernel.getResultTypes()[number]).getElementType();
-  int64_t lanes = std::max(lanesOf(at), laneCount(stored));
-  stored = broadcast(stored, lanes);
+  stored = broadcast(stored, lanesOf(at));
+  int64_t lanes = laneCount(stored);
   Type narrow = vectorOf(storedType(element), lanes);
-  if (element.isInteger(1))
+  if (element.isInteger(1)) {
     stored = arith::ExtUIOp::create(builder, loc, narrow, stored);
-  else if (isa<FloatType>(element) && stored.getType() != narrow)
+  } else if (element.isBF16()) {
+    Value bits = nn::buildBf16Bits(builder, loc, stored);
+    stored = arith::TruncIOp::create(builder, loc, narrow, bits);
+  } else if (stored.getType() != narrow) {
     stored = arith::TruncFOp::create(builder, loc, narrow, stored);
-
-  Value to = outputMemory(number);
-  int64_t stride = 0;
-  bool isRegular = true;
-  for (auto [symbol, factor] : at.terms) {
-    isRegular &= !symbols[symbol].isVector;
-    stride += symbols[symbol].lanes > 1 ? factor : 0;
   }
-  if (lanes == 1) {
-    memref::StoreOp::create(builder, loc, stored, to, value(at));
-  } else if (isRegular && (stride == 1 || lanesOf(at) == 1)) {
-    vector::StoreOp::create(builder, loc, stored, to, value(at));
-  } else {
-    Value places = vectorValue(at, lanes);
-    for (int64_t lane = 0; lane < lanes; ++lane) {
-      Value place = vector::ExtractOp::create(builder, loc, places, ArrayRef<int64_t>{lane});
-      Value one = vector::ExtractOp::create(builder, loc, stored, ArrayRef<int64_t>{lane});
-      memref::StoreOp::create(builder, loc, one, to, place);
-    }
-  }
+  storeMemory(outputMemory(number), at, stored);
 }
 
 void Emitter::fault(Value wild) {

@@ -62,6 +62,8 @@ public:
   };
   std::optional<Leaf> trace(Value tensor, const Index &at);
 
+  /// The element type in memory: bools are bytes, bf16 its bits, integers signless.
+  static Type storedType(Type element);
   static int64_t size(Value tensor);
   static llvm::ArrayRef<int64_t> shape(Value tensor);
 
@@ -205,6 +207,9 @@ private:
   Value globalOf(mlir::DenseElementsAttr stored);
   Value load(unsigned argument, Value tensor, const Index &at);
   Value loadMemory(Value memory, Type element, const Index &at);
+  void storeMemory(Value memory, const Index &at, Value stored);
+  /// The distance of lanes in `at`, or nothing if it differs.
+  std::optional<int64_t> laneStride(const Index &at) const;
   Value select(const Test &test, const std::function<Value()> &yes,
                const std::function<Value()> &no);
 

@@ -34,11 +34,8 @@ LogicalResult cleave::cpu::checkKernel(func::FuncOp kernel) {
 /// Memory of a tensor; the bare-pointer convention wants a size.
 static Type memoryOf(Type type) {
   auto tensor = cast<RankedTensorType>(type);
-  Type element = tensor.getElementType();
-  if (auto integer = dyn_cast<IntegerType>(element))
-    element = IntegerType::get(type.getContext(),
-                               integer.getWidth() == 1 ? 8 : integer.getWidth());
-  return MemRefType::get({std::max<int64_t>(tensor.getNumElements(), 1)}, element);
+  return MemRefType::get({std::max<int64_t>(tensor.getNumElements(), 1)},
+                         Emitter::storedType(tensor.getElementType()));
 }
 
 static void emitRoot(Emitter &emitter, Operation *root) {

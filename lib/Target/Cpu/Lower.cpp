@@ -21,25 +21,11 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Transforms/DialectConversion.h"
-#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
 using namespace mlir;
 
 LogicalResult cleave::cpu::lowerToLlvm(ModuleOp module) {
   MLIRContext *context = module.getContext();
-  bool hasBf16 = false;
-  module.walk([&](Operation *op) {
-    for (Type type : op->getResultTypes())
-      hasBf16 |= getElementTypeOrSelf(type).isBF16();
-  });
-  if (hasBf16) {
-    // Without an instruction for it, a scalar would call a library.
-    RewritePatternSet patterns(context);
-    arith::populateExpandBFloat16Patterns(patterns);
-    if (failed(applyPatternsGreedily(module, std::move(patterns))))
-      return failure();
-  }
-
   LowerToLLVMOptions options(context);
   options.useBarePtrCallConv = true;
   LLVMTypeConverter converter(context, options);

@@ -214,14 +214,18 @@ Value Emitter::pullElementwise(Operation *op, const Index &at) {
 static DenseElementsAttr storedElements(DenseElementsAttr dense) {
   Type element = dense.getElementType();
   auto flat = [&](Type type) { return RankedTensorType::get({dense.getNumElements()}, type); };
-  auto integer = dyn_cast<IntegerType>(element);
-  if (!integer)
+  Type stored = Emitter::storedType(element);
+  if (isa<FloatType>(stored))
     return dense.reshape(flat(element));
-  unsigned width = integer.getWidth() == 1 ? 8 : integer.getWidth();
-  auto stored = IntegerType::get(dense.getContext(), width);
-  return DenseElementsAttr::get(
-      flat(stored), llvm::map_to_vector(dense.getValues<APInt>(),
-                                        [&](const APInt &v) { return v.zext(width); }));
+  unsigned width = stored.getIntOrFloatBitWidth();
+  SmallVector<APInt> bits;
+  if (isa<FloatType>(element))
+    for (const APFloat &value : dense.getValues<APFloat>())
+      bits.push_back(value.bitcastToAPInt());
+  else
+    for (const APInt &value : dense.getValues<APInt>())
+      bits.push_back(value.zext(width));
+  return DenseElementsAttr::get(flat(stored), bits);
 }
 
 Value Emitter::pullConstant(nn::ConstantOp op, const Index &at) {

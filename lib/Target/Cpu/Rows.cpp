@@ -110,10 +110,10 @@ struct RowEmitter {
   }
 
   void run() {
-    for (int64_t at = length / lanes * lanes; at < padded; at += lanes)
-      e.storeScratch(base, at, e.splat(identity(), lanes));
     e.loop(0, Emitter::size(input) / length, 1, [&](const Index &row) {
       Index start = row * length;
+      for (int64_t at = length / lanes * lanes; at < padded; at += lanes)
+        e.storeScratch(base, at, e.splat(identity(), lanes));
       e.nest(length, [&](const Index &at) {
         e.storeScratch(base, at, e.pull(input, start + at));
         outputs.storeInFront(e, start + at);
@@ -236,9 +236,6 @@ private:
         x = arith::SubFOp::create(b, loc, x, e.broadcast(mean, lanes));
       return math::FmaOp::create(b, loc, x, x, acc);
     });
-    if (layer)
-      e.loop(length, padded, 1,
-             [&](const Index &at) { e.storeScratch(base, at, scalar(0.0)); });
     double epsilon = (layer ? layer.getEpsilon() : cast<nn::RmsNormOp>(root).getEpsilon())
                          .convertToDouble();
     Value inverse = inverseRoot(squares, epsilon);
