@@ -71,20 +71,22 @@ static bool occurs(DimName *inner, DimName *outer) {
 
 namespace {
 
+/// How many indices of a dimension hold a name.
 struct Held {
   DimName *name;
-  int64_t amount;
+  int64_t indices;
 };
 
 } // namespace
 
-/// The leaves in a name, and how much of it holds each.
+/// The leaves in a name, and how many of its indices hold each. Of a product that
+/// holds a leaf twice the first counts.
 static SmallVector<Held, 4> heldNames(DimName *name) {
   name = find(name);
   if (name->size < 2)
     return {};
   if (name->kind == DimName::Leaf)
-    return {{name, kWhole}};
+    return {{name, name->size}};
   SmallVector<Held, 4> out;
   auto entry = [&](DimName *leaf) {
     return llvm::find_if(out, [&](Held &held) { return held.name == leaf; });
@@ -93,27 +95,22 @@ static SmallVector<Held, 4> heldNames(DimName *name) {
     for (DimName *factor : flatten(name))
       for (Held held : heldNames(factor))
         if (entry(held.name) == out.end())
-          out.push_back(held);
+          out.push_back({held.name, held.indices * (name->size / factor->size)});
     return out;
   }
-  // In whole indices, so that equal segments add up to all of it exactly.
-  SmallVector<Held, 4> indices;
-  for (DimName *kid : name->kids) {
-    int64_t size = find(kid)->size;
+  for (DimName *kid : name->kids)
     for (Held held : heldNames(kid)) {
-      int64_t amount = held.amount == kWhole ? size : size * held.amount / kWhole;
-      auto *it = llvm::find_if(indices, [&](Held &x) { return x.name == held.name; });
-      if (it == indices.end())
-        indices.push_back({held.name, amount});
+      auto *it = entry(held.name);
+      if (it == out.end())
+        out.push_back(held);
       else
-        it->amount += amount;
+        it->indices += held.indices;
     }
-  }
-  for (Held held : indices)
-    out.push_back({held.name, held.amount == name->size
-                                  ? kWhole
-                                  : held.amount * kWhole / name->size});
   return out;
+}
+
+static int64_t millionths(Held held, DimName *of) {
+  return held.indices == of->size ? kWhole : held.indices * kWhole / of->size;
 }
 
 /// A cut in part has to be worth it.
@@ -122,8 +119,8 @@ static constexpr int64_t kLeastHeld = 300000;
 static void addCuts(int64_t dim, DimName *name, std::vector<Cut> &cuts) {
   for (auto [position, factor] : llvm::enumerate(flatten(name)))
     for (Held held : heldNames(factor))
-      if (held.amount >= kLeastHeld)
-        cuts.push_back({dim, static_cast<unsigned>(position), held.name, held.amount});
+      cuts.push_back({dim, static_cast<unsigned>(position), held.name,
+                      millionths(held, factor)});
 }
 
 //===----------------------------------------------------------------------===//
@@ -284,13 +281,14 @@ LogicalResult DimNames::name(Operation *op) {
   nn::ShardingRule &rule = rules[op] = source.getShardingRule();
   for (const nn::Factor &factor : rule.factors) {
     if (factor.kind == nn::FactorKind::Concatenation) {
-      Names segments;
+      Names parts, segments;
       for (const nn::DimGroup &group : llvm::drop_begin(factor.groups)) {
-        DimName *segment = group.value == nn::kNoValue ? make(group.dims.front())
-                                                       : namesOf(op, group).front();
-        if (segment->size > 0)
-          segments.push_back(segment);
+        parts.push_back(group.value == nn::kNoValue ? make(group.dims.front())
+                                                    : namesOf(op, group).front());
+        if (parts.back()->size > 0)
+          segments.push_back(parts.back());
       }
+      concatParts[op].push_back(parts);
       DimName *whole = namesOf(op, factor.groups.front()).front();
       if (segments.size() == 1) {
         join(whole, segments.front());
@@ -418,9 +416,10 @@ void DimNames::expandAligned(Operation *op, const nn::Factor &factor) {
     if (isRun && (places.front().position != 0 || places.front().name->kind != DimName::Leaf))
       continue;
     for (Held held : heldNames(places.front().name)) {
-      if (held.amount < (mayBePartial ? kLeastHeld : kWhole))
+      int64_t amount = millionths(held, places.front().name);
+      if (amount < (mayBePartial ? kLeastHeld : kWhole))
         continue;
-      CutFactor cut{factor.kind, held.name->size, held.amount, {}, factor.extraBytes};
+      CutFactor cut{factor.kind, held.name->size, amount, {}, factor.extraBytes};
       for (auto [group, placed] : llvm::zip(factor.groups, places))
         cut.places.push_back({static_cast<unsigned>(group.value),
                               cutNumber(cuts(valueAt(op, group.value)), placed.dim,
@@ -431,10 +430,40 @@ void DimNames::expandAligned(Operation *op, const nn::Factor &factor) {
   }
 }
 
+/// By how many positions a part's factors stand before those of the whole: 0 where
+/// the whole is the parts one behind the other, or all of it is one part; 1 where
+/// it is (count of parts, part). Nothing where the structures contradict.
+static std::optional<unsigned> concatShift(DimName *whole, ArrayRef<DimName *> parts) {
+  SmallVector<DimName *, 4> held, joined, factors = flatten(whole);
+  for (DimName *part : parts)
+    if (find(part)->size > 0)
+      held.push_back(part);
+  if (held.size() == 1)
+    return factors == flatten(held.front()) ? std::optional(0u) : std::nullopt;
+  for (DimName *part : held)
+    segmentsInto(part, joined);
+  SmallVector<DimName *, 4> segments;
+  segmentsInto(whole, segments);
+  if (segments == joined)
+    return 0;
+  if (factors.empty() || factors.front()->size != static_cast<int64_t>(held.size()))
+    return std::nullopt;
+  for (DimName *part : held)
+    if (ArrayRef(flatten(part)) != ArrayRef(factors).drop_front())
+      return std::nullopt;
+  return 1;
+}
+
 void DimNames::expandConcat(Operation *op, const nn::Factor &factor) {
   const nn::DimGroup &whole = factor.groups.front();
+  Names &parts = concatParts[op][concatCursor++];
+  DimName *wholeName = namesOf(op, whole).front();
+  std::optional<unsigned> shift = concatShift(wholeName, parts);
+  if (!shift)
+    return;
+  bool isConcat = find(wholeName)->kind == DimName::Concat;
   for (auto [number, cut] : llvm::enumerate(cuts(valueAt(op, whole.value)))) {
-    if (cut.dim != whole.dims.front())
+    if (cut.dim != whole.dims.front() || cut.held < kLeastHeld || cut.position < *shift)
       continue;
     CutFactor out{nn::FactorKind::Parallel, cut.name->size, cut.held,
                   {{static_cast<unsigned>(whole.value), static_cast<unsigned>(number)}}, {}};
@@ -444,7 +473,8 @@ void DimNames::expandConcat(Operation *op, const nn::Factor &factor) {
         continue;
       ArrayRef<Cut> partCuts = cuts(valueAt(op, part.value));
       const Cut *found = llvm::find_if(partCuts, [&](const Cut &other) {
-        return other.dim == part.dims.front() && other.name == cut.name;
+        return other.dim == part.dims.front() && other.name == cut.name &&
+               (isConcat || other.position + *shift == cut.position);
       });
       if (found != partCuts.end())
         out.places.push_back({static_cast<unsigned>(part.value),
@@ -460,7 +490,7 @@ void DimNames::expandConcat(Operation *op, const nn::Factor &factor) {
 }
 
 void DimNames::expand(Operation *op) {
-  splitCursor = 0;
+  splitCursor = concatCursor = 0;
   for (const nn::Factor &factor : rules[op].factors)
     if (factor.kind == nn::FactorKind::Concatenation)
       expandConcat(op, factor);

@@ -104,7 +104,9 @@ private:
   llvm::DenseMap<mlir::Operation *, std::vector<CutFactor>> opFactors;
   /// Of the groups with a split, in the order of the rule: the names of its factors.
   llvm::DenseMap<mlir::Operation *, llvm::SmallVector<Names, 2>> splitNames;
-  size_t splitCursor = 0;
+  /// Of the concatenations, in the order of the rule: the names of the parts.
+  llvm::DenseMap<mlir::Operation *, llvm::SmallVector<Names, 1>> concatParts;
+  size_t splitCursor = 0, concatCursor = 0; ///< while an op's factors are expanded
 };
 
 } // namespace cleave

@@ -44,7 +44,7 @@ private:
   }
   Value scalar(Type elementType, double value);
   Value positions(ExtentAttr extent, Type elementType);
-  Value allReduce(dist::ReductionKind kind, Value value, ExtentAttr cut);
+  Value allReduce(dist::ReductionKind kind, Value value, ArrayRef<StringAttr> axes);
 
   OpBuilder &builder;
   Reshard &reshard;
@@ -54,14 +54,19 @@ private:
 
 } // namespace
 
-/// The axes that cut an extent, at its outermost leaf.
-static ArrayRef<StringAttr> cutAxes(ExtentAttr extent) {
-  if (extent.isLeaf())
-    return extent.getAxes();
+/// Adds the axes that cut an extent, at any of its leaves.
+static void addCutAxes(ExtentAttr extent, SmallVectorImpl<StringAttr> &axes) {
+  for (StringAttr axis : extent.getAxes())
+    if (!llvm::is_contained(axes, axis))
+      axes.push_back(axis);
   for (ExtentAttr part : extent.getParts())
-    if (part.isCut())
-      return cutAxes(part);
-  return {};
+    addCutAxes(part, axes);
+}
+
+static SmallVector<StringAttr> cutAxes(ExtentAttr extent) {
+  SmallVector<StringAttr> axes;
+  addCutAxes(extent, axes);
+  return axes;
 }
 
 /// The op itself, on other operands, with results of local types.
@@ -102,9 +107,10 @@ Value Localizer::positions(ExtentAttr extent, Type elementType) {
       builder, loc, RankedTensorType::get(typeOf(part).getShape(), elementType), part);
 }
 
-Value Localizer::allReduce(dist::ReductionKind kind, Value value, ExtentAttr cut) {
+Value Localizer::allReduce(dist::ReductionKind kind, Value value,
+                           ArrayRef<StringAttr> axes) {
   auto op = dist::AllReduceOp::create(builder, loc, value.getType(), kind, value,
-                                      reshard.axesAttr(cutAxes(cut)));
+                                      reshard.axesAttr(axes));
   op->setAttr(kReason,
               builder.getStringAttr(local.op->getName().stripDialect() +
                                     " runs along a dimension that is cut"));
@@ -190,7 +196,7 @@ Value Localizer::lookUp(nn::GatherOp op) {
   Value wrapped = nn::AddOp::create(builder, loc, indices, scalar(type, all));
   Value index = nn::SelectOp::create(builder, loc, compare(nn::CompareKind::Lt, indices, 0),
                                      wrapped, indices);
-  ArrayRef<StringAttr> axes = cutAxes(extent);
+  SmallVector<StringAttr> axes = cutAxes(extent);
   Value begin = dist::OffsetOp::create(
       builder, loc, RankedTensorType::get({}, builder.getI64Type()), reshard.axesAttr(axes),
       reshard.counts(extent, axes));
@@ -230,14 +236,13 @@ static dist::ReductionKind reductionOf(nn::ReduceKind kind) {
 /// A mean divides by the count of the whole; a maximum is combined at once.
 Value Localizer::reduce(nn::ReduceOp op) {
   int64_t count = 1;
-  ExtentAttr cut;
+  SmallVector<StringAttr> axes;
   for (int64_t dim : op.getDims()) {
     count *= taken(0, dim).getSize();
-    if (taken(0, dim).isCut())
-      cut = taken(0, dim);
+    addCutAxes(taken(0, dim), axes);
   }
   Value input = local.operands.front();
-  if (!cut)
+  if (axes.empty())
     return clone(input).front();
   Type type = op.getType().getElementType();
   if (op.getKind() == nn::ReduceKind::Mean) {
@@ -247,7 +252,7 @@ Value Localizer::reduce(nn::ReduceOp op) {
   Value part = nn::ReduceOp::create(builder, loc, op.getKind(), input, op.getDims());
   if (op.getKind() == nn::ReduceKind::Sum)
     return part;
-  return allReduce(reductionOf(op.getKind()), part, cut);
+  return allReduce(reductionOf(op.getKind()), part, axes);
 }
 
 /// Each rank's best and its index are gathered, and the best of them taken: ranks
@@ -259,7 +264,7 @@ Value Localizer::argReduce(nn::ArgReduceOp op) {
   if (!extent.isCut())
     return clone(input).front();
 
-  ArrayRef<StringAttr> axes = cutAxes(extent);
+  SmallVector<StringAttr> axes = cutAxes(extent);
   SmallVector<int64_t> counts;
   for (int64_t held : reshard.counts(extent, axes))
     counts.push_back(std::min<int64_t>(held, 1));
@@ -300,17 +305,18 @@ Value Localizer::softmax(nn::SoftmaxOp op) {
   Value input = local.operands.front();
   if (!extent.isCut())
     return clone(input).front();
+  SmallVector<StringAttr> axes = cutAxes(extent);
   RankedTensorType type = typeOf(input);
   auto wide = RankedTensorType::get(type.getShape(), builder.getF32Type());
   if (wide != type)
     input = nn::CastOp::create(builder, loc, wide, input);
   Value most = allReduce(
       dist::ReductionKind::Max,
-      nn::ReduceOp::create(builder, loc, nn::ReduceKind::Max, input, dim), extent);
+      nn::ReduceOp::create(builder, loc, nn::ReduceKind::Max, input, dim), axes);
   Value shifted = nn::ExpOp::create(builder, loc, nn::SubOp::create(builder, loc, input, most));
   Value sum = allReduce(
       dist::ReductionKind::Sum,
-      nn::ReduceOp::create(builder, loc, nn::ReduceKind::Sum, shifted, dim), extent);
+      nn::ReduceOp::create(builder, loc, nn::ReduceKind::Sum, shifted, dim), axes);
   Value result = nn::DivOp::create(builder, loc, shifted, sum);
   return wide == type ? result : Value(nn::CastOp::create(builder, loc, type, result));
 }

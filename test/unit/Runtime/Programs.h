@@ -1,5 +1,4 @@
-//===- Programs.h - builds programs for the tests of the runtime -*- C++
-//-*-===//
+//===- Programs.h - builds programs for the runtime's tests ----*- C++ -*-===//
 
 #ifndef CLEAVE_TEST_UNIT_RUNTIME_PROGRAMS_H
 #define CLEAVE_TEST_UNIT_RUNTIME_PROGRAMS_H
