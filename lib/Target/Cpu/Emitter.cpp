@@ -425,7 +425,7 @@ void Emitter::storeMemory(Value memory, const Index &at, Value stored) {
   int64_t lanes = laneCount(stored);
   if (lanes == 1) {
     memref::StoreOp::create(builder, loc, stored, memory, value(at));
-  } else if (laneStride(at) == 1) {
+  } else if (laneStride(at) == 1 || lanesOf(at) == 1) {
     vector::StoreOp::create(builder, loc, stored, memory, value(at));
   } else {
     Value places = vectorValue(at, lanes);
