@@ -6,6 +6,7 @@
 
 #include "cleave/Conversion/Passes.h"
 #include "cleave/Frontend/Onnx.h"
+#include "cleave/Transforms/Graph/Passes.h"
 #include "cleave/Transforms/Kernel/Passes.h"
 #include "cleave/Transforms/Sharding/Passes.h"
 
@@ -56,9 +57,10 @@ int main(int argc, char **argv) {
                   cleave::onnx::OnnxDialect, cleave::rt::RtDialect>();
   registerCanonicalizerPass();
   registerCSEPass();
-  cleave::registerKernelPasses();
   cleave::registerConversionPasses();
+  cleave::registerGraphPasses();
   cleave::registerShardingPasses();
+  cleave::registerKernelPasses();
 
   auto [input, output] = registerAndParseCLIOptions(
       argc, argv, "Cleave's optimizer driver, on MLIR or .onnx files\n", registry);

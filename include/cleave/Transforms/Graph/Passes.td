@@ -1,0 +1,50 @@
+//===- Passes.td - graph passes, in the order they run --------*- tablegen -*-===//
+
+include "mlir/Pass/PassBase.td"
+
+def FuseNorms : Pass<"graph-fuse-norms", "::mlir::func::FuncOp"> {
+  let summary = "recognises RMSNorm and LayerNorm by what they compute";
+  let description = [{
+    Exporters write norms in a dozen ways: Pow or Mul, Sqrt and Div or Reciprocal,
+    E[x²] - E[x]², in f32 between two casts. All are a value of x's shape that x and
+    scalars determine; whether that value is a norm is found by evaluating it on
+    small data, not by its spelling. A scale and a bias behind it are taken in.
+  }];
+  let dependentDialects = ["::cleave::nn::NnDialect"];
+  let statistics = [Statistic<"numFused", "fused", "norms recognised">];
+}
+
+def FuseActivations : Pass<"graph-fuse-activations", "::mlir::func::FuncOp"> {
+  let summary = "recognises GELU and SiLU by what they compute";
+  let description = [{
+    As graph-fuse-norms does: a value that x and scalars determine elementwise is
+    evaluated on [-5, 5] and compared with each known activation.
+  }];
+  let dependentDialects = ["::cleave::nn::NnDialect"];
+  let statistics = [Statistic<"numFused", "fused", "activations recognised">];
+}
+
+def FuseRope : Pass<"graph-fuse-rope", "::mlir::func::FuncOp"> {
+  let summary = "recognises rotary embedding in its two usual forms";
+  let description = [{
+    x * cos + concat(-x2, x1) * sin, with tables whose halves are equal, and
+    concat(x1 * cos - x2 * sin, x2 * cos + x1 * sin), x1 and x2 the halves of x.
+  }];
+  let dependentDialects = ["::cleave::nn::NnDialect"];
+  let statistics = [Statistic<"numFused", "fused", "rotations recognised">];
+}
+
+def FuseAttention : Pass<"graph-fuse-attention", "::mlir::func::FuncOp"> {
+  let summary = "recognises softmax(scale q kᵀ + mask) v";
+  let description = [{
+    From a softmax up to the product of two activations, through casts, views,
+    scalar factors and added terms; and down to the product with v, through a guard
+    against NaN. Added terms become the mask operand, so nothing is assumed of
+    them; a constant mask that is causal becomes the attribute. Keys and values
+    that are repeated for grouped heads are read unrepeated.
+
+    Probabilities that are read elsewhere keep the decomposed form.
+  }];
+  let dependentDialects = ["::cleave::nn::NnDialect"];
+  let statistics = [Statistic<"numFused", "fused", "attentions recognised">];
+}

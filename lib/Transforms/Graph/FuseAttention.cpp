@@ -1,0 +1,270 @@
+//===- FuseAttention.cpp - softmax(scale q kᵀ + mask) v -------------------===//
+//
+// Why: one kernel never holds the scores, and shared key heads are read once
+// instead of being repeated in memory.
+//
+//   %t = nn.transpose %k [0, 1, 3, 2]
+//   %s = nn.matmul %q, %t
+//   %m = nn.add (nn.mul %s, %scale), %mask    =>   %y = nn.attention %q, %k, %v mask %mask
+//   %p = nn.softmax %m dim 3
+//   %y = nn.matmul %p, %v
+//
+// The order of additions changes, and nothing is rounded between the steps.
+//
+//===----------------------------------------------------------------------===//
+
+#include "cleave/Transforms/Graph/Passes.h"
+
+#include "Probe.h"
+
+#include <cmath>
+
+namespace cleave {
+#define GEN_PASS_DEF_FUSEATTENTION
+#include "cleave/Transforms/Graph/Passes.h.inc"
+} // namespace cleave
+
+using namespace mlir;
+using namespace cleave;
+using namespace cleave::nn;
+
+static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
+static ArrayRef<int64_t> shapeOf(Value value) { return typeOf(value).getShape(); }
+
+namespace {
+struct Match {
+  MatmulOp scores, output;
+  double scale = 1;
+  SmallVector<Value> terms; ///< added to the scaled scores
+  bool guarded = false;     ///< NaN of a row without keys becomes 0
+};
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Matching
+//===----------------------------------------------------------------------===//
+
+/// Climbs from the softmax to the product of q and k. An added term counts only
+/// where nothing scales it afterwards.
+static bool climb(Value value, Match &match) {
+  for (int depth = 0; depth < 12; ++depth) {
+    Operation *op = value.getDefiningOp();
+    if (!op || !value.hasOneUse())
+      return false;
+    if (auto scores = dyn_cast<MatmulOp>(op)) {
+      match.scores = scores;
+      return true;
+    }
+    if (isa<CastOp>(op)) {
+      value = op->getOperand(0);
+    } else if (auto mul = dyn_cast<MulOp>(op)) {
+      std::optional<double> right = scalarOf(mul.getRhs()), left = scalarOf(mul.getLhs());
+      if (!right && !left)
+        return false;
+      match.scale *= right ? *right : *left;
+      value = right ? mul.getLhs() : mul.getRhs();
+    } else if (auto div = dyn_cast<DivOp>(op)) {
+      std::optional<double> right = scalarOf(div.getRhs());
+      if (!right || *right == 0)
+        return false;
+      match.scale /= *right;
+      value = div.getLhs();
+    } else if (auto add = dyn_cast<AddOp>(op)) {
+      if (match.scale != 1)
+        return false;
+      // The scores are the side that has their shape and leads to a product.
+      bool left = add.getLhs().getType() == add.getType() &&
+                  isa_and_nonnull<MatmulOp, MulOp, DivOp, AddOp>(add.getLhs().getDefiningOp());
+      match.terms.push_back(left ? add.getRhs() : add.getLhs());
+      value = left ? add.getLhs() : add.getRhs();
+    } else {
+      return false;
+    }
+  }
+  return false;
+}
+
+/// Descends from the softmax to the product with v.
+static bool descend(Value value, Match &match) {
+  for (int depth = 0; depth < 6; ++depth) {
+    Operation *next = nullptr;
+    for (Operation *user : value.getUsers()) {
+      // A guard reads the probabilities twice: select(is_nan(P), 0, P).
+      if (isa<IsNanOp>(user) && user->getResult(0).hasOneUse())
+        continue;
+      if (next && next != user)
+        return false;
+      next = user;
+    }
+    if (!next)
+      return false;
+    if (auto product = dyn_cast<MatmulOp>(next)) {
+      match.output = product;
+      return product.getLhs() == value && product.getRhs() != value;
+    }
+    if (auto guard = dyn_cast<SelectOp>(next)) {
+      auto isNan = guard.getCondition().getDefiningOp<IsNanOp>();
+      if (!isNan || isNan.getInput() != value || guard.getRhs() != value ||
+          scalarOf(guard.getLhs()) != 0.0)
+        return false;
+      match.guarded = true;
+    } else if (!isa<CastOp>(next)) {
+      return false;
+    }
+    value = next->getResult(0);
+  }
+  return false;
+}
+
+//===----------------------------------------------------------------------===//
+// Operands
+//===----------------------------------------------------------------------===//
+
+/// [.., t, d] of which `value` is the transpose [.., d, t].
+static Value transposed(Value value, OpBuilder &b) {
+  SmallVector<int64_t> permutation =
+      llvm::to_vector(llvm::seq<int64_t>(0, typeOf(value).getRank()));
+  std::swap(permutation.end()[-1], permutation.end()[-2]);
+  return TransposeOp::create(b, value.getLoc(), value, permutation);
+}
+
+/// The value before a transpose that this one undoes.
+static Value folded(Value value) {
+  auto outer = value.getDefiningOp<TransposeOp>();
+  auto inner = outer ? outer.getInput().getDefiningOp<TransposeOp>() : TransposeOp();
+  if (!inner)
+    return value;
+  SmallVector<int64_t> permutation;
+  for (int64_t dim : outer.getPermutation())
+    permutation.push_back(inner.getPermutation()[dim]);
+  if (llvm::equal(permutation, llvm::seq<int64_t>(0, permutation.size())))
+    return inner.getInput();
+  return value;
+}
+
+/// Of [b, (g r), t, d] made by repeating each of g heads r times: [b, g, t, d].
+static Value unrepeated(Value value) {
+  auto merge = value.getDefiningOp<ReshapeOp>();
+  auto repeat = merge ? merge.getInput().getDefiningOp<BroadcastOp>() : BroadcastOp();
+  if (!repeat || typeOf(repeat).getRank() != 5)
+    return value;
+  ArrayRef<int64_t> wide = shapeOf(repeat.getResult()), full = shapeOf(value);
+  ArrayRef<int64_t> narrow = shapeOf(repeat.getInput());
+  if (narrow.size() != 5 || narrow[2] != 1 || narrow[0] != wide[0] || narrow[1] != wide[1] ||
+      narrow[3] != wide[3] || narrow[4] != wide[4] || full[0] != wide[0] ||
+      full[1] != wide[1] * wide[2] || full[2] != wide[3] || full[3] != wide[4])
+    return value;
+  SmallVector<int64_t> heads = {wide[0], wide[1], wide[3], wide[4]};
+  Value source = repeat.getInput();
+  if (auto split = source.getDefiningOp<ReshapeOp>(); split && shapeOf(split.getInput()) == ArrayRef<int64_t>(heads))
+    return split.getInput();
+  OpBuilder b(repeat);
+  return ReshapeOp::create(
+      b, repeat.getLoc(), RankedTensorType::get(heads, typeOf(value).getElementType()), source);
+}
+
+/// As four dimensions: [n, s, d] is [1, n, s, d].
+static Value fourDims(Value value, OpBuilder &b) {
+  if (typeOf(value).getRank() == 4)
+    return value;
+  SmallVector<int64_t> shape(4 - typeOf(value).getRank(), 1);
+  llvm::append_range(shape, shapeOf(value));
+  return ReshapeOp::create(
+      b, value.getLoc(), RankedTensorType::get(shape, typeOf(value).getElementType()), value);
+}
+
+/// j - i up to which a constant mask of 0 and large negative numbers sees; nothing
+/// if it is no causal one.
+static std::optional<int64_t> causalOffset(Value mask) {
+  auto constant = mask.getDefiningOp<ConstantOp>();
+  if (!constant || typeOf(mask).getRank() < 2)
+    return std::nullopt;
+  int64_t rows = shapeOf(mask).end()[-2], keys = shapeOf(mask).back();
+  if (typeOf(mask).getNumElements() != rows * keys || rows == 0 || keys == 0)
+    return std::nullopt;
+  HostTensor tensor = HostTensor::fromAttr(constant.getValue());
+  int64_t offset = -1;
+  while (offset + 1 < keys && tensor.floats[offset + 1] == 0)
+    ++offset;
+  // A row without a key would be told apart from a hidden one by nothing.
+  if (offset < 0)
+    return std::nullopt;
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < keys; ++j) {
+      double value = tensor.floats[i * keys + j];
+      if (j <= i + offset ? value != 0 : value > -3000)
+        return std::nullopt;
+    }
+  return offset;
+}
+
+//===----------------------------------------------------------------------===//
+// Rewriting
+//===----------------------------------------------------------------------===//
+
+static bool rewrite(Match match, OpBuilder &b) {
+  Value q = match.scores.getLhs(), v = match.output.getRhs();
+  int64_t rank = typeOf(match.scores.getResult()).getRank();
+  if (rank < 3 || rank > 4 || typeOf(q).getRank() != rank ||
+      typeOf(match.scores.getRhs()).getRank() != rank || typeOf(v).getRank() != rank)
+    return false;
+  for (Value term : match.terms)
+    if (typeOf(term).getRank() > rank)
+      return false;
+
+  b.setInsertionPoint(match.output);
+  Location loc = match.output.getLoc();
+  Type element = typeOf(q).getElementType();
+  Value query = fourDims(q, b), value = unrepeated(fourDims(v, b));
+  Value key = unrepeated(fourDims(folded(transposed(match.scores.getRhs(), b)), b));
+  if (typeOf(value).getElementType() != element || shapeOf(key).take_front(3) != shapeOf(value).take_front(3) ||
+      shapeOf(query)[0] != shapeOf(key)[0] || shapeOf(key)[1] == 0 ||
+      shapeOf(query)[1] % shapeOf(key)[1] != 0)
+    return false;
+
+  bool causal = false;
+  int64_t offset = 0;
+  Value mask;
+  for (Value term : match.terms) {
+    if (std::optional<double> scalar = scalarOf(term); scalar && *scalar == 0)
+      continue;
+    if (std::optional<int64_t> seen = causalOffset(term); seen && !causal) {
+      causal = true;
+      offset = *seen;
+      continue;
+    }
+    term = fourDims(term, b);
+    term = CastOp::create(b, loc, RankedTensorType::get(shapeOf(term), element), term);
+    mask = mask ? AddOp::create(b, loc, mask, term).getResult() : term;
+  }
+  auto rows = match.guarded || !mask ? EmptyRows::Zero : EmptyRows::Nan;
+  Value fused = AttentionOp::create(b, loc, query, key, value, mask, /*lengths=*/Value(),
+                                    llvm::APFloat(match.scale), llvm::APFloat(0.0), causal,
+                                    offset, rows);
+  fused = ReshapeOp::create(
+      b, loc, RankedTensorType::get(shapeOf(match.output.getResult()), element), fused);
+  if (fused.getType() != match.output.getType())
+    fused = CastOp::create(b, loc, match.output.getType(), fused);
+  match.output.replaceAllUsesWith(fused);
+  return true;
+}
+
+namespace {
+
+struct FuseAttention : cleave::impl::FuseAttentionBase<FuseAttention> {
+  void runOnOperation() override {
+    SmallVector<SoftmaxOp> anchors;
+    getOperation().walk([&](SoftmaxOp op) {
+      if (static_cast<int64_t>(op.getDim()) == typeOf(op.getInput()).getRank() - 1)
+        anchors.push_back(op);
+    });
+    OpBuilder b(&getContext());
+    for (SoftmaxOp anchor : anchors) {
+      Match match;
+      if (climb(anchor.getInput(), match) && descend(anchor.getResult(), match))
+        numFused += rewrite(match, b);
+    }
+  }
+};
+
+} // namespace
