@@ -11,7 +11,8 @@
 include "NnBase.td"
 
 class Nn_ElementwiseOp<string mnemonic, list<Trait> traits = []>
-    : Nn_InferredOp<mnemonic, traits>;
+    : Nn_InferredOp<mnemonic, !listconcat(
+        [DeclareOpInterfaceMethods<ElementwiseOpInterface>], traits)>;
 
 class Nn_UnaryOp<string mnemonic, Type type, string meaning>
     : Nn_ElementwiseOp<mnemonic> {
@@ -115,7 +116,7 @@ def Nn_SelectOp : Nn_ElementwiseOp<"select"> {
   }];
 }
 
-def Nn_CastOp : Nn_Op<"cast"> {
+def Nn_CastOp : Nn_Op<"cast", [DeclareOpInterfaceMethods<ElementwiseOpInterface>]> {
   let summary = "the same number in another element type";
   let description = [{
     To bool: whether it is not zero. Float to integer truncates towards zero.

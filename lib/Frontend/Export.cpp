@@ -1,17 +1,14 @@
 //===- Export.cpp - the onnx dialect to a file ----------------------------===//
 
 #include "cleave/Frontend/Onnx.h"
+#include "cleave/Support/PendingFile.h"
 
 #include "Externalize.h"
 #include "Types.h"
 
 #include "llvm/ADT/TypeSwitch.h"
-#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
-
-#include <fcntl.h>
-#include <unistd.h>
 
 using namespace mlir;
 using namespace cleave;
@@ -26,42 +23,6 @@ static constexpr uint64_t kDataAlignment = 64;
 
 namespace {
 
-/// A file that appears under its name only once it is whole.
-class PendingFile {
-public:
-  explicit PendingFile(StringRef path) : path(path), temporary((path + ".partial").str()) {}
-  ~PendingFile() {
-    if (descriptor >= 0)
-      ::close(descriptor);
-    if (!kept)
-      ::unlink(temporary.c_str());
-  }
-  bool open() {
-    descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    return descriptor >= 0;
-  }
-  bool write(StringRef bytes) {
-    while (!bytes.empty()) {
-      ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
-      if (written < 0 && errno != EINTR)
-        return false;
-      bytes = bytes.drop_front(std::max<ssize_t>(written, 0));
-      size += std::max<ssize_t>(written, 0);
-    }
-    return true;
-  }
-  bool keep() {
-    kept = ::fsync(descriptor) == 0 && ::rename(temporary.c_str(), path.c_str()) == 0;
-    return kept;
-  }
-  uint64_t size = 0;
-
-private:
-  std::string path, temporary;
-  int descriptor = -1;
-  bool kept = false;
-};
-
 class Exporter {
 public:
   Exporter(ModuleOp module, StringRef path)
@@ -69,7 +30,7 @@ public:
         dataName(llvm::sys::path::filename(path).str() + ".data") {}
 
   LogicalResult exportModel(::onnx::ModelProto &model);
-  bool keepData() { return !dataOpen || data.keep(); }
+  llvm::Error keepData() { return data.isOpen() ? data.keep() : llvm::Error::success(); }
 
 private:
   LogicalResult exportFunction(ir::FunctionOp function, ::onnx::FunctionProto &proto);
@@ -86,7 +47,6 @@ private:
   ModuleOp module;
   PendingFile data;
   std::string dataName;
-  bool dataOpen = false;
   llvm::StringMap<std::unique_ptr<llvm::MemoryBuffer>> sources;
   DenseMap<Value, std::string> names;
 };
@@ -110,14 +70,14 @@ LogicalResult Exporter::exportData(ir::DataAttr reference, Location loc, TensorP
   if (reference.getOffset() > bytes.size() ||
       reference.getLength() > bytes.size() - reference.getOffset())
     return emitError(loc, "reaches beyond ") << reference.getFile();
-  if (!dataOpen && !(dataOpen = data.open()))
-    return emitError(loc, "cannot be written to \"") << dataName << "\": " << strerror(errno);
-
-  uint64_t begin = llvm::alignTo(data.size, kDataAlignment);
-  std::string padding(begin - data.size, '\0');
-  if (!data.write(padding) ||
-      !data.write(bytes.substr(reference.getOffset(), reference.getLength())))
-    return emitError(loc, "cannot be written to \"") << dataName << "\": " << strerror(errno);
+  llvm::Error status = data.isOpen() ? llvm::Error::success() : data.open();
+  uint64_t begin = llvm::alignTo(data.size(), kDataAlignment);
+  if (!status)
+    status = data.write(std::string(begin - data.size(), '\0'));
+  if (!status)
+    status = data.write(bytes.substr(reference.getOffset(), reference.getLength()));
+  if (status)
+    return emitError(loc) << llvm::toString(std::move(status));
   auto entry = [&](const char *key, const std::string &value) {
     auto *pair = proto.add_external_data();
     pair->set_key(key);
@@ -386,9 +346,17 @@ LogicalResult cleave::exportOnnx(ModuleOp module, StringRef path) {
     return failure();
   std::string bytes;
   PendingFile file(path);
+  if (!model.SerializeToString(&bytes))
+    return module.emitError("is larger than an ONNX file may be");
+  llvm::Error status = file.open();
+  if (!status)
+    status = file.write(bytes);
   // The data first: a model is never there without them.
-  if (!model.SerializeToString(&bytes) || !file.open() || !file.write(bytes) ||
-      !exporter.keepData() || !file.keep())
-    return module.emitError("cannot be written to \"") << path << "\": " << strerror(errno);
+  if (!status)
+    status = exporter.keepData();
+  if (!status)
+    status = file.keep();
+  if (status)
+    return module.emitError() << llvm::toString(std::move(status));
   return success();
 }

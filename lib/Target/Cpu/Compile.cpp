@@ -1,0 +1,228 @@
+//===- Compile.cpp - kernels compiled side by side, then linked -----------===//
+
+#include "cleave/Target/Cpu.h"
+
+#include "Kernel.h"
+#include "Program.h"
+
+#include "cleave/Transforms/Kernel/Passes.h"
+
+#include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Threading.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "llvm/ExecutionEngine/Orc/LLJIT.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Support/TargetSelect.h"
+#include "llvm/TargetParser/Host.h"
+
+#include <thread>
+
+using namespace mlir;
+using namespace cleave;
+using namespace cleave::cpu;
+
+namespace {
+
+/// What kernels are compiled for.
+struct Host {
+  std::string cpu, features;
+  Machine machine;
+};
+
+struct Compiled final : CompiledProgram {
+  explicit Compiled(ModuleOp module) : builder(module) {}
+  const cleave_program *program() const override { return whole; }
+  size_t numKernels() const override { return builder.kernelNames().size(); }
+
+  ProgramBuilder builder;
+  std::unique_ptr<llvm::orc::LLJIT> jit;
+  const cleave_program *whole = nullptr;
+};
+
+/// A kernel on its way to machine code.
+struct Job {
+  func::FuncOp kernel;
+  Loops loops;
+  std::unique_ptr<llvm::MemoryBuffer> object;
+};
+
+} // namespace
+
+static FailureOr<Host> hostOf(ModuleOp module, const CpuOptions &options) {
+  llvm::StringMap<bool> available = llvm::sys::getHostCPUFeatures();
+  auto has = [&](StringRef name) { return available.lookup(name); };
+  if (!has("avx2") || !has("fma") || !has("f16c"))
+    return module.emitError("the cpu target needs AVX2, FMA and F16C, which this machine lacks");
+  bool isWide = !options.forceAvx2 && has("avx512f") && has("avx512bw") && has("avx512dq") &&
+                has("avx512vl");
+  Host host;
+  if (!isWide) {
+    host.cpu = "haswell";
+    host.machine = {8, 16};
+    return host;
+  }
+  host.cpu = llvm::sys::getHostCPUName().str();
+  for (auto &feature : available)
+    host.features += (feature.second ? "+" : "-") + feature.first().str() + ",";
+  if (!host.features.empty())
+    host.features.pop_back();
+  host.machine = {16, 32};
+  return host;
+}
+
+static void loadDialects(MLIRContext &context) {
+  context.loadDialect<arith::ArithDialect, cf::ControlFlowDialect, LLVM::LLVMDialect,
+                      math::MathDialect, memref::MemRefDialect, scf::SCFDialect,
+                      vector::VectorDialect>();
+  DialectRegistry registry;
+  registerBuiltinDialectTranslation(registry);
+  registerLLVMDialectTranslation(registry);
+  context.appendDialectRegistry(registry);
+}
+
+static std::unique_ptr<llvm::TargetMachine> machineFor(const Host &host) {
+  llvm::Triple triple(llvm::sys::getProcessTriple());
+  std::string error;
+  const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
+  if (!target)
+    return nullptr;
+  llvm::TargetOptions options;
+  options.AllowFPOpFusion = llvm::FPOpFusion::Fast;
+  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(
+      triple, host.cpu, host.features, options, llvm::Reloc::PIC_, llvm::CodeModel::Small,
+      llvm::CodeGenOptLevel::Default, /*JIT=*/true));
+}
+
+static LogicalResult compileKernel(Job &job, const Host &host) {
+  std::unique_ptr<llvm::TargetMachine> machine = machineFor(host);
+  if (!machine)
+    return job.kernel.emitError("this build of LLVM has no code generator for this machine");
+  unsigned buffers = job.kernel.getNumArguments() + job.kernel.getNumResults() +
+                     (job.loops.scratchBytes > 0);
+  if (failed(lowerToLlvm(*job.loops.module)))
+    return failure();
+  job.object = generateCode(*job.loops.module, job.kernel.getName(), buffers, *machine);
+  job.loops.module = nullptr;
+  return success(job.object != nullptr);
+}
+
+/// Runs `work` on `count` items with `threads` threads, the heaviest first.
+static LogicalResult forAll(size_t count, unsigned threads,
+                            function_ref<LogicalResult(size_t)> work) {
+  std::atomic<size_t> next = 0;
+  std::atomic<bool> isFine = true;
+  auto worker = [&] {
+    for (size_t i = next++; i < count; i = next++)
+      if (failed(work(i)))
+        isFine = false;
+  };
+  std::vector<std::thread> others;
+  for (unsigned i = 1; i < std::min<size_t>(threads, count); ++i)
+    others.emplace_back(worker);
+  worker();
+  for (std::thread &thread : others)
+    thread.join();
+  return success(isFine);
+}
+
+static LogicalResult runPasses(ModuleOp module, const Machine &machine) {
+  PassManager passes(module.getContext());
+  passes.enableVerifier(false);
+  passes.addPass(createSplitLoad());
+  PackWeightsOptions packing;
+  packing.lanes = machine.lanes;
+  passes.addPass(createPackWeights(packing));
+  passes.addPass(createFuse());
+  return passes.run(module);
+}
+
+static LogicalResult link(Compiled &result, std::vector<Job> &jobs) {
+  auto fail = [&](llvm::Error error) {
+    return jobs.front().kernel.emitError("the kernels do not link: ")
+           << llvm::toString(std::move(error));
+  };
+  std::vector<cleave_kernel> kernels;
+  if (!jobs.empty()) {
+    auto jit = llvm::orc::LLJITBuilder().create();
+    if (!jit)
+      return fail(jit.takeError());
+    result.jit = std::move(*jit);
+    auto generator = llvm::orc::DynamicLibrarySearchGenerator::GetForCurrentProcess(
+        result.jit->getDataLayout().getGlobalPrefix());
+    if (!generator)
+      return fail(generator.takeError());
+    result.jit->getMainJITDylib().addGenerator(std::move(*generator));
+    for (Job &job : jobs)
+      if (llvm::Error error = result.jit->addObjectFile(std::move(job.object)))
+        return fail(std::move(error));
+  }
+  for (const std::string &name : result.builder.kernelNames()) {
+    auto address = result.jit->lookup(name);
+    if (!address)
+      return fail(address.takeError());
+    kernels.push_back(address->toPtr<cleave_kernel>());
+  }
+  result.whole = result.builder.finish(std::move(kernels));
+  return success();
+}
+
+static LogicalResult compile(ModuleOp module, const CpuOptions &options, Compiled &result) {
+  FailureOr<Host> host = hostOf(module, options);
+  if (failed(host))
+    return failure();
+  loadDialects(*module.getContext());
+  if (failed(runPasses(module, host->machine)))
+    return failure();
+
+  std::vector<Job> jobs;
+  for (auto kernel : module.getOps<func::FuncOp>())
+    if (kernel->hasAttr(rt::kKernel)) {
+      if (failed(checkKernel(kernel)))
+        return failure();
+      jobs.push_back({kernel, {}, nullptr});
+    }
+  unsigned threads = options.threads ? options.threads : std::thread::hardware_concurrency();
+  auto work = [&](size_t i) {
+    jobs[i].loops = emitLoops(jobs[i].kernel, host->machine);
+    return compileKernel(jobs[i], *host);
+  };
+  if (failed(forAll(jobs.size(), threads, work)))
+    return failure();
+
+  OpBuilder builder(module.getContext());
+  for (Job &job : jobs)
+    job.kernel->setAttr(rt::kScratch, builder.getI64IntegerAttr(job.loops.scratchBytes));
+  PassManager passes(module.getContext());
+  passes.enableVerifier(false);
+  passes.addPass(createPlanMemory());
+  if (failed(passes.run(module)) || failed(result.builder.build()))
+    return failure();
+  return link(result, jobs);
+}
+
+llvm::Expected<std::unique_ptr<CompiledProgram>>
+cleave::compileCpu(ModuleOp module, const CpuOptions &options) {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    llvm::InitializeNativeTarget();
+    llvm::InitializeNativeTargetAsmPrinter();
+  });
+  std::string message;
+  ScopedDiagnosticHandler collect(module.getContext(), [&](Diagnostic &diagnostic) {
+    if (message.empty())
+      llvm::raw_string_ostream(message) << diagnostic.getLocation() << ": " << diagnostic;
+  });
+  auto result = std::make_unique<Compiled>(module);
+  if (failed(compile(module, options, *result)))
+    return llvm::createStringError(message.empty() ? "the program does not compile" : message);
+  return result;
+}

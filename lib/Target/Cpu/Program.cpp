@@ -1,0 +1,295 @@
+//===- Program.cpp - rt functions as the runtime's structs ----------------===//
+
+#include "Program.h"
+
+#include "Nn/Nn.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace cleave;
+using namespace cleave::cpu;
+
+/// The first name in `loc`, which is the ONNX node's; empty if there is none.
+static StringRef nameOf(Location loc) {
+  StringRef name;
+  loc->walk([&](Location inner) {
+    if (auto named = dyn_cast<NameLoc>(inner)) {
+      name = named.getName().getValue();
+      return WalkResult::interrupt();
+    }
+    return WalkResult::advance();
+  });
+  return name;
+}
+
+static std::optional<uint8_t> typeCode(Type element) {
+  if (element.isF32())
+    return CLEAVE_F32;
+  if (element.isF16())
+    return CLEAVE_F16;
+  if (element.isBF16())
+    return CLEAVE_BF16;
+  if (element.isF64())
+    return CLEAVE_F64;
+  auto integer = dyn_cast<IntegerType>(element);
+  if (!integer)
+    return std::nullopt;
+  bool isUnsigned = integer.isUnsigned();
+  switch (integer.getWidth()) {
+  case 1:
+    return CLEAVE_BOOL;
+  case 8:
+    return isUnsigned ? CLEAVE_U8 : CLEAVE_I8;
+  case 16:
+    return isUnsigned ? CLEAVE_U16 : CLEAVE_I16;
+  case 32:
+    return isUnsigned ? CLEAVE_U32 : CLEAVE_I32;
+  case 64:
+    return isUnsigned ? CLEAVE_U64 : CLEAVE_I64;
+  }
+  return std::nullopt;
+}
+
+static uint64_t bytesOf(Type type) {
+  auto tensor = cast<RankedTensorType>(type);
+  return tensor.getNumElements() * nn::elementBytes(tensor.getElementType());
+}
+
+const char *ProgramBuilder::keep(std::string text) {
+  strings.push_back(std::move(text));
+  return strings.back().c_str();
+}
+
+uint32_t ProgramBuilder::kernel(StringRef name) {
+  auto [entry, isNew] = kernelNumbers.try_emplace(name, names.size());
+  if (isNew)
+    names.push_back(name.str());
+  return entry->second;
+}
+
+uint32_t ProgramBuilder::file(StringRef path, uint64_t bytes) {
+  auto [entry, isNew] = fileNumbers.try_emplace(path, files.size());
+  if (isNew)
+    files.push_back({keep(path.str()), 0});
+  files[entry->second].bytes = std::max(files[entry->second].bytes, bytes);
+  return entry->second;
+}
+
+uint32_t ProgramBuilder::group(ArrayAttr axes) {
+  std::vector<uint32_t> list;
+  uint32_t size = 0;
+  for (auto &set : mesh.getGroups(dist::axisList(axes))) {
+    size = set.size();
+    list.insert(list.end(), set.begin(), set.end());
+  }
+  auto key = list;
+  key.push_back(size);
+  auto [entry, isNew] = groupNumbers.try_emplace(key, groups.size());
+  if (isNew) {
+    members.push_back(std::move(list));
+    groups.push_back({members.back().data(), size});
+  }
+  return entry->second;
+}
+
+rt::PlaceAttr ProgramBuilder::placeOf(Value value) {
+  while (auto reshape = value.getDefiningOp<nn::ReshapeOp>())
+    value = reshape.getInput();
+  if (auto weight = value.getDefiningOp<nn::WeightOp>()) {
+    uint64_t offset = weight.getOffset(), bytes = weight.getLength();
+    return rt::PlaceAttr::get(module.getContext(), rt::Space::File,
+                              file(weight.getFile(), offset + bytes), offset, bytes);
+  }
+  if (isa<BlockArgument>(value))
+    return argumentPlaces.lookup(value);
+  auto places = value.getDefiningOp()->getAttrOfType<ArrayAttr>(rt::kPlaces);
+  return cast<rt::PlaceAttr>(places[cast<OpResult>(value).getResultNumber()]);
+}
+
+void ProgramBuilder::addBuffer(rt::PlaceAttr place) {
+  buffers.push_back({static_cast<uint8_t>(place.getSpace()),
+                     static_cast<uint32_t>(place.getIndex()),
+                     static_cast<uint64_t>(place.getOffset()),
+                     static_cast<uint64_t>(place.getBytes())});
+}
+
+void ProgramBuilder::addBuffer(Value value) { addBuffer(placeOf(value)); }
+
+/// Collectives take the dimension they act on outermost.
+LogicalResult ProgramBuilder::addCounts(Operation *op, ArrayRef<int64_t> sizes, int64_t dim,
+                                        Value whole) {
+  auto type = cast<RankedTensorType>(whole.getType());
+  uint64_t inner = 1;
+  for (auto [i, size] : llvm::enumerate(type.getShape())) {
+    if (static_cast<int64_t>(i) < dim && size != 1)
+      return op->emitError("acts on a dimension that is not outermost, got: ") << dim;
+    inner *= static_cast<int64_t>(i) > dim ? size : 1;
+  }
+  for (int64_t size : sizes)
+    counts.push_back(size * inner);
+  return success();
+}
+
+LogicalResult ProgramBuilder::addCollective(Operation *op, cleave_command &command) {
+  auto type = cast<RankedTensorType>(op->getOperand(0).getType());
+  command.type = *typeCode(type.getElementType());
+  return llvm::TypeSwitch<Operation *, LogicalResult>(op)
+      .Case([&](dist::AllReduceOp reduce) {
+        command.op = CLEAVE_OP_ALL_REDUCE;
+        command.reduction = static_cast<uint8_t>(reduce.getKind());
+        command.group = group(reduce.getAxes());
+        counts.push_back(type.getNumElements());
+        return success();
+      })
+      .Case([&](dist::AllGatherOp gather) {
+        command.op = CLEAVE_OP_ALL_GATHER;
+        command.group = group(gather.getAxes());
+        return addCounts(op, gather.getCounts(), gather.getDim(), gather.getResult());
+      })
+      .Case([&](dist::ReduceScatterOp scatter) {
+        command.op = CLEAVE_OP_REDUCE_SCATTER;
+        command.reduction = static_cast<uint8_t>(scatter.getKind());
+        command.group = group(scatter.getAxes());
+        return addCounts(op, scatter.getCounts(), scatter.getDim(), scatter.getInput());
+      })
+      .Default([&](Operation *other) {
+        return other->emitError("the runtime has no command for this op");
+      });
+}
+
+LogicalResult ProgramBuilder::addCommands(func::FuncOp function, ArrayAttr paramPlaces,
+                                          std::vector<cleave_command> &list) {
+  for (Operation &op : function.getBody().front().without_terminator()) {
+    if (isa<nn::ReshapeOp, nn::WeightOp>(op))
+      continue;
+    cleave_command command = {};
+    command.first_buffer = buffers.size();
+    command.first_count = counts.size();
+    StringRef name = nameOf(op.getLoc());
+    for (Value operand : op.getOperands())
+      addBuffer(operand);
+    for (Value result : op.getResults())
+      addBuffer(result);
+    if (auto launch = dyn_cast<rt::LaunchOp>(op)) {
+      command.op = CLEAVE_OP_LAUNCH;
+      command.kernel = kernel(launch.getKernel());
+      command.num_outputs = op.getNumResults();
+      if (auto scratch = op.getAttrOfType<rt::PlaceAttr>(rt::kScratch)) {
+        addBuffer(scratch);
+        ++command.num_outputs;
+      }
+      if (name.empty())
+        name = launch.getKernel();
+    } else if (isa<rt::CopyOp>(op)) {
+      command.op = CLEAVE_OP_COPY;
+    } else if (failed(addCollective(&op, command))) {
+      return failure();
+    }
+    command.name = keep((name.empty() ? op.getName().getStringRef() : name).str());
+    command.num_buffers = buffers.size() - command.first_buffer;
+    command.num_counts = counts.size() - command.first_count;
+    list.push_back(command);
+  }
+  return success();
+}
+
+LogicalResult ProgramBuilder::addClass(func::FuncOp main) {
+  auto load = module.lookupSymbol<func::FuncOp>(
+      main->getAttrOfType<FlatSymbolRefAttr>(rt::kLoad).getValue());
+  auto number = [](func::FuncOp function, StringRef name) {
+    auto attr = function->getAttrOfType<IntegerAttr>(name);
+    return attr ? static_cast<uint64_t>(attr.getInt()) : 0;
+  };
+  Operation *end = load.getBody().front().getTerminator();
+  unsigned inputCount = main.getNumArguments() - end->getNumOperands();
+  argumentPlaces.clear();
+  for (BlockArgument argument : main.getArguments()) {
+    unsigned i = argument.getArgNumber();
+    argumentPlaces[argument] =
+        i >= inputCount ? placeOf(end->getOperand(i - inputCount))
+                        : rt::PlaceAttr::get(module.getContext(), rt::Space::Input, i, 0,
+                                             bytesOf(argument.getType()));
+  }
+  Commands &list = commands.emplace_back();
+  if (failed(addCommands(load, {}, list.load)) || failed(addCommands(main, {}, list.main)))
+    return failure();
+  programs.push_back({nullptr, static_cast<uint32_t>(list.load.size()), nullptr,
+                      static_cast<uint32_t>(list.main.size()), number(load, rt::kParams),
+                      std::max(number(load, rt::kArena), number(main, rt::kArena))});
+  if (programs.size() == 1)
+    return addValues(main);
+  return success();
+}
+
+LogicalResult ProgramBuilder::addValues(func::FuncOp main) {
+  auto add = [&](std::vector<cleave_value> &list, Type type, Attribute name,
+                 const Twine &fallback) -> LogicalResult {
+    auto tensor = cast<RankedTensorType>(type);
+    std::optional<uint8_t> code = typeCode(tensor.getElementType());
+    if (!code)
+      return main.emitError("an input or output has no type that the runtime knows, got: ") << type;
+    dims.push_back({tensor.getShape().begin(), tensor.getShape().end()});
+    auto text = dyn_cast_or_null<StringAttr>(name);
+    list.push_back({keep(text ? text.str() : fallback.str()), *code,
+                    static_cast<uint32_t>(dims.back().size()), dims.back().data()});
+    return success();
+  };
+  for (auto [i, type] : llvm::enumerate(main.getArgumentTypes())) {
+    if (main.getArgAttr(i, rt::kParam))
+      continue;
+    if (failed(add(inputs, type, main.getArgAttr(i, "onnx.name"), "input_" + Twine(i))))
+      return failure();
+  }
+  for (auto [i, type] : llvm::enumerate(main.getResultTypes()))
+    if (failed(add(outputs, type, main.getResultAttr(i, "onnx.name"), "output_" + Twine(i))))
+      return failure();
+  return success();
+}
+
+LogicalResult ProgramBuilder::addRanks() {
+  mesh = module->getAttrOfType<dist::MeshAttr>(dist::kMesh);
+  int64_t ranks = mesh ? mesh.getNumRanks() : 1;
+  auto classes = module->getAttrOfType<DenseI64ArrayAttr>(dist::kClasses);
+  for (int64_t rank = 0; rank < ranks; ++rank) {
+    classOfRank.push_back(classes ? classes[rank] : 0);
+    if (mesh)
+      llvm::append_range(coordinates, mesh.getCoordinates(rank));
+  }
+  program.num_ranks = ranks;
+  program.num_axes = mesh ? mesh.getSizes().size() : 0;
+  return success();
+}
+
+LogicalResult ProgramBuilder::build() {
+  if (failed(addRanks()))
+    return failure();
+  for (auto main : module.getOps<func::FuncOp>())
+    if (main->hasAttr(rt::kLoad) && failed(addClass(main)))
+      return failure();
+  return success();
+}
+
+const cleave_program *ProgramBuilder::finish(std::vector<cleave_kernel> kernels) {
+  kernelTable = std::move(kernels);
+  for (auto [ranks, list] : llvm::zip_equal(programs, commands)) {
+    ranks.load = list.load.data();
+    ranks.main = list.main.data();
+  }
+  auto set = [](auto &list, auto &data, uint32_t &count) {
+    data = list.data();
+    count = list.size();
+  };
+  program.version = CLEAVE_PROGRAM_VERSION;
+  program.coordinates = coordinates.data();
+  program.class_of_rank = classOfRank.data();
+  set(programs, program.programs, program.num_programs);
+  set(groups, program.groups, program.num_groups);
+  set(buffers, program.buffers, program.num_buffers);
+  set(counts, program.counts, program.num_counts);
+  set(kernelTable, program.kernels, program.num_kernels);
+  set(files, program.files, program.num_files);
+  set(inputs, program.inputs, program.num_inputs);
+  set(outputs, program.outputs, program.num_outputs);
+  return &program;
+}

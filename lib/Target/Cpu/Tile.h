@@ -1,0 +1,38 @@
+//===- Tile.h - the innermost product -------------------------*- C++ -*-===//
+
+#ifndef CLEAVE_LIB_TARGET_CPU_TILE_H
+#define CLEAVE_LIB_TARGET_CPU_TILE_H
+
+#include "Emitter.h"
+
+namespace cleave::cpu {
+
+/// Σk a(row, k) * b(k, column): `rows` scalars of a times `vectors` of b, all
+/// sums in registers.
+struct Tile {
+  int64_t rows, vectors;
+  /// Element of a, and vector of b, at a k that is computed when run plus one
+  /// known here.
+  std::function<Value(int64_t row, Value k, int64_t plus)> a;
+  std::function<Value(int64_t vector, Value k, int64_t plus)> b;
+  /// Called once a k, may prefetch.
+  std::function<void(Value k, int64_t plus)> ahead;
+
+  /// From `begin` to `end`, both computed when run. `start` and the result hold
+  /// rows * vectors sums, by row. `parts` divides end - begin: with few rows
+  /// as many independent sums hide the latency of an fma.
+  llvm::SmallVector<Value> multiply(Emitter &emitter, Value begin, Value end,
+                                    llvm::ArrayRef<Value> start, int64_t parts = 1) const;
+};
+
+/// Rows of a tile of `vectors` vectors that fit the registers.
+int64_t tileRows(const Machine &machine, int64_t vectors);
+
+/// Splits `count` rows into tiles of nearly equal height, `body` being emitted
+/// once a height. Tiles are numbered.
+void forTiles(Emitter &emitter, int64_t count, int64_t height,
+              const std::function<void(const Index &row, int64_t rows, const Index &tile)> &body);
+
+} // namespace cleave::cpu
+
+#endif // CLEAVE_LIB_TARGET_CPU_TILE_H

@@ -1,0 +1,219 @@
+//===- Fuse.cpp - nn ops become kernels, and kernels launches -------------===//
+//
+// Why: what a kernel reads and writes is its cost, so chains are computed where
+// their values are at hand; and what is equal is compiled once.
+//
+//   %a = nn.matmul %x, %w                %c = rt.launch @kernel_0(%x, %w, %b)
+//   %b1 = nn.add %a, %b          =>
+//   %c = nn.gelu erf %b1                 func private @kernel_0(…) { the three ops }
+//
+//===----------------------------------------------------------------------===//
+
+#include "Grouping.h"
+
+#include "cleave/Transforms/Kernel/Passes.h"
+
+#include "Nn/Nn.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/Hashing.h"
+#include "llvm/ADT/SetVector.h"
+
+#include <map>
+
+namespace cleave {
+#define GEN_PASS_DEF_FUSE
+#include "cleave/Transforms/Kernel/Passes.h.inc"
+} // namespace cleave
+
+using namespace mlir;
+using namespace cleave::kernel;
+namespace nn = cleave::nn;
+namespace rt = cleave::rt;
+
+namespace {
+
+/// A group in the order of its ops, with what it takes and gives.
+struct Region {
+  SmallVector<Operation *> ops; ///< constants included
+  SmallVector<Value> inputs;
+  SmallVector<Value> outputs;
+};
+
+/// What a body computes, as words: equal words, equal kernels.
+using Key = std::vector<const void *>;
+
+struct Kernels {
+  explicit Kernels(ModuleOp module) : module(module), builder(module.getContext()) {
+    builder.setInsertionPointToEnd(module.getBody());
+  }
+
+  func::FuncOp get(const Region &region) {
+    auto [entry, isNew] = known.try_emplace(key(region));
+    if (isNew)
+      entry->second = build(region);
+    return entry->second;
+  }
+
+private:
+  static Key key(const Region &region) {
+    Key words;
+    DenseMap<Value, const void *> numbers;
+    auto number = [](size_t n) { return reinterpret_cast<const void *>(n); };
+    auto define = [&](Value value) {
+      numbers[value] = number(numbers.size());
+      words.push_back(value.getType().getAsOpaquePointer());
+    };
+    llvm::for_each(region.inputs, define);
+    for (Operation *op : region.ops) {
+      words.push_back(op->getName().getAsOpaquePointer());
+      words.push_back(op->getAttrDictionary().getAsOpaquePointer());
+      words.push_back(number(op->getNumOperands()));
+      for (Value operand : op->getOperands())
+        words.push_back(numbers.lookup(operand));
+      llvm::for_each(op->getResults(), define);
+    }
+    for (Value output : region.outputs)
+      words.push_back(numbers.lookup(output));
+    return words;
+  }
+
+  func::FuncOp build(const Region &region) {
+    auto types = [](ArrayRef<Value> values) {
+      return llvm::map_to_vector(values, [](Value v) { return v.getType(); });
+    };
+    Location loc = region.ops.back()->getLoc();
+    OpBuilder::InsertionGuard guard(builder);
+    auto function = func::FuncOp::create(
+        builder, loc, ("kernel_" + Twine(known.size() - 1)).str(),
+        builder.getFunctionType(types(region.inputs), types(region.outputs)));
+    function.setPrivate();
+    function->setAttr(rt::kKernel, builder.getUnitAttr());
+    Block *body = function.addEntryBlock();
+    IRMapping mapping;
+    mapping.map(region.inputs, body->getArguments());
+    builder.setInsertionPointToStart(body);
+    for (Operation *op : region.ops)
+      builder.clone(*op, mapping);
+    func::ReturnOp::create(builder, loc, llvm::map_to_vector(region.outputs, [&](Value v) {
+                             return mapping.lookup(v);
+                           }));
+    return function;
+  }
+
+  ModuleOp module;
+  OpBuilder builder;
+  std::map<Key, func::FuncOp> known;
+};
+
+/// Rewrites one function, groups in an order that their operands allow.
+struct Rewriter {
+  Rewriter(func::FuncOp function, Kernels &kernels)
+      : block(function.getBody().front()), kernels(kernels), builder(function.getContext()) {}
+
+  void run() {
+    materializeConstants();
+    Grouping grouping(block);
+    SmallVector<Operation *> original;
+    for (Operation &op : block)
+      original.push_back(&op);
+    builder.setInsertionPointToEnd(&block);
+    for (Operation *op : original)
+      emit(op, grouping);
+    for (Operation *op : llvm::reverse(original))
+      op->erase();
+  }
+
+private:
+  /// A constant that a command or the caller wants is what a kernel gives.
+  void materializeConstants() {
+    for (auto constant : llvm::to_vector(block.getOps<nn::ConstantOp>()))
+      for (OpOperand &use : llvm::make_early_inc_range(constant->getUses())) {
+        if (use.getOwner()->getName().getDialectNamespace() == "nn")
+          continue;
+        builder.setInsertionPointAfter(constant);
+        use.set(nn::BroadcastOp::create(builder, constant.getLoc(), constant.getType(), constant));
+      }
+  }
+
+  void emit(Operation *op, const Grouping &grouping) {
+    if (!done.insert(op).second)
+      return;
+    Group *group = grouping.of(op);
+    if (!group)
+      return emitAlone(op, grouping);
+    done.insert(group->ops.begin(), group->ops.end());
+    Region region = regionOf(*group, grouping);
+    for (Value input : region.inputs)
+      if (Operation *producer = input.getDefiningOp())
+        emit(producer, grouping);
+
+    func::FuncOp kernel = kernels.get(region);
+    SmallVector<Value> inputs =
+        llvm::map_to_vector(region.inputs, [&](Value v) { return mapping.lookupOrDefault(v); });
+    auto launch = rt::LaunchOp::create(builder, group->root->getLoc(), kernel.getResultTypes(),
+                                       kernel.getName(), inputs);
+    mapping.map(region.outputs, launch.getResults());
+  }
+
+  void emitAlone(Operation *op, const Grouping &grouping) {
+    if (isa<nn::ConstantOp>(op))
+      return;
+    for (Value operand : op->getOperands())
+      if (Operation *producer = operand.getDefiningOp())
+        emit(producer, grouping);
+    bool isDead = op->use_empty() && isMemoryEffectFree(op) &&
+                  !op->hasTrait<OpTrait::IsTerminator>();
+    if (!isDead)
+      builder.clone(*op, mapping);
+  }
+
+  Region regionOf(const Group &group, const Grouping &grouping) {
+    llvm::SmallPtrSet<Operation *, 16> members(group.ops.begin(), group.ops.end());
+    Region region;
+    for (Operation *op : group.ops)
+      for (Value operand : op->getOperands())
+        if (auto constant = operand.getDefiningOp<nn::ConstantOp>())
+          members.insert(constant);
+    region.ops.assign(members.begin(), members.end());
+    llvm::sort(region.ops, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+
+    llvm::SetVector<Value> inputs;
+    for (Operation *op : region.ops) {
+      for (Value operand : op->getOperands())
+        if (!operand.getDefiningOp() || !members.contains(operand.getDefiningOp()))
+          inputs.insert(operand);
+      if (isa<nn::ConstantOp>(op))
+        continue;
+      for (Value result : op->getResults())
+        if (llvm::any_of(result.getUsers(),
+                         [&](Operation *user) { return !members.contains(user); }) ||
+            (op == group.root && op->getNumResults() > 1))
+          region.outputs.push_back(result);
+    }
+    region.inputs = inputs.takeVector();
+    return region;
+  }
+
+  Block &block;
+  Kernels &kernels;
+  OpBuilder builder;
+  IRMapping mapping;
+  llvm::DenseSet<Operation *> done;
+};
+
+struct Fuse : cleave::impl::FuseBase<Fuse> {
+  void runOnOperation() override {
+    Kernels kernels(getOperation());
+    for (auto main : llvm::to_vector(getOperation().getOps<func::FuncOp>())) {
+      auto load = main->getAttrOfType<FlatSymbolRefAttr>(rt::kLoad);
+      if (!load)
+        continue;
+      Rewriter(main, kernels).run();
+      Rewriter(getOperation().lookupSymbol<func::FuncOp>(load.getValue()), kernels).run();
+    }
+  }
+};
+
+} // namespace

@@ -1,0 +1,154 @@
+//===- PackWeights.cpp - weights of products lie in panels ----------------===//
+//
+// Why: a micro-kernel that multiplies NR columns reads one linear stream.
+//
+//   load:  return %w : [K, N]          load:  %p = pad, reshape, transpose %w
+//                                  =>         return %p : [N/NR, K, NR]
+//   main:  nn.matmul %x, %w            main:  %u = transpose, reshape, slice %p
+//                                             nn.matmul %x, %u
+//
+//===----------------------------------------------------------------------===//
+
+#include "cleave/Transforms/Kernel/Passes.h"
+
+#include "Nn/Nn.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/IRMapping.h"
+
+namespace cleave {
+#define GEN_PASS_DEF_PACKWEIGHTS
+#include "cleave/Transforms/Kernel/Passes.h.inc"
+} // namespace cleave
+
+using namespace mlir;
+namespace nn = cleave::nn;
+namespace rt = cleave::rt;
+
+/// Columns of a panel: the padding costs most, then narrow panels do.
+static int64_t panelWidth(int64_t n, int64_t lanes, int64_t maxVectors) {
+  int64_t best = lanes;
+  for (int64_t vectors = 2; vectors <= maxVectors; ++vectors)
+    if (llvm::alignTo(n, vectors * lanes) <= llvm::alignTo(n, best))
+      best = vectors * lanes;
+  return best;
+}
+
+namespace {
+
+/// [B…, K, N] and its panels [B…, P, K, NR].
+struct Panels {
+  Panels(RankedTensorType type, int64_t lanes, int64_t maxVectors) : type(type) {
+    k = type.getDimSize(type.getRank() - 2);
+    n = type.getDimSize(type.getRank() - 1);
+    width = panelWidth(n, lanes, maxVectors);
+    count = llvm::divideCeil(n, width);
+  }
+
+  RankedTensorType shaped(ArrayRef<int64_t> tail) const {
+    SmallVector<int64_t> shape(type.getShape().drop_back(2));
+    llvm::append_range(shape, tail);
+    return RankedTensorType::get(shape, type.getElementType());
+  }
+  /// Swaps panel and k, in front of the panel's columns.
+  SmallVector<int64_t> permutation() const {
+    auto order = llvm::to_vector(llvm::seq<int64_t>(0, type.getRank() + 1));
+    std::swap(order[type.getRank() - 2], order[type.getRank() - 1]);
+    return order;
+  }
+
+  Value pack(OpBuilder &builder, Location loc, Value weight) const {
+    SmallVector<int64_t> low(type.getRank(), 0), high(type.getRank(), 0);
+    high.back() = count * width - n;
+    if (high.back() != 0) {
+      auto scalar = RankedTensorType::get({}, type.getElementType());
+      auto zero = DenseElementsAttr::get(scalar, builder.getZeroAttr(type.getElementType()));
+      Value value = nn::ConstantOp::create(builder, loc, scalar, zero);
+      weight = nn::PadOp::create(builder, loc, weight, value, low, high);
+    }
+    Value split = nn::ReshapeOp::create(builder, loc, shaped({k, count, width}), weight);
+    return nn::TransposeOp::create(builder, loc, split, permutation());
+  }
+
+  Value unpack(OpBuilder &builder, Location loc, Value panels) const {
+    Value split = nn::TransposeOp::create(builder, loc, panels, permutation());
+    Value whole = nn::ReshapeOp::create(builder, loc, shaped({k, count * width}), split);
+    if (count * width == n)
+      return whole;
+    SmallVector<int64_t> starts(type.getRank(), 0), steps(type.getRank(), 1);
+    return nn::SliceOp::create(builder, loc, whole, starts, type.getShape(), steps);
+  }
+
+  RankedTensorType type;
+  int64_t k, n, width, count;
+};
+
+struct PackWeights : cleave::impl::PackWeightsBase<PackWeights> {
+  using PackWeightsBase::PackWeightsBase;
+
+  /// Whether `value` is a right operand only, and worth a layout.
+  bool isPackable(Value value) {
+    auto type = cast<RankedTensorType>(value.getType());
+    return type.getRank() >= 2 && isa<FloatType>(type.getElementType()) &&
+           type.getElementTypeBitWidth() <= 32 && type.getNumElements() > 0 &&
+           llvm::all_of(value.getUses(), [](OpOperand &use) {
+             return isa<nn::MatmulOp>(use.getOwner()) && use.getOperandNumber() == 1;
+           });
+  }
+
+  void pack(func::FuncOp main, func::FuncOp load, unsigned argument, unsigned result) {
+    BlockArgument param = main.getArgument(argument);
+    if (param.use_empty() || !isPackable(param))
+      return;
+    Panels panels(cast<RankedTensorType>(param.getType()), lanes, maxVectors);
+    Operation *end = load.getBody().front().getTerminator();
+    OpBuilder builder(end);
+    Value packed = panels.pack(builder, param.getLoc(), end->getOperand(result));
+    end->setOperand(result, packed);
+
+    param.setType(packed.getType());
+    for (OpOperand &use : llvm::make_early_inc_range(param.getUses())) {
+      builder.setInsertionPoint(use.getOwner());
+      use.set(panels.unpack(builder, use.getOwner()->getLoc(), param));
+    }
+  }
+
+  /// Weights that products use as they lie in the file become parameters, so
+  /// that they have a layout to choose.
+  void claimDirectWeights(func::FuncOp main, func::FuncOp load) {
+    for (auto weight : llvm::to_vector(main.getOps<nn::WeightOp>())) {
+      if (weight->use_empty() || !isPackable(weight))
+        continue;
+      Operation *end = load.getBody().front().getTerminator();
+      OpBuilder builder(end);
+      Operation *clone = builder.clone(*weight);
+      end->insertOperands(end->getNumOperands(), clone->getResults());
+      unsigned index = main.getNumArguments();
+      auto marker =
+          builder.getDictionaryAttr(builder.getNamedAttr(rt::kParam, builder.getUnitAttr()));
+      (void)main.insertArgument(index, weight.getType(), marker, weight.getLoc());
+      weight.replaceAllUsesWith(main.getArgument(index));
+      weight.erase();
+    }
+  }
+
+  void runOnOperation() override {
+    for (auto main : getOperation().getOps<func::FuncOp>()) {
+      auto symbol = main->getAttrOfType<FlatSymbolRefAttr>(rt::kLoad);
+      if (!symbol)
+        continue;
+      auto load = getOperation().lookupSymbol<func::FuncOp>(symbol.getValue());
+      claimDirectWeights(main, load);
+      Operation *end = load.getBody().front().getTerminator();
+      unsigned first = main.getNumArguments() - end->getNumOperands();
+      for (unsigned i = 0; i < end->getNumOperands(); ++i)
+        pack(main, load, first + i, i);
+      main.setFunctionType(FunctionType::get(
+          main.getContext(), main.getBody().getArgumentTypes(), main.getResultTypes()));
+      load.setFunctionType(
+          FunctionType::get(main.getContext(), {}, llvm::to_vector(end->getOperandTypes())));
+    }
+  }
+};
+
+} // namespace

@@ -1,0 +1,204 @@
+//===- PlanMemory.cpp - every value gets a place --------------------------===//
+//
+// Why: no memory is taken while a program runs, and what is not needed at one
+// time may lie at one place.
+//
+//   %a = rt.launch @k0(%x)      {rt.places = [#rt.place<arena 0 at 0 length 256>]}
+//   %b = rt.launch @k1(%a)      {rt.places = [#rt.place<arena 0 at 256 length 256>]}
+//   %c = rt.launch @k2(%b)      {rt.places = [#rt.place<output 0 at 0 length 256>]}
+//
+//===----------------------------------------------------------------------===//
+
+#include "cleave/Transforms/Kernel/Passes.h"
+
+#include "Nn/Nn.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/Support/MathExtras.h"
+
+namespace cleave {
+#define GEN_PASS_DEF_PLANMEMORY
+#include "cleave/Transforms/Kernel/Passes.h.inc"
+} // namespace cleave
+
+using namespace mlir;
+namespace nn = cleave::nn;
+namespace rt = cleave::rt;
+
+static constexpr int64_t kAlignment = 64;
+
+static int64_t bytesOf(Value value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  return type.getNumElements() * nn::elementBytes(type.getElementType());
+}
+
+/// What holds the bytes of `value`: reshapes are views.
+static Value storageOf(Value value) {
+  while (auto reshape = value.getDefiningOp<nn::ReshapeOp>())
+    value = reshape.getInput();
+  return value;
+}
+
+static bool isCommand(Operation *op) {
+  return !isa<nn::ReshapeOp, nn::WeightOp>(op) && !op->hasTrait<OpTrait::IsTerminator>();
+}
+
+namespace {
+
+/// Bytes of the arena, needed by the commands from `begin` to `end`.
+struct Block {
+  Operation *op;
+  int64_t result; ///< -1: scratch
+  int64_t bytes, begin, end;
+  int64_t offset = 0;
+};
+
+struct Planner {
+  Planner(func::FuncOp function, bool isLoad)
+      : function(function), isLoad(isLoad), builder(function.getContext()) {}
+
+  void run() {
+    separateReturns();
+    placeReturns();
+    collectBlocks();
+    int64_t arena = assignOffsets();
+    for (const Block &block : blocks)
+      setPlace(block.op, block.result,
+               place(rt::Space::Arena, 0, block.offset, block.bytes));
+    for (Operation &op : function.getBody().front())
+      if (isCommand(&op) && op.getNumResults() > 0)
+        op.setAttr(rt::kPlaces, builder.getArrayAttr(places.lookup(&op)));
+    function->setAttr(rt::kArena, builder.getI64IntegerAttr(arena));
+    if (isLoad)
+      function->setAttr(rt::kParams, builder.getI64IntegerAttr(params));
+  }
+
+private:
+  Attribute place(rt::Space space, int64_t index, int64_t offset, int64_t bytes) {
+    return rt::PlaceAttr::get(builder.getContext(), space, index, offset, bytes);
+  }
+
+  void setPlace(Operation *op, int64_t result, Attribute where) {
+    if (result < 0) {
+      op->setAttr(rt::kScratch, where);
+      return;
+    }
+    auto &list = places[op];
+    list.resize(op->getNumResults());
+    list[result] = where;
+  }
+
+  /// Each returned value is then the only returned one of its command.
+  void separateReturns() {
+    Operation *end = function.getBody().front().getTerminator();
+    builder.setInsertionPoint(end);
+    DenseSet<Value> returned;
+    for (OpOperand &use : end->getOpOperands()) {
+      Value storage = storageOf(use.get());
+      Operation *producer = storage.getDefiningOp();
+      if (producer && isCommand(producer) && returned.insert(storage).second)
+        continue;
+      Value copy = rt::CopyOp::create(builder, use.get().getLoc(), use.get().getType(),
+                                      use.get());
+      use.set(copy);
+      returned.insert(copy);
+    }
+  }
+
+  void placeReturns() {
+    Operation *end = function.getBody().front().getTerminator();
+    for (OpOperand &use : end->getOpOperands()) {
+      auto result = cast<OpResult>(storageOf(use.get()));
+      int64_t bytes = bytesOf(result);
+      Attribute where;
+      if (isLoad) {
+        where = place(rt::Space::Param, 0, params, bytes);
+        params += llvm::alignTo(bytes, kAlignment);
+      } else {
+        where = place(rt::Space::Output, use.getOperandNumber(), 0, bytes);
+      }
+      setPlace(result.getOwner(), result.getResultNumber(), where);
+      placed.insert(result);
+    }
+  }
+
+  void collectBlocks() {
+    DenseMap<Value, size_t> blockOf;
+    int64_t time = 0;
+    for (Operation &op : function.getBody().front()) {
+      ++time;
+      for (Value operand : op.getOperands())
+        if (auto it = blockOf.find(storageOf(operand)); it != blockOf.end())
+          blocks[it->second].end = time;
+      if (!isCommand(&op))
+        continue;
+      for (OpResult result : op.getResults()) {
+        if (placed.contains(result))
+          continue;
+        blockOf[result] = blocks.size();
+        blocks.push_back({&op, result.getResultNumber(), bytesOf(result), time, time});
+      }
+      if (int64_t scratch = scratchOf(&op))
+        blocks.push_back({&op, -1, scratch, time, time});
+    }
+  }
+
+  int64_t scratchOf(Operation *op) {
+    auto launch = dyn_cast<rt::LaunchOp>(op);
+    if (!launch)
+      return 0;
+    auto kernel = SymbolTable::lookupNearestSymbolFrom(launch, launch.getKernelAttr());
+    auto bytes = kernel->getAttrOfType<IntegerAttr>(rt::kScratch);
+    return bytes ? bytes.getInt() : 0;
+  }
+
+  int64_t assignOffsets() {
+    SmallVector<Block *> order = llvm::map_to_vector(blocks, [](Block &b) { return &b; });
+    llvm::sort(order, [](Block *a, Block *b) {
+      return a->bytes != b->bytes ? a->bytes > b->bytes : a < b;
+    });
+    int64_t total = 0;
+    SmallVector<Block *> fixed; // by offset
+    for (Block *block : order) {
+      int64_t offset = 0;
+      for (Block *other : fixed) {
+        bool meets = block->begin <= other->end && other->begin <= block->end;
+        if (!meets)
+          continue;
+        if (offset + block->bytes <= other->offset)
+          break;
+        offset = std::max<int64_t>(offset,
+                                   llvm::alignTo(other->offset + other->bytes, kAlignment));
+      }
+      block->offset = offset;
+      total = std::max<int64_t>(total, offset + block->bytes);
+      auto at = llvm::upper_bound(fixed, block, [](Block *a, Block *b) {
+        return a->offset < b->offset;
+      });
+      fixed.insert(at, block);
+    }
+    return llvm::alignTo(total, kAlignment);
+  }
+
+  func::FuncOp function;
+  bool isLoad;
+  OpBuilder builder;
+  int64_t params = 0;
+  std::vector<Block> blocks;
+  DenseSet<Value> placed;
+  DenseMap<Operation *, SmallVector<Attribute>> places;
+};
+
+struct PlanMemory : cleave::impl::PlanMemoryBase<PlanMemory> {
+  void runOnOperation() override {
+    for (auto main : getOperation().getOps<func::FuncOp>()) {
+      auto load = main->getAttrOfType<FlatSymbolRefAttr>(rt::kLoad);
+      if (!load)
+        continue;
+      Planner(main, /*isLoad=*/false).run();
+      Planner(getOperation().lookupSymbol<func::FuncOp>(load.getValue()), /*isLoad=*/true).run();
+    }
+  }
+};
+
+} // namespace

@@ -1,0 +1,45 @@
+// RUN: cleave-opt %s --kernel-split-load --kernel-pack-weights | FileCheck %s
+// RUN: cleave-opt %s --kernel-split-load --kernel-pack-weights="lanes=8" \
+// RUN:   | FileCheck %s --check-prefix=NARROW
+
+// CHECK-LABEL: @widest_panel_that_divides
+// CHECK-SAME: %[[P:[a-z0-9]+]]: tensor<2x5x48xf32> {rt.param}
+// CHECK-NEXT: %[[T:.*]] = nn.transpose %[[P]] [1, 0, 2]
+// CHECK-NEXT: %[[R:.*]] = nn.reshape %[[T]]
+// CHECK-SAME: to tensor<5x96xf32>
+// CHECK-NEXT: nn.matmul %{{.*}}, %[[R]]
+// CHECK: func private @widest_panel_that_divides_load
+// CHECK-NEXT: nn.weight
+// CHECK-NEXT: nn.reshape
+// CHECK-SAME: to tensor<5x2x48xf32>
+// CHECK-NEXT: nn.transpose
+// NARROW-LABEL: @widest_panel_that_divides
+// NARROW-SAME: tensor<4x5x24xf32> {rt.param}
+func.func @widest_panel_that_divides(%x: tensor<2x5xf32>) -> tensor<2x96xf32> {
+  %w = nn.weight "w" in "m.bin" at 0 length 1920 : tensor<5x96xf32>
+  %y = nn.matmul %x, %w : tensor<2x5xf32>, tensor<5x96xf32>
+  return %y : tensor<2x96xf32>
+}
+
+// CHECK-LABEL: @ragged_columns_are_padded
+// CHECK-SAME: tensor<1x5x16xf32> {rt.param}
+// CHECK: nn.slice
+// CHECK-SAME: sizes [5, 10]
+// CHECK: func private @ragged_columns_are_padded_load
+// CHECK: nn.pad
+// NARROW-LABEL: @ragged_columns_are_padded
+func.func @ragged_columns_are_padded(%x: tensor<2x5xf32>) -> tensor<2x10xf32> {
+  %w = nn.weight "w" in "m.bin" at 0 length 200 : tensor<5x10xf32>
+  %y = nn.matmul %x, %w : tensor<2x5xf32>, tensor<5x10xf32>
+  return %y : tensor<2x10xf32>
+}
+
+// A table that is also gathered from lies in the file once.
+// CHECK-LABEL: @weight_with_another_use_stays
+// CHECK-NOT: rt.param
+func.func @weight_with_another_use_stays(%x: tensor<2x5xf32>, %i: tensor<3xi64>) -> (tensor<2x96xf32>, tensor<3x96xf32>) {
+  %w = nn.weight "w" in "m.bin" at 0 length 1920 : tensor<5x96xf32>
+  %y = nn.matmul %x, %w : tensor<2x5xf32>, tensor<5x96xf32>
+  %z = nn.gather %w, %i axis 0 : tensor<5x96xf32>, tensor<3xi64>
+  return %y, %z : tensor<2x96xf32>, tensor<3x96xf32>
+}

@@ -1,0 +1,46 @@
+// RUN: cleave-opt %s --kernel-split-load --kernel-fuse --kernel-plan-memory -split-input-file | FileCheck %s
+
+// The first and the third value never live together.
+// CHECK-LABEL: @dead_values_give_up_their_place
+// CHECK-SAME: rt.arena = 1024
+// CHECK: rt.launch {{.*}}arena 0 at 0 length 512
+// CHECK-NEXT: rt.launch {{.*}}arena 0 at 512 length 512
+// CHECK-NEXT: rt.launch {{.*}}arena 0 at 0 length 512
+// CHECK-NEXT: rt.launch {{.*}}output 0 at 0 length 512
+func.func @dead_values_give_up_their_place(%x: tensor<8x16xf32>) -> tensor<8x16xf32> {
+  %a = nn.softmax %x dim 1 : tensor<8x16xf32>
+  %b = nn.softmax %a dim 1 : tensor<8x16xf32>
+  %c = nn.softmax %b dim 1 : tensor<8x16xf32>
+  %d = nn.softmax %c dim 1 : tensor<8x16xf32>
+  return %d : tensor<8x16xf32>
+}
+
+// -----
+
+// CHECK-LABEL: @what_leaves_twice_is_copied
+// CHECK: %[[A:.*]] = rt.launch {{.*}}output 0
+// CHECK-NEXT: %[[B:.*]] = rt.copy %[[A]] {{.*}}output 1
+// CHECK-NEXT: %[[C:.*]] = rt.copy %arg0 {{.*}}output 2
+// CHECK-NEXT: return %[[A]], %[[B]], %[[C]]
+func.func @what_leaves_twice_is_copied(%x: tensor<8xf32>) -> (tensor<8xf32>, tensor<8xf32>, tensor<8xf32>) {
+  %a = nn.neg %x : tensor<8xf32>
+  return %a, %a, %x : tensor<8xf32>, tensor<8xf32>, tensor<8xf32>
+}
+
+// -----
+
+// CHECK-LABEL: @parameters_are_aligned
+// CHECK: func private @parameters_are_aligned_load
+// CHECK-SAME: rt.params = 192
+// CHECK: param 0 at 0 length 40
+// CHECK: param 0 at 64 length 72
+func.func @parameters_are_aligned(%x: tensor<2x5xf32>) -> (tensor<2x5xf32>, tensor<2x9xf32>) {
+  %v = nn.weight "v" in "m.bin" at 0 length 40 : tensor<5x2xf32>
+  %w = nn.weight "w" in "m.bin" at 40 length 72 : tensor<9x2xf32>
+  %s = nn.transpose %v [1, 0] : tensor<5x2xf32>
+  %t = nn.transpose %w [1, 0] : tensor<9x2xf32>
+  %y = nn.add %x, %s : tensor<2x5xf32>, tensor<2x5xf32>
+  %z = nn.neg %t : tensor<2x9xf32>
+  %u = nn.broadcast %t : tensor<2x9xf32> to tensor<2x9xf32>
+  return %y, %u : tensor<2x5xf32>, tensor<2x9xf32>
+}

@@ -1,0 +1,97 @@
+//===- Attention.cpp - masks, heads, lengths, empty rows ------------------===//
+
+#include "Harness.h"
+
+#include <gtest/gtest.h>
+
+using namespace cleave::test;
+
+namespace {
+
+struct Case {
+  int b, h, g, s, t, d, e;
+  std::string attributes;
+  std::string mask; ///< shape and type of the mask, or nothing
+};
+
+std::string attention(const Case &c, const std::string &type) {
+  auto tensor = [&](int heads, int rows, int width) {
+    return "tensor<" + std::to_string(c.b) + "x" + std::to_string(heads) + "x" +
+           std::to_string(rows) + "x" + std::to_string(width) + "x" + type + ">";
+  };
+  std::string q = tensor(c.h, c.s, c.d), k = tensor(c.g, c.t, c.d), v = tensor(c.g, c.t, c.e);
+  std::string y = tensor(c.h, c.s, c.e), extra, use;
+  if (!c.mask.empty()) {
+    extra = ", %m: tensor<" + c.mask + ">";
+    use = " mask %m : tensor<" + c.mask + ">";
+  }
+  return "func.func @main(%q: " + q + ", %k: " + k + ", %v: " + v + extra + ") -> " + y +
+         " {\n %y = nn.attention %q, %k, %v" + use + " " + c.attributes + " : " + q + ", " + k +
+         ", " + v + "\n return %y : " + y + "\n}";
+}
+
+class Attention : public testing::TestWithParam<Case> {};
+
+TEST_P(Attention, EqualsItsMeaning) {
+  for (const char *type : {"f32", "f16", "bf16"})
+    for (bool avx2 : {false, true}) {
+      if (avx2 && std::string(type) != "f32")
+        continue;
+      if (GetParam().mask.ends_with("f32") && std::string(type) != "f32")
+        continue;
+      Check check;
+      check.avx2 = avx2;
+      check.absolute = 1e-4;
+      EXPECT_EQ(differs(attention(GetParam(), type), check), "") << type << avx2;
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, Attention,
+    testing::Values(Case{2, 4, 4, 9, 9, 16, 16, "scale 0.25", ""},
+                    Case{1, 4, 2, 9, 9, 16, 16, "scale 0.25 causal", ""},
+                    Case{2, 4, 2, 1, 37, 16, 24, "scale 0.25", ""},
+                    Case{1, 6, 2, 3, 70, 8, 7, "scale 0.3 causal offset 67", ""},
+                    Case{1, 2, 1, 130, 130, 64, 64, "scale 0.125 causal", ""},
+                    Case{1, 1, 1, 100, 33, 20, 20, "scale 0.2 softcap 3.0", ""},
+                    Case{1, 2, 2, 5, 6, 4, 4, "scale 0.5 causal offset -2", ""},
+                    Case{2, 2, 2, 5, 6, 4, 4, "scale 0.5", "2x1x1x6xi1"},
+                    Case{2, 2, 2, 5, 19, 4, 4, "scale 0.5", "5x19xi1"},
+                    Case{2, 2, 1, 5, 19, 4, 4, "scale 0.5 softcap 2.0", "2x2x5x19xf32"},
+                    Case{1, 2, 2, 4, 0, 4, 4, "scale 0.5", ""},
+                    Case{0, 2, 2, 4, 3, 4, 4, "scale 0.5", ""},
+                    Case{1, 2, 2, 1, 1, 1, 1, "scale 1.0", ""}));
+
+TEST(Attention, SeesWhatLengthsSay) {
+  for (const char *causal : {"", "causal "}) {
+    std::string t = "tensor<2x2x3x8xf32>", k = "tensor<2x2x9x8xf32>";
+    Check check;
+    check.draw = {-2, 2, 3, 9};
+    EXPECT_EQ(differs("func.func @main(%q: " + t + ", %k: " + k + ", %v: " + k +
+                          ", %l: tensor<2xi64>) -> " + t +
+                          " {\n %y = nn.attention %q, %k, %v lengths %l : tensor<2xi64> scale 0.5 " +
+                          causal + ": " + t + ", " + k + ", " + k + "\n return %y : " + t + "\n}",
+                      check),
+              "")
+        << causal;
+  }
+}
+
+TEST(Attention, ReadsThroughRopeAndTransposes) {
+  EXPECT_EQ(differs(R"(func.func @main(%q: tensor<1x9x64xf32>, %k: tensor<1x9x32xf32>, %v: tensor<1x9x32xf32>, %c: tensor<1x1x9x8xf32>, %s: tensor<1x1x9x8xf32>) -> tensor<1x9x64xf32> {
+    %q1 = nn.reshape %q : tensor<1x9x64xf32> to tensor<1x9x4x16xf32>
+    %q2 = nn.transpose %q1 [0, 2, 1, 3] : tensor<1x9x4x16xf32>
+    %q3 = nn.rope %q2, %c, %s : tensor<1x4x9x16xf32>, tensor<1x1x9x8xf32>, tensor<1x1x9x8xf32>
+    %k1 = nn.reshape %k : tensor<1x9x32xf32> to tensor<1x9x2x16xf32>
+    %k2 = nn.transpose %k1 [0, 2, 1, 3] : tensor<1x9x2x16xf32>
+    %k3 = nn.rope %k2, %c, %s : tensor<1x2x9x16xf32>, tensor<1x1x9x8xf32>, tensor<1x1x9x8xf32>
+    %v1 = nn.reshape %v : tensor<1x9x32xf32> to tensor<1x9x2x16xf32>
+    %v2 = nn.transpose %v1 [0, 2, 1, 3] : tensor<1x9x2x16xf32>
+    %o = nn.attention %q3, %k3, %v2 scale 0.25 causal : tensor<1x4x9x16xf32>, tensor<1x2x9x16xf32>, tensor<1x2x9x16xf32>
+    %o1 = nn.transpose %o [0, 2, 1, 3] : tensor<1x4x9x16xf32>
+    %y = nn.reshape %o1 : tensor<1x9x4x16xf32> to tensor<1x9x64xf32>
+    return %y : tensor<1x9x64xf32> })"),
+            "");
+}
+
+} // namespace

@@ -1,0 +1,38 @@
+//===- Harness.h - runs nn functions and says what they should give -*- C++ -*-===//
+
+#ifndef CLEAVE_TEST_UNIT_CPU_HARNESS_H
+#define CLEAVE_TEST_UNIT_CPU_HARNESS_H
+
+#include "cleave/Analysis/Evaluate.h"
+#include "cleave/Target/Cpu.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace cleave::test {
+
+/// How inputs are drawn.
+struct Draw {
+  double low = -2.0, high = 2.0;      ///< of floats
+  int64_t least = 0, most = 3;        ///< of integers, both inclusive
+};
+
+struct Check {
+  double absolute = 2e-5, relative = 2e-5;
+  bool avx2 = false;
+  Draw draw;
+  uint64_t seed = 1;
+};
+
+/// Compiles `function` (the text of one func named @main), runs it on drawn
+/// inputs and compares with cleave::evaluate, op by op. Returns what is wrong,
+/// or nothing. Floats narrower than f32 get a tolerance of their own last place.
+std::string differs(const std::string &function, const Check &check = {});
+
+/// The message of a run that has to fail; empty if it succeeds.
+std::string runFault(const std::string &function, const std::vector<HostTensor> &inputs);
+
+} // namespace cleave::test
+
+#endif // CLEAVE_TEST_UNIT_CPU_HARNESS_H

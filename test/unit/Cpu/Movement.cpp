@@ -1,0 +1,137 @@
+//===- Movement.cpp - elements change place, faults are reported ----------===//
+
+#include "Harness.h"
+
+#include "mlir/IR/MLIRContext.h"
+
+#include <gtest/gtest.h>
+
+using namespace cleave;
+using namespace cleave::test;
+
+namespace {
+
+struct Case {
+  const char *name, *text;
+};
+
+class Movement : public testing::TestWithParam<Case> {};
+
+TEST_P(Movement, EqualsItsMeaning) {
+  for (const char *type : {"f32", "bf16", "i64", "i1"}) {
+    std::string text = GetParam().text;
+    for (size_t at; (at = text.find("ELT")) != std::string::npos;)
+      text.replace(at, 3, type);
+    for (bool avx2 : {false, true}) {
+      Check check;
+      check.avx2 = avx2;
+      EXPECT_EQ(differs(text, check), "") << type << (avx2 ? " avx2" : "");
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Ops, Movement,
+    testing::Values(
+        Case{"transpose", R"(func.func @main(%x: tensor<2x3x5x17xELT>) -> tensor<2x5x3x17xELT> {
+          %y = nn.transpose %x [0, 2, 1, 3] : tensor<2x3x5x17xELT>
+          return %y : tensor<2x5x3x17xELT> })"},
+        Case{"transpose_inner", R"(func.func @main(%x: tensor<19x33xELT>) -> tensor<33x19xELT> {
+          %y = nn.transpose %x [1, 0] : tensor<19x33xELT>
+          return %y : tensor<33x19xELT> })"},
+        Case{"split_heads", R"(func.func @main(%x: tensor<2x5x24xELT>) -> tensor<2x3x5x8xELT> {
+          %r = nn.reshape %x : tensor<2x5x24xELT> to tensor<2x5x3x8xELT>
+          %y = nn.transpose %r [0, 2, 1, 3] : tensor<2x5x3x8xELT>
+          return %y : tensor<2x3x5x8xELT> })"},
+        Case{"reshape_that_divides_nothing", R"(func.func @main(%x: tensor<6x35xELT>) -> tensor<10x21xELT> {
+          %t = nn.transpose %x [1, 0] : tensor<6x35xELT>
+          %r = nn.reshape %t : tensor<35x6xELT> to tensor<10x21xELT>
+          return %r : tensor<10x21xELT> })"},
+        Case{"broadcast", R"(func.func @main(%x: tensor<4x1xELT>) -> tensor<2x4x19xELT> {
+          %y = nn.broadcast %x : tensor<4x1xELT> to tensor<2x4x19xELT>
+          return %y : tensor<2x4x19xELT> })"},
+        Case{"slice", R"(func.func @main(%x: tensor<5x40xELT>) -> tensor<3x19xELT> {
+          %y = nn.slice %x starts [1, 2] sizes [3, 19] steps [1, 2] : tensor<5x40xELT>
+          return %y : tensor<3x19xELT> })"},
+        Case{"slice_backwards", R"(func.func @main(%x: tensor<5x40xELT>) -> tensor<5x40xELT> {
+          %y = nn.slice %x starts [4, 39] sizes [5, 40] steps [-1, -1] : tensor<5x40xELT>
+          return %y : tensor<5x40xELT> })"},
+        Case{"concat_inner", R"(func.func @main(%x: tensor<3x7xELT>, %y: tensor<3x18xELT>, %z: tensor<3x0xELT>) -> tensor<3x25xELT> {
+          %c = nn.concat %x, %z, %y axis 1 : tensor<3x7xELT>, tensor<3x0xELT>, tensor<3x18xELT>
+          return %c : tensor<3x25xELT> })"},
+        Case{"concat_outer", R"(func.func @main(%x: tensor<2x3x9xELT>, %y: tensor<2x1x9xELT>) -> tensor<2x4x9xELT> {
+          %c = nn.concat %x, %y axis 1 : tensor<2x3x9xELT>, tensor<2x1x9xELT>
+          return %c : tensor<2x4x9xELT> })"},
+        Case{"pad", R"(func.func @main(%x: tensor<3x18xELT>, %v: tensor<ELT>) -> tensor<6x20xELT> {
+          %y = nn.pad %x, %v low [1, 2] high [2, 0] : tensor<3x18xELT>, tensor<ELT>
+          return %y : tensor<6x20xELT> })"},
+        Case{"gather_rows", R"(func.func @main(%x: tensor<4x20xELT>, %i: tensor<2x3xi64>) -> tensor<2x3x20xELT> {
+          %y = nn.gather %x, %i axis 0 : tensor<4x20xELT>, tensor<2x3xi64>
+          return %y : tensor<2x3x20xELT> })"},
+        Case{"gather_columns", R"(func.func @main(%x: tensor<5x4xELT>, %i: tensor<21xi32>) -> tensor<5x21xELT> {
+          %y = nn.gather %x, %i axis 1 : tensor<5x4xELT>, tensor<21xi32>
+          return %y : tensor<5x21xELT> })"},
+        Case{"gather_elements", R"(func.func @main(%x: tensor<4x20xELT>, %i: tensor<3x20xi64>) -> tensor<3x20xELT> {
+          %y = nn.gather_elements %x, %i axis 0 : tensor<4x20xELT>, tensor<3x20xi64>
+          return %y : tensor<3x20xELT> })"},
+        Case{"gather_nd", R"(func.func @main(%x: tensor<4x4x6xELT>, %i: tensor<5x2xi64>) -> tensor<5x6xELT> {
+          %y = nn.gather_nd %x, %i batch_dims 0 : tensor<4x4x6xELT>, tensor<5x2xi64>
+          return %y : tensor<5x6xELT> })"},
+        Case{"gather_nd_batched", R"(func.func @main(%x: tensor<2x4x6xELT>, %i: tensor<2x5x1xi64>) -> tensor<2x5x6xELT> {
+          %y = nn.gather_nd %x, %i batch_dims 1 : tensor<2x4x6xELT>, tensor<2x5x1xi64>
+          return %y : tensor<2x5x6xELT> })"},
+        Case{"scatter_nd", R"(func.func @main(%x: tensor<4x18xELT>, %i: tensor<3x1xi64>, %u: tensor<3x18xELT>) -> tensor<4x18xELT> {
+          %y = nn.scatter_nd %x, %i, %u : tensor<4x18xELT>, tensor<3x1xi64>, tensor<3x18xELT>
+          return %y : tensor<4x18xELT> })"},
+        Case{"cache_update", R"(func.func @main(%x: tensor<2x3x8x5xELT>, %u: tensor<2x3x2x5xELT>, %p: tensor<2xi64>) -> tensor<2x3x8x5xELT> {
+          %y = nn.cache_update %x, %u, %p axis 2 : tensor<2x3x8x5xELT>, tensor<2x3x2x5xELT>, tensor<2xi64>
+          return %y : tensor<2x3x8x5xELT> })"}),
+    [](const auto &info) { return info.param.name; });
+
+TEST(Rope, TurnsPairs) {
+  for (const char *kind : {"", "interleaved "})
+    for (auto [width, half] : {std::pair(16, 8), std::pair(20, 6), std::pair(64, 32)}) {
+      std::string x = "tensor<2x3x5x" + std::to_string(width) + "xf32>";
+      std::string t = "tensor<1x1x5x" + std::to_string(half) + "xf32>";
+      EXPECT_EQ(differs("func.func @main(%x: " + x + ", %c: " + t + ", %s: " + t + ") -> " + x +
+                        " {\n %y = nn.rope %x, %c, %s " + kind + ": " + x + ", " + t + ", " + t +
+                        "\n return %y : " + x + "\n}"),
+                "")
+          << kind << width;
+    }
+}
+
+TEST(Constants, AreReadFromTheCode) {
+  EXPECT_EQ(differs(R"(func.func @main(%x: tensor<2x4xf32>) -> (tensor<2x4xf32>, tensor<3xi64>, tensor<4xi1>) {
+    %c = nn.constant dense<[1.0, 2.0, 3.0, 4.0]> : tensor<4xf32>
+    %i = nn.constant dense<[7, -8, 9]> : tensor<3xi64>
+    %b = nn.constant dense<[true, false, true, true]> : tensor<4xi1>
+    %y = nn.mul %x, %c : tensor<2x4xf32>, tensor<4xf32>
+    return %y, %i, %b : tensor<2x4xf32>, tensor<3xi64>, tensor<4xi1> })"),
+            "");
+}
+
+TEST(Results, MayBeInputsOrEqual) {
+  EXPECT_EQ(differs(R"(func.func @main(%x: tensor<5xf32>) -> (tensor<5xf32>, tensor<5xf32>, tensor<5x1xf32>) {
+    %y = nn.neg %x : tensor<5xf32>
+    %r = nn.reshape %y : tensor<5xf32> to tensor<5x1xf32>
+    return %x, %y, %r : tensor<5xf32>, tensor<5xf32>, tensor<5x1xf32> })"),
+            "");
+}
+
+TEST(Gather, ReportsAWildIndex) {
+  mlir::MLIRContext context;
+  HostTensor data(mlir::RankedTensorType::get({4, 6}, mlir::Float32Type::get(&context)));
+  HostTensor indices(mlir::RankedTensorType::get({2}, mlir::IntegerType::get(&context, 64)));
+  const char *text = R"(func.func @main(%x: tensor<4x6xf32>, %i: tensor<2xi64>) -> tensor<2x6xf32> {
+    %y = nn.gather %x, %i axis 0 : tensor<4x6xf32>, tensor<2xi64>
+    return %y : tensor<2x6xf32> })";
+  indices.ints = {-4, 3};
+  EXPECT_EQ(runFault(text, {data, indices}), "");
+  for (int64_t wild : {4, -5, 1 << 30}) {
+    indices.ints = {0, wild};
+    EXPECT_NE(runFault(text, {data, indices}), "") << wild;
+  }
+}
+
+} // namespace

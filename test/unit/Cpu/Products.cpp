@@ -1,0 +1,128 @@
+//===- Products.cpp - matmul and conv over shapes, types and machines -----===//
+
+#include "Harness.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+
+using namespace cleave::test;
+
+namespace {
+
+std::string tensor(std::initializer_list<int> shape, const std::string &type) {
+  std::string text = "tensor<";
+  for (int size : shape)
+    text += std::to_string(size) + "x";
+  return text + type + ">";
+}
+
+std::string matmul(const std::string &a, const std::string &b, const std::string &c) {
+  return "func.func @main(%a: " + a + ", %b: " + b + ") -> " + c + " {\n %c = nn.matmul %a, %b : " +
+         a + ", " + b + "\n return %c : " + c + "\n}";
+}
+
+TEST(Matmul, AnySize) {
+  rc::check([] {
+    auto size = rc::gen::element(0, 1, 2, 3, 7, 8, 13, 16, 17, 31, 48, 64, 100);
+    int m = *size, n = *size, k = *size;
+    std::string type = *rc::gen::element<std::string>("f32", "f16", "bf16", "i32", "f64");
+    Check check;
+    check.absolute = 1e-4;
+    check.avx2 = *rc::gen::arbitrary<bool>();
+    if (type == "f16" || type == "bf16")
+      check.relative = check.absolute = type == "f16" ? 2e-2 : 1.5e-1;
+    RC_TAG(type);
+    RC_ASSERT(differs(matmul(tensor({m, k}, type), tensor({k, n}, type), tensor({m, n}, type)),
+                      check) == "");
+  });
+}
+
+TEST(Matmul, LongK) {
+  Check check;
+  check.absolute = 5e-4;
+  for (bool avx2 : {false, true}) {
+    check.avx2 = avx2;
+    for (int m : {1, 2, 5, 40})
+      EXPECT_EQ(differs(matmul(tensor({m, 1700}, "f32"), tensor({1700, 96}, "f32"),
+                               tensor({m, 96}, "f32")),
+                        check),
+                "")
+          << m;
+  }
+}
+
+TEST(Matmul, ManyRows) {
+  Check check;
+  check.absolute = 2e-4;
+  EXPECT_EQ(differs(matmul(tensor({293, 65}, "f32"), tensor({65, 48}, "f32"),
+                           tensor({293, 48}, "f32")),
+                    check),
+            "");
+}
+
+TEST(Matmul, BatchesBroadcast) {
+  Check check;
+  check.absolute = 1e-4;
+  for (const char *type : {"f32", "bf16", "i64"}) {
+    Check own = check;
+    if (std::string(type) == "bf16")
+      own.absolute = own.relative = 1e-1;
+    EXPECT_EQ(differs(matmul(tensor({2, 3, 5, 8}, type), tensor({8, 33}, type),
+                             tensor({2, 3, 5, 33}, type)),
+                      own),
+              "");
+    EXPECT_EQ(differs(matmul(tensor({2, 1, 5, 8}, type), tensor({3, 8, 33}, type),
+                             tensor({2, 3, 5, 33}, type)),
+                      own),
+              "");
+    EXPECT_EQ(differs(matmul(tensor({5, 8}, type), tensor({3, 8, 17}, type),
+                             tensor({3, 5, 17}, type)),
+                      own),
+              "");
+  }
+}
+
+TEST(Matmul, OfTransposedOperandsWithAllThatFollows) {
+  const char *text = R"(func.func @main(%q: tensor<2x21x24xf32>, %k: tensor<2x21x24xf32>, %b: tensor<21xf32>, %r: tensor<2x3x21x21xf32>) -> (tensor<2x3x21x21xf32>, tensor<2x3x21x21xf32>) {
+    %q1 = nn.reshape %q : tensor<2x21x24xf32> to tensor<2x21x3x8xf32>
+    %q2 = nn.transpose %q1 [0, 2, 1, 3] : tensor<2x21x3x8xf32>
+    %k1 = nn.reshape %k : tensor<2x21x24xf32> to tensor<2x21x3x8xf32>
+    %k2 = nn.transpose %k1 [0, 2, 3, 1] : tensor<2x21x3x8xf32>
+    %s = nn.matmul %q2, %k2 : tensor<2x3x21x8xf32>, tensor<2x3x8x21xf32>
+    %t = nn.add %s, %b : tensor<2x3x21x21xf32>, tensor<21xf32>
+    %u = nn.gelu erf %t : tensor<2x3x21x21xf32>
+    %v = nn.add %u, %r : tensor<2x3x21x21xf32>, tensor<2x3x21x21xf32>
+    return %t, %v : tensor<2x3x21x21xf32>, tensor<2x3x21x21xf32>
+  })";
+  for (bool avx2 : {false, true}) {
+    Check check;
+    check.avx2 = avx2;
+    check.absolute = 1e-4;
+    EXPECT_EQ(differs(text, check), "");
+  }
+}
+
+TEST(Conv, WindowsOfEveryKind) {
+  Check check;
+  check.absolute = 2e-4;
+  auto conv = [&](const std::string &x, const std::string &f, const std::string &y,
+                  const std::string &attributes) {
+    return differs("func.func @main(%x: " + x + ", %f: " + f + ") -> " + y +
+                       " {\n %y = nn.conv %x, %f " + attributes + " : " + x + ", " + f +
+                       "\n return %y : " + y + "\n}",
+                   check);
+  };
+  EXPECT_EQ(conv(tensor({2, 3, 9, 11}, "f32"), tensor({4, 3, 3, 3}, "f32"),
+                 tensor({2, 4, 9, 11}, "f32"),
+                 "strides [1, 1] dilations [1, 1] low [1, 1] high [1, 1] groups 1"),
+            "");
+  EXPECT_EQ(conv(tensor({1, 3, 16, 16}, "f32"), tensor({20, 3, 4, 4}, "f32"),
+                 tensor({1, 20, 4, 4}, "f32"),
+                 "strides [4, 4] dilations [1, 1] low [0, 0] high [0, 0] groups 1"),
+            "");
+  EXPECT_EQ(conv(tensor({2, 6, 20}, "f32"), tensor({4, 3, 3}, "f32"), tensor({2, 4, 10}, "f32"),
+                 "strides [2] dilations [2] low [2] high [1] groups 2"),
+            "");
+}
+
+} // namespace

@@ -1,0 +1,114 @@
+//===- Rows.cpp - reductions of every kind, type and dimension ------------===//
+
+#include "Harness.h"
+
+#include <gtest/gtest.h>
+
+using namespace cleave::test;
+
+namespace {
+
+std::string reduce(const std::string &kind, const std::string &type, const std::string &shape,
+                   const std::string &dims, const std::string &result) {
+  std::string in = "tensor<" + shape + type + ">", out = "tensor<" + result + type + ">";
+  return "func.func @main(%x: " + in + ") -> " + out + " {\n  %y = nn.reduce " + kind +
+         " %x dims " + dims + " : " + in + "\n  return %y : " + out + "\n}\n";
+}
+
+TEST(Reduce, EveryKindAndDimension) {
+  Check check;
+  check.draw = {0.5, 1.5, 0, 3};
+  for (const char *type : {"f32", "f16", "bf16", "i64", "i32"})
+    for (const char *kind : {"sum", "mean", "max", "min", "prod"})
+      for (auto [shape, dims, result] :
+           {std::tuple("3x5x19x", "[2]", "3x5x1x"), std::tuple("3x5x19x", "[1]", "3x1x19x"),
+            std::tuple("3x5x19x", "[0, 2]", "1x5x1x"), std::tuple("7x", "[0]", "1x"),
+            std::tuple("2x64x", "[1]", "2x1x"), std::tuple("0x4x", "[1]", "0x1x")})
+        EXPECT_EQ(differs(reduce(kind, type, shape, dims, result), check), "")
+            << kind << " " << shape << type << " " << dims;
+}
+
+TEST(Reduce, AnEmptyRowGivesTheIdentity) {
+  for (const char *kind : {"sum", "mean", "max", "min", "prod"})
+    EXPECT_EQ(differs(reduce(kind, "f32", "3x0x", "[1]", "3x1x")), "") << kind;
+}
+
+TEST(Softmax, AlongAnyDimension) {
+  for (const char *type : {"f32", "f16", "bf16"})
+    for (auto [shape, dim] : {std::pair("3x4x17x", 2), std::pair("3x4x17x", 1),
+                              std::pair("5x1x", 1), std::pair("2x128x", 1), std::pair("0x4x", 1)}) {
+      std::string t = std::string("tensor<") + shape + type + ">";
+      EXPECT_EQ(differs("func.func @main(%x: " + t + ") -> " + t + " {\n %y = nn.softmax %x dim " +
+                        std::to_string(dim) + " : " + t + "\n return %y : " + t + "\n}"),
+                "")
+          << t << dim;
+    }
+}
+
+class Norms : public testing::TestWithParam<std::tuple<const char *, int, bool>> {};
+
+TEST_P(Norms, WithTheSumInFront) {
+  auto [type, width, avx2] = GetParam();
+  std::string w = std::to_string(width) + "x" + type;
+  std::string x = "tensor<3x" + w + ">", v = "tensor<" + w + ">";
+  Check check;
+  check.avx2 = avx2;
+  check.absolute = 1e-4;
+  EXPECT_EQ(differs("func.func @main(%x: " + x + ", %r: " + x + ", %g: " + v + ", %b: " + v +
+                        ") -> (" + x + ", " + x + ", " + x + ") {\n %s = nn.add %x, %r : " + x +
+                        ", " + x + "\n %y = nn.layer_norm %s, %g, %b epsilon 1.0e-5 : " + x +
+                        ", " + v + ", " + v + "\n %z = nn.rms_norm %s, %g epsilon 1.0e-5 : " + x +
+                        ", " + v + "\n %n = nn.neg %z : " + x + "\n return %s, %y, %n : " + x +
+                        ", " + x + ", " + x + "\n}",
+                    check),
+            "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Widths, Norms,
+                         testing::Combine(testing::Values("f32", "f16", "bf16"),
+                                          testing::Values(1, 7, 16, 37, 64, 96, 768),
+                                          testing::Bool()));
+
+TEST(ArgReduce, FirstOrLastOfEquals) {
+  for (const char *type : {"f32", "i64"})
+    for (const char *kind : {"max", "min"})
+      for (const char *last : {"", "last "})
+        for (auto [shape, dim, result] :
+             {std::tuple("4x19x", 1, "4x1x"), std::tuple("4x19x", 0, "1x19x")}) {
+          std::string in = std::string("tensor<") + shape + type + ">";
+          std::string out = std::string("tensor<") + result + "i64>";
+          EXPECT_EQ(differs("func.func @main(%x: " + in + ") -> " + out +
+                            " {\n %y = nn.arg_reduce " + kind + " %x dim " + std::to_string(dim) +
+                            " " + last + ": " + in + "\n return %y : " + out + "\n}"),
+                    "")
+              << type << kind << last << dim;
+        }
+}
+
+TEST(TopK, InOrderWithIndices) {
+  for (const char *type : {"f32", "bf16", "i64"})
+    for (const char *kind : {"max", "min"}) {
+      std::string in = std::string("tensor<4x19x") + type + ">";
+      std::string out = std::string("tensor<4x5x") + type + ">";
+      EXPECT_EQ(differs("func.func @main(%x: " + in + ") -> (" + out +
+                        ", tensor<4x5xi64>) {\n %v, %i = nn.top_k " + kind + " 5 of %x dim 1 : " +
+                        in + "\n return %v, %i : " + out + ", tensor<4x5xi64>\n}"),
+                "")
+          << type << kind;
+    }
+}
+
+TEST(CumSum, BothDirections) {
+  for (const char *type : {"f32", "i64"})
+    for (const char *flags : {"", "exclusive ", "reverse ", "exclusive reverse "})
+      for (int dim : {0, 1}) {
+        std::string t = std::string("tensor<5x18x") + type + ">";
+        EXPECT_EQ(differs("func.func @main(%x: " + t + ") -> " + t + " {\n %y = nn.cumsum %x dim " +
+                          std::to_string(dim) + " " + flags + ": " + t + "\n return %y : " + t +
+                          "\n}"),
+                  "")
+            << t << flags << dim;
+      }
+}
+
+} // namespace
