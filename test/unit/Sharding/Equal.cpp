@@ -10,6 +10,7 @@
 #include "Simulate.h"
 
 #include "cleave/Analysis/DimNames.h"
+#include "cleave/Pipelines/Shard.h"
 #include "cleave/Transforms/Sharding/Passes.h"
 #include "cleave/Transforms/Sharding/Search.h"
 
@@ -50,6 +51,11 @@ protected:
     PassManager passes(&context);
     passes.addPass(createLocalize());
     ASSERT_TRUE(succeeded(passes.run(module))) << what.str();
+    expectRanksEqual(module, inputs, uncut, what);
+  }
+
+  void expectRanksEqual(ModuleOp module, const Tensors &inputs, const Tensors &uncut,
+                        const Twine &what) {
     FailureOr<std::vector<Tensors>> ranks = runRanks(module, inputs);
     ASSERT_TRUE(succeeded(ranks)) << what.str();
     for (auto [rank, results] : llvm::enumerate(*ranks))
@@ -213,4 +219,22 @@ TEST_F(Sharded, Decoders) {
       if (HasFatalFailure())
         return;
     }
+}
+
+// Prefill under the weights of a decode step, through the whole phase.
+TEST_F(Sharded, PrefillFollowsDecode) {
+  for (StringRef text : {"tp=2", "tp=4", "dp=2,tp=2"}) {
+    Decoder config;
+    config.batch = 2;
+    OwningOpRef<ModuleOp> prefill = decoder(&context, config);
+    config.tokens = 1;
+    OwningOpRef<ModuleOp> decode = decoder(&context, config);
+    auto func = prefill->lookupSymbol<func::FuncOp>("main");
+    Tensors inputs = inputsOf(func);
+    FailureOr<Tensors> uncut = runWhole(func, inputs);
+    ASSERT_TRUE(succeeded(uncut));
+    SearchRequest request{mesh(text)};
+    ASSERT_TRUE(succeeded(shard(*prefill, request, *decode)));
+    expectRanksEqual(*prefill, inputs, *uncut, text);
+  }
 }
