@@ -28,6 +28,8 @@ struct SearchRequest {
   /// Weight name -> list of shardings of which its readers take one: weights have
   /// one layout, that of decoding, and other sizes follow it. May be null.
   mlir::DictionaryAttr pins = nullptr;
+  /// An axis that cuts nothing is an error, not a warning.
+  bool strict = false;
 };
 
 struct SearchReport {
