@@ -1,38 +1,16 @@
-//===- Shard.cpp - the shard phase: nn to nn and dist ---------------------===//
+//===- Shard.cpp - nn to one program a class of ranks ---------------------===//
 
-#include "cleave/Pipelines/Shard.h"
-
+#include "cleave/Pipelines/Pipelines.h"
 #include "cleave/Transforms/Sharding/Passes.h"
-
-#include "mlir/Pass/PassManager.h"
-#include "mlir/Transforms/Passes.h"
 
 using namespace mlir;
 using namespace cleave;
 
-static LogicalResult search(ModuleOp module, const SearchRequest &request) {
-  auto main = module.lookupSymbol<func::FuncOp>("main");
-  if (!main)
-    return module.emitError("has no function main");
-  return success(succeeded(searchShardings(main, request)));
-}
-
-LogicalResult cleave::shard(ModuleOp module, SearchRequest request, ModuleOp decode) {
-  if (decode) {
-    // An axis that is idle in one decode step may well be busy otherwise.
-    SearchRequest quiet = request;
-    quiet.strict = false;
-    ScopedDiagnosticHandler noWarnings(module.getContext(), [](Diagnostic &diagnostic) {
-      return success(diagnostic.getSeverity() == DiagnosticSeverity::Warning);
-    });
-    if (failed(search(decode, quiet)))
-      return failure();
-    request.pins = decode->getAttrOfType<DictionaryAttr>(kWeightShardings);
-  }
-  if (failed(search(module, request)))
-    return failure();
-  PassManager passes(module.getContext());
+void cleave::buildShardPipeline(OpPassManager &passes, const ShardOptions &options) {
+  if (options.mesh.empty())
+    return;
+  SearchOptions search;
+  search.mesh = options.mesh;
+  passes.addPass(createSearch(search));
   passes.addPass(createLocalize());
-  passes.addPass(createCSEPass());
-  return passes.run(module);
 }

@@ -186,6 +186,18 @@ FailureOr<SearchReport> cleave::searchShardings(func::FuncOp func,
                       solution->largestTable};
 }
 
+FailureOr<DictionaryAttr> cleave::findWeightCuts(func::FuncOp decode,
+                                                 SearchRequest request) {
+  request.strict = false;
+  ScopedDiagnosticHandler noWarnings(decode.getContext(), [](Diagnostic &diagnostic) {
+    return success(diagnostic.getSeverity() == DiagnosticSeverity::Warning);
+  });
+  if (failed(searchShardings(decode, request)))
+    return failure();
+  return decode->getParentOfType<ModuleOp>()->getAttrOfType<DictionaryAttr>(
+      kWeightShardings);
+}
+
 namespace {
 
 struct Search : cleave::impl::SearchBase<Search> {

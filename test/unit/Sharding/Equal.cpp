@@ -10,7 +10,6 @@
 #include "Simulate.h"
 
 #include "cleave/Analysis/DimNames.h"
-#include "cleave/Pipelines/Shard.h"
 #include "cleave/Transforms/Sharding/Passes.h"
 #include "cleave/Transforms/Sharding/Search.h"
 
@@ -51,11 +50,6 @@ protected:
     PassManager passes(&context);
     passes.addPass(createLocalize());
     ASSERT_TRUE(succeeded(passes.run(module))) << what.str();
-    expectRanksEqual(module, inputs, uncut, what);
-  }
-
-  void expectRanksEqual(ModuleOp module, const Tensors &inputs, const Tensors &uncut,
-                        const Twine &what) {
     FailureOr<std::vector<Tensors>> ranks = runRanks(module, inputs);
     ASSERT_TRUE(succeeded(ranks)) << what.str();
     for (auto [rank, results] : llvm::enumerate(*ranks))
@@ -221,7 +215,7 @@ TEST_F(Sharded, Decoders) {
     }
 }
 
-// Prefill under the weights of a decode step, through the whole phase.
+// Prefill under the weights of a decode step.
 TEST_F(Sharded, PrefillFollowsDecode) {
   for (StringRef text : {"tp=2", "tp=4", "dp=2,tp=2"}) {
     Decoder config;
@@ -234,7 +228,11 @@ TEST_F(Sharded, PrefillFollowsDecode) {
     FailureOr<Tensors> uncut = runWhole(func, inputs);
     ASSERT_TRUE(succeeded(uncut));
     SearchRequest request{mesh(text)};
-    ASSERT_TRUE(succeeded(shard(*prefill, request, *decode)));
-    expectRanksEqual(*prefill, inputs, *uncut, text);
+    FailureOr<DictionaryAttr> pins =
+        findWeightCuts(decode->lookupSymbol<func::FuncOp>("main"), request);
+    ASSERT_TRUE(succeeded(pins));
+    request.pins = *pins;
+    ASSERT_TRUE(succeeded(searchShardings(func, request)));
+    expectEqual(*prefill, inputs, *uncut, text);
   }
 }

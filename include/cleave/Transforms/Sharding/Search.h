@@ -42,6 +42,12 @@ struct SearchReport {
 mlir::FailureOr<SearchReport> searchShardings(mlir::func::FuncOp func,
                                               const SearchRequest &request);
 
+/// How a search would cut the weights of `decode`, a model bound to the sizes of
+/// one decode step: the pins for searches at its other sizes. `decode` gets the
+/// attributes of the decision. Idle axes are no news here.
+mlir::FailureOr<mlir::DictionaryAttr> findWeightCuts(mlir::func::FuncOp decode,
+                                                     SearchRequest request);
+
 } // namespace cleave
 
 #endif // CLEAVE_TRANSFORMS_SHARDING_SEARCH_H
