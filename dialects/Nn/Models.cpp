@@ -146,7 +146,8 @@ ShardingRule AttentionOp::getShardingRule() {
   // A rank with a part of the rows spells its part of the causal mask out, which
   // a mask that is added cannot say of rows without any key.
   bool added = getMask() && isa<FloatType>(getMask().getType().getElementType());
-  if (!(getCausal() && added && (getLengths() || getOffset() < 0)))
+  bool emptyRows = getLengths() || static_cast<int64_t>(getOffset()) < 0;
+  if (!(getCausal() && added && emptyRows))
     rule.factors.push_back(rows);
   rule.flops = 2 * q[0] * heads * q[2] * k[2] * (q[3] + shapeOf(getValue())[3]);
   return rule;

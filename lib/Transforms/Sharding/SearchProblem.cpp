@@ -21,15 +21,18 @@ static llvm::MapVector<Value, Value> findCaches(func::FuncOp func) {
     if (!isa_and_nonnull<nn::ConcatOp, nn::CacheUpdateOp>(op))
       continue;
     Value input = op->getOperand(0);
+    // A cache may be made longer, or turned, before it is extended.
+    while (isa_and_nonnull<nn::PadOp, nn::TransposeOp, nn::CastOp>(
+        input.getDefiningOp()))
+      input = input.getDefiningOp()->getOperand(0);
     if (isa<BlockArgument>(input))
       caches[output] = input;
   }
   return caches;
 }
 
-
-SearchProblem::SearchProblem(func::FuncOp func, DimNames &names, ArrayRef<Axis> axes,
-                             const SearchRequest &request)
+SearchProblem::SearchProblem(func::FuncOp func, DimNames &names,
+                             ArrayRef<Axis> axes, const SearchRequest &request)
     : func(func), names(names), axes(axes), machine(request.machine),
       strategies(names, axes, request.machine, func, request.pins),
       caches(findCaches(func)) {}
@@ -39,7 +42,8 @@ void SearchProblem::addOps(const Held &held) {
   for (Operation *op : strategies.ops()) {
     const StrategySet &set = strategies.of(op, held);
     sets[op] = &set;
-    unsigned variable = variables[op] = problem->addVariable(set.strategies.size());
+    unsigned variable = variables[op] =
+        problem->addVariable(set.strategies.size());
     auto [it, isNew] = prices.try_emplace(set.id);
     if (isNew) {
       std::vector<int64_t> values;
@@ -53,12 +57,12 @@ void SearchProblem::addOps(const Held &held) {
   }
 }
 
-/// The prices of moving `value` between two lists of states; a projection spreads
-/// a list over the strategies of an op.
+/// The prices of moving `value` between two lists of states; a projection
+/// spreads a list over the strategies of an op.
 Problem::Table SearchProblem::moveTable(Value value, unsigned fromSet,
                                         const Projection *from,
-                                        ArrayRef<State> fromStates, unsigned toSet,
-                                        const Projection *to,
+                                        ArrayRef<State> fromStates,
+                                        unsigned toSet, const Projection *to,
                                         ArrayRef<State> toStates) {
   const ValueInfo &about = strategies.info(value);
   std::string key;
@@ -85,7 +89,8 @@ Problem::Table SearchProblem::moveTable(Value value, unsigned fromSet,
   std::vector<int64_t> prices;
   for (State a : fromStates)
     for (State b : toStates)
-      prices.push_back(movePrice(machine, a, b, about.shares, axes, about.bytes));
+      prices.push_back(
+          movePrice(machine, a, b, about.shares, axes, about.bytes));
   auto indexOf = [](const Projection *projection, ArrayRef<State> states) {
     if (projection)
       return projection->index;
@@ -93,7 +98,8 @@ Problem::Table SearchProblem::moveTable(Value value, unsigned fromSet,
     std::iota(all.begin(), all.end(), 0);
     return all;
   };
-  std::vector<unsigned> rows = indexOf(from, fromStates), columns = indexOf(to, toStates);
+  std::vector<unsigned> rows = indexOf(from, fromStates),
+                        columns = indexOf(to, toStates);
   std::vector<int64_t> values;
   values.reserve(rows.size() * columns.size());
   for (unsigned row : rows)
@@ -104,16 +110,17 @@ Problem::Table SearchProblem::moveTable(Value value, unsigned fromSet,
   return table;
 }
 
-/// Values with many readers and nothing heavy behind them: masks, rope tables. As
-/// variables they would stand in every table of every layer; kept whole, every
-/// reader slices them free of charge.
+/// Values with many readers and nothing heavy behind them: masks, rope tables.
+/// As variables they would stand in every table of every layer; kept whole,
+/// every reader slices them free of charge.
 DenseSet<Value> SearchProblem::lightValues() {
   constexpr size_t kManyReaders = 4;
   DenseSet<Value> heavy, light;
   for (Operation *op : strategies.ops()) {
     bool isHeavy = names.rule(op).flops > 0 || isa<nn::GatherOp>(op) ||
-                   llvm::any_of(op->getOperands(),
-                                [&](Value operand) { return heavy.contains(operand); });
+                   llvm::any_of(op->getOperands(), [&](Value operand) {
+                     return heavy.contains(operand);
+                   });
     for (Value result : op->getResults())
       if (isHeavy)
         heavy.insert(result);
@@ -123,8 +130,8 @@ DenseSet<Value> SearchProblem::lightValues() {
   return light;
 }
 
-void SearchProblem::addValue(Value value, ArrayRef<Reader> readers, bool isOutput,
-                             bool isLight) {
+void SearchProblem::addValue(Value value, ArrayRef<Reader> readers,
+                             bool isOutput, bool isLight) {
   Operation *producer = value.getDefiningOp();
   const StrategySet *source = producer ? sets.at(producer) : nullptr;
   const Projection *given = nullptr;
@@ -134,9 +141,10 @@ void SearchProblem::addValue(Value value, ArrayRef<Reader> readers, bool isOutpu
 
   if (source && readers.size() == 1 && !isOutput) {
     const Projection &taken = readerStates(readers.front());
-    problem->addTable({variables.at(producer), variables.at(readers.front().op)},
-                      moveTable(value, source->id, given, given->states,
-                                sets.at(readers.front().op)->id, &taken, taken.states));
+    problem->addTable(
+        {variables.at(producer), variables.at(readers.front().op)},
+        moveTable(value, source->id, given, given->states,
+                  sets.at(readers.front().op)->id, &taken, taken.states));
     return;
   }
 
@@ -154,19 +162,19 @@ void SearchProblem::addValue(Value value, ArrayRef<Reader> readers, bool isOutpu
   }
   unsigned variable = problem->addVariable(states.size());
   if (given)
-    problem->addTable({variables.at(producer), variable},
-                      moveTable(value, source->id, given, given->states, 0, nullptr,
-                                states));
+    problem->addTable(
+        {variables.at(producer), variable},
+        moveTable(value, source->id, given, given->states, 0, nullptr, states));
   for (const Reader &reader : readers) {
     const Projection &taken = readerStates(reader);
     problem->addTable({variable, variables.at(reader.op)},
-                      moveTable(value, 0, nullptr, states, sets.at(reader.op)->id,
-                                &taken, taken.states));
+                      moveTable(value, 0, nullptr, states,
+                                sets.at(reader.op)->id, &taken, taken.states));
   }
   // The caller gets outputs whole, but for caches, which stay where they are.
   if (isOutput && !caches.contains(value))
-    problem->addTable({variable},
-                      moveTable(value, 0, nullptr, states, 0, nullptr, {State(0)}));
+    problem->addTable({variable}, moveTable(value, 0, nullptr, states, 0,
+                                            nullptr, {State(0)}));
   kept[value] = {variable, std::move(states)};
 }
 
@@ -198,10 +206,11 @@ void SearchProblem::tieCaches() {
     for (State left : after->second.states) {
       std::optional<State> state = strategies.translate(output, left, input);
       for (State found : before->second.states)
-        prices.push_back(!state            ? kNever
-                         : *state == found ? 0
-                                           : movePrice(machine, *state, found, shares,
-                                                       axes, about.bytes));
+        prices.push_back(
+            !state ? kNever
+            : *state == found
+                ? 0
+                : movePrice(machine, *state, found, shares, axes, about.bytes));
     }
     problem->addTable({after->second.variable, before->second.variable},
                       problem->makeTable(std::move(prices)));
@@ -229,17 +238,18 @@ void SearchProblem::tieWeights() {
       auto rootStates = [&](const Reader &reader) {
         std::vector<std::optional<State>> states;
         for (const Strategy &strategy : sets.at(reader.op)->strategies)
-          states.push_back(strategies.translate(reader.op->getOperand(reader.operand),
-                                                strategy.states[reader.operand], weight));
+          states.push_back(
+              strategies.translate(reader.op->getOperand(reader.operand),
+                                   strategy.states[reader.operand], weight));
         return states;
       };
       auto left = rootStates(first), right = rootStates(second);
       std::vector<int64_t> prices;
       for (auto [i, a] : llvm::enumerate(left)) {
         const Strategy &strategy = sets.at(first.op)->strategies[i];
-        int64_t once = picoseconds(
-            strategies.holdSeconds(first.op, first.op->getOperand(first.operand),
-                                   strategy.states[first.operand]));
+        int64_t once = picoseconds(strategies.holdSeconds(
+            first.op, first.op->getOperand(first.operand),
+            strategy.states[first.operand]));
         for (auto &b : right)
           prices.push_back(a && a == b ? -once : 0);
       }
@@ -292,7 +302,8 @@ void SearchProblem::annotate(dist::MeshAttr mesh) {
       operands.push_back(strategies.sharding(operand, strategy.states[number]));
       if (dist::ShardingAttr cut =
               strategies.rootSharding(operand, strategy.states[number])) {
-        auto &list = weights[nn::WeightOp(strategies.info(operand).root).getNameAttr()];
+        auto &list =
+            weights[nn::WeightOp(strategies.info(operand).root).getNameAttr()];
         if (!llvm::is_contained(list, Attribute(cut)))
           list.push_back(cut);
       }
@@ -301,7 +312,8 @@ void SearchProblem::annotate(dist::MeshAttr mesh) {
       State given = strategy.states[op->getNumOperands() + i];
       auto it = keptState.find(result);
       results.push_back(strategies.sharding(result, given));
-      heldAt.push_back(strategies.sharding(result, it == keptState.end() ? given : it->second));
+      heldAt.push_back(strategies.sharding(
+          result, it == keptState.end() ? given : it->second));
     }
     op->setAttr(kOperandShardings, builder.getArrayAttr(operands));
     op->setAttr(kResultShardings, builder.getArrayAttr(results));
@@ -311,7 +323,8 @@ void SearchProblem::annotate(dist::MeshAttr mesh) {
   for (auto [i, argument] : llvm::enumerate(func.getArguments())) {
     auto it = keptState.find(argument);
     if (it != keptState.end())
-      func.setArgAttr(i, kHeldShardings, strategies.sharding(argument, it->second));
+      func.setArgAttr(i, kHeldShardings,
+                      strategies.sharding(argument, it->second));
   }
   SmallVector<NamedAttribute> byName;
   for (auto &[name, shardings] : weights)

@@ -21,10 +21,13 @@ Location Graph::loc(StringRef name) {
 }
 
 Value Graph::input(Shape shape, Type elementType) {
-  auto type = RankedTensorType::get(shape, elementType ? elementType : builder.getF32Type());
+  auto type = RankedTensorType::get(shape, elementType ? elementType
+                                                       : builder.getF32Type());
   auto name = builder.getDictionaryAttr(builder.getNamedAttr(
-      "onnx.name", builder.getStringAttr("input" + Twine(func.getNumArguments()))));
-  (void)func.insertArgument(func.getNumArguments(), type, name, builder.getUnknownLoc());
+      "onnx.name",
+      builder.getStringAttr("input" + Twine(func.getNumArguments()))));
+  (void)func.insertArgument(func.getNumArguments(), type, name,
+                            builder.getUnknownLoc());
   return func.getArguments().back();
 }
 
@@ -32,16 +35,17 @@ Value Graph::weight(Shape shape) {
   auto type = RankedTensorType::get(shape, builder.getF32Type());
   int64_t length = 4 * type.getNumElements(), offset = nextOffset;
   nextOffset += length;
-  return nn::WeightOp::create(builder, loc("weight"), type,
-                              builder.getStringAttr("w" + Twine(offset)),
-                              builder.getStringAttr("file"), builder.getI64IntegerAttr(offset),
-                              builder.getI64IntegerAttr(length));
+  return nn::WeightOp::create(
+      builder, loc("weight"), type, builder.getStringAttr("w" + Twine(offset)),
+      builder.getStringAttr("file"), builder.getI64IntegerAttr(offset),
+      builder.getI64IntegerAttr(length));
 }
 
 Value Graph::constant(double value) {
   auto type = RankedTensorType::get({}, builder.getF32Type());
-  return nn::ConstantOp::create(builder, loc("constant"),
-                                DenseElementsAttr::get(type, static_cast<float>(value)));
+  return nn::ConstantOp::create(
+      builder, loc("constant"),
+      DenseElementsAttr::get(type, static_cast<float>(value)));
 }
 
 Value Graph::linear(Value x, int64_t out, bool bias) {
@@ -60,7 +64,8 @@ Value Graph::transpose(Value x, Shape permutation) {
 }
 
 Value Graph::slice(Value x, int64_t dim, int64_t start, int64_t size) {
-  Shape starts(shapeOf(x).size(), 0), sizes(shapeOf(x)), steps(shapeOf(x).size(), 1);
+  Shape starts(shapeOf(x).size(), 0), sizes(shapeOf(x)),
+      steps(shapeOf(x).size(), 1);
   starts[dim] = start;
   sizes[dim] = size;
   return op<nn::SliceOp>(x, starts, sizes, steps);
@@ -72,18 +77,21 @@ Value Graph::norm(Value x) {
 
 Value Graph::heads(Value x, int64_t count) {
   ArrayRef<int64_t> shape = shapeOf(x);
-  return transpose(reshape(x, {shape[0], shape[1], count, shape[2] / count}), {0, 2, 1, 3});
+  return transpose(reshape(x, {shape[0], shape[1], count, shape[2] / count}),
+                   {0, 2, 1, 3});
 }
 
 Value Graph::unheads(Value x) {
   Shape shape(shapeOf(x));
-  return reshape(transpose(x, {0, 2, 1, 3}), {shape[0], shape[2], shape[1] * shape[3]});
+  return reshape(transpose(x, {0, 2, 1, 3}),
+                 {shape[0], shape[2], shape[1] * shape[3]});
 }
 
 OwningOpRef<ModuleOp> Graph::finish(ArrayRef<Value> results) {
   func::ReturnOp::create(builder, builder.getUnknownLoc(), results);
-  func.setFunctionType(builder.getFunctionType(func.getBody().front().getArgumentTypes(),
-                                               ValueRange(results).getTypes()));
+  func.setFunctionType(
+      builder.getFunctionType(func.getBody().front().getArgumentTypes(),
+                              ValueRange(results).getTypes()));
   return std::move(module);
 }
 
@@ -138,7 +146,8 @@ OwningOpRef<ModuleOp> test::decoder(MLIRContext *context, const Decoder &c) {
       up = g.linear(n, c.inner);
     }
     Value m = g.linear(g.op<nn::MulOp>(g.op<nn::SiluOp>(gate), up), c.hidden);
-    x = c.parallel ? g.op<nn::AddOp>(g.op<nn::AddOp>(x, a), m) : g.op<nn::AddOp>(x, m);
+    x = c.parallel ? g.op<nn::AddOp>(g.op<nn::AddOp>(x, a), m)
+                   : g.op<nn::AddOp>(x, m);
   }
   x = g.norm(x);
   Value y = c.tied ? g.op<nn::MatmulOp>(x, g.transpose(table, {1, 0}))
@@ -171,8 +180,12 @@ public:
   }
 
 private:
-  int64_t below(int64_t n) { return std::uniform_int_distribution<int64_t>(0, n - 1)(random); }
-  int64_t pick(ArrayRef<int64_t> options) { return options[below(options.size())]; }
+  int64_t below(int64_t n) {
+    return std::uniform_int_distribution<int64_t>(0, n - 1)(random);
+  }
+  int64_t pick(ArrayRef<int64_t> options) {
+    return options[below(options.size())];
+  }
   /// Recent values are read more often.
   Value any() {
     int64_t last = pool.size() - 1, back = std::min(last, below(4));
@@ -184,6 +197,7 @@ private:
   Value movement(Value x);
   Value rows(Value x);
   Value attention(Value x);
+  Value indexed(Value x);
 
   Graph g;
   std::mt19937 random;
@@ -262,14 +276,15 @@ Value RandomGraph::rows(Value x) {
   case 2:
     return g.op<nn::ReduceOp>(nn::ReduceKind::Mean, x, ArrayRef<int64_t>{d});
   case 3:
-    return g.op<nn::ReduceOp>(below(2) ? nn::ReduceKind::Max : nn::ReduceKind::Min, x,
-                              ArrayRef<int64_t>{d});
+    return g.op<nn::ReduceOp>(below(2) ? nn::ReduceKind::Max
+                                       : nn::ReduceKind::Min,
+                              x, ArrayRef<int64_t>{d});
   case 4:
     return g.op<nn::ReduceOp>(nn::ReduceKind::Sum, x, ArrayRef<int64_t>{d});
   case 5: {
     Value index = g.op<nn::ArgReduceOp>(nn::ArgKind::Max, x, d, below(2) == 1);
-    return g.op<nn::CastOp>(RankedTensorType::get(shapeOf(index), g.builder.getF32Type()),
-                            index);
+    return g.op<nn::CastOp>(
+        RankedTensorType::get(shapeOf(index), g.builder.getF32Type()), index);
   }
   case 6:
     return g.op<nn::CumSumOp>(x, d, below(2) == 1, below(2) == 1);
@@ -289,28 +304,89 @@ Value RandomGraph::attention(Value x) {
     return nullptr;
   int64_t kv = pick({1, 2, 3, 5}), group = pick({1, 2, 3}), lanes = 2;
   Value q = g.heads(g.linear(x, kv * group * lanes), kv * group);
-  Value k = g.heads(g.linear(x, kv * lanes), kv), v = g.heads(g.linear(x, kv * lanes), kv);
+  Value k = g.heads(g.linear(x, kv * lanes), kv),
+        v = g.heads(g.linear(x, kv * lanes), kv);
   bool causal = below(2);
   int64_t tokens = shapeOf(x)[1], batch = shapeOf(x)[0];
   Value mask;
   if (below(2)) {
-    Shape shape = {below(2) ? batch : 1, below(2) ? kv * group : 1, below(2) ? tokens : 1,
-                   tokens};
+    Shape shape = {below(2) ? batch : 1, below(2) ? kv * group : 1,
+                   below(2) ? tokens : 1, tokens};
     mask = g.input(shape);
     if (below(2))
       mask = g.op<nn::CompareOp>(nn::CompareKind::Ge, mask, g.constant(-0.5));
   }
+  Value lengths = below(4) ? Value() : g.input({batch}, g.builder.getI64Type());
   Value a = g.op<nn::AttentionOp>(
-      q, k, v, mask, Value(), g.builder.getF64FloatAttr(0.7), g.builder.getF64FloatAttr(0),
-      causal ? g.builder.getUnitAttr() : UnitAttr(), g.builder.getI64IntegerAttr(0),
+      q, k, v, mask, lengths, g.builder.getF64FloatAttr(0.7),
+      g.builder.getF64FloatAttr(0),
+      causal ? g.builder.getUnitAttr() : UnitAttr(),
+      g.builder.getI64IntegerAttr(causal && !lengths ? below(3) - 1 : 0),
       nn::EmptyRowsAttr::get(g.builder.getContext(), nn::EmptyRows::Zero));
   return g.linear(g.unheads(a), pick({4, 6, 8}));
+}
+
+/// Ops on positions, windows and tuples.
+Value RandomGraph::indexed(Value x) {
+  Shape shape(shapeOf(x));
+  int64_t rank = shape.size();
+  Type i64 = g.builder.getI64Type();
+  if (rank < 2)
+    return nullptr;
+  int64_t d = below(rank);
+  switch (below(8)) {
+  case 0: {
+    Shape low(rank, 0), high(rank, 0);
+    low[d] = below(2);
+    high[d] = 1;
+    return g.op<nn::PadOp>(x, g.constant(0.5), low, high);
+  }
+  case 1:
+    return shape[d] < 2 ? nullptr : g.op<nn::TopKOp>(nn::ArgKind::Max, x, 2, d);
+  case 2: {
+    Shape indices(shape);
+    indices[d] = 3;
+    return shape[d] < 2
+               ? nullptr
+               : g.op<nn::GatherElementsOp>(x, g.input(indices, i64), d);
+  }
+  case 3:
+    return shape[0] < 2 ? nullptr
+                        : g.op<nn::GatherNdOp>(x, g.input({3, 1}, i64), 0);
+  case 4: {
+    Shape updates(shape);
+    updates[0] = 2;
+    return shape[0] < 2 ? nullptr
+                        : g.op<nn::ScatterNdOp>(x, g.input({2, 1}, i64),
+                                                g.input(updates));
+  }
+  case 5: {
+    Shape update(shape);
+    update[rank - 1] = 1;
+    return shape[rank - 1] < 2
+               ? nullptr
+               : g.op<nn::CacheUpdateOp>(x, g.input(update),
+                                         g.input({shape[0]}, i64), rank - 1);
+  }
+  case 6:
+    return g.op<nn::LayerNormOp>(x, g.weight({shape.back()}),
+                                 g.weight({shape.back()}), APFloat(1e-5));
+  default: {
+    if (rank != 3 && rank != 4)
+      return nullptr;
+    int64_t groups = shape[1] % 2 == 0 ? 1 + below(2) : 1;
+    Shape filter = {groups * 3, shape[1] / groups}, ones(rank - 2, 1);
+    filter.append(rank - 2, 3);
+    return g.op<nn::ConvOp>(x, g.weight(filter), ones, ones, ones, ones,
+                            groups);
+  }
+  }
 }
 
 Value RandomGraph::step() {
   Value x = any();
   int64_t rank = rankOf(x);
-  switch (below(10)) {
+  switch (below(12)) {
   case 0:
   case 1:
     return rank > 1 ? g.linear(x, pick({4, 6, 8, 9, 12}), below(2)) : nullptr;
@@ -337,11 +413,15 @@ Value RandomGraph::step() {
   case 7:
   case 8:
     return rows(x);
+  case 9:
+  case 10:
+    return indexed(x);
   default:
     return attention(x);
   }
 }
 
-OwningOpRef<ModuleOp> test::randomGraph(MLIRContext *context, unsigned seed, int steps) {
+OwningOpRef<ModuleOp> test::randomGraph(MLIRContext *context, unsigned seed,
+                                        int steps) {
   return RandomGraph(context, seed).build(steps);
 }

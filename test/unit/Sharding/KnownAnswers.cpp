@@ -32,7 +32,8 @@ protected:
   }
 
   Explanation explain(OwningOpRef<ModuleOp> module, StringRef mesh) {
-    ScopedDiagnosticHandler quiet(&context, [](Diagnostic &) { return success(); });
+    ScopedDiagnosticHandler quiet(&context,
+                                  [](Diagnostic &) { return success(); });
     PassManager passes(&context);
     SearchOptions options;
     options.mesh = mesh.str();
@@ -90,7 +91,8 @@ TEST_F(KnownAnswers, DecodingIsCutAlike) {
 TEST_F(KnownAnswers, DeeperModelsRepeat) {
   Decoder config = llama();
   config.layers = 6;
-  EXPECT_EQ(count(config, "tp=4"), (Counts{{"all_reduce", 12}, {"all_gather", 1}}));
+  EXPECT_EQ(count(config, "tp=4"),
+            (Counts{{"all_reduce", 12}, {"all_gather", 1}}));
 }
 
 TEST_F(KnownAnswers, FusedProjectionsCostNothingAtTheSplit) {
@@ -102,7 +104,8 @@ TEST_F(KnownAnswers, FusedProjectionsCostNothingAtTheSplit) {
 TEST_F(KnownAnswers, ParallelResidualReducesOnce) {
   Decoder config = llama();
   config.parallel = true;
-  EXPECT_EQ(count(config, "tp=4"), (Counts{{"all_reduce", 2}, {"all_gather", 1}}));
+  EXPECT_EQ(count(config, "tp=4"),
+            (Counts{{"all_reduce", 2}, {"all_gather", 1}}));
 }
 
 TEST_F(KnownAnswers, FewerKvHeadsThanRanksTakeASubAxis) {
@@ -110,9 +113,19 @@ TEST_F(KnownAnswers, FewerKvHeadsThanRanksTakeASubAxis) {
   config.kvHeads = 2;
   Explanation explanation = explain(decoder(&context, config), "tp=4");
   EXPECT_EQ(count(explanation), kTwoALayer);
-  EXPECT_TRUE(llvm::any_of(explanation.tensors, [](const ExplainedTensor &tensor) {
-    return tensor.sharding == "[64, 2 over \"tp:(1)2\" * 8]";
-  }));
+  EXPECT_TRUE(
+      llvm::any_of(explanation.tensors, [](const ExplainedTensor &tensor) {
+        return tensor.sharding == "[64, 2 over \"tp:(1)2\" * 8]";
+      }));
+}
+
+// Only the first segment of the fused projection holds the group of queries:
+// the others stay whole over its sub-axis.
+TEST_F(KnownAnswers, FewerKvHeadsThanRanksFused) {
+  Decoder config = llama();
+  config.kvHeads = 2;
+  config.fusedQkv = true;
+  EXPECT_EQ(count(config, "tp=4"), kTwoALayer);
 }
 
 TEST_F(KnownAnswers, TiedTableIsCutOnce) {
@@ -121,7 +134,8 @@ TEST_F(KnownAnswers, TiedTableIsCutOnce) {
   config.tokens = 1;
   // The vocabulary is cut for both uses: a sum for the lookup, and the best of
   // each rank's part, with its index, for the head.
-  EXPECT_EQ(count(config, "tp=4"), (Counts{{"all_reduce", 5}, {"all_gather", 2}}));
+  EXPECT_EQ(count(config, "tp=4"),
+            (Counts{{"all_reduce", 5}, {"all_gather", 2}}));
 }
 
 TEST_F(KnownAnswers, UnevenHeadsReduceAsOften) {
@@ -155,7 +169,8 @@ TEST_F(KnownAnswers, ConvPairReducesOnce) {
   Value x = g.input({1, 64, 14, 14});
   Shape ones = {1, 1};
   auto conv = [&](Value v) {
-    return g.op<nn::ConvOp>(v, g.weight({64, 64, 3, 3}), ones, ones, ones, ones, 1);
+    return g.op<nn::ConvOp>(v, g.weight({64, 64, 3, 3}), ones, ones, ones, ones,
+                            1);
   };
   Value y = g.op<nn::SiluOp>(conv(g.op<nn::SiluOp>(conv(x))));
   EXPECT_EQ(count(explain(g.finish({y}), "tp=4")), (Counts{{"all_reduce", 1}}));
@@ -165,12 +180,13 @@ TEST_F(KnownAnswers, ConvPairReducesOnce) {
 TEST_F(KnownAnswers, ExpertsReduceOnce) {
   Graph g(&context);
   Value x = g.input({1, 16, 32});
-  Value up = g.op<nn::MatmulOp>(g.reshape(x, {1, 16, 32}), g.weight({8, 32, 64}));
+  Value up =
+      g.op<nn::MatmulOp>(g.reshape(x, {1, 16, 32}), g.weight({8, 32, 64}));
   Value down = g.op<nn::MatmulOp>(g.op<nn::SiluOp>(up), g.weight({8, 64, 32}));
   Value router = g.op<nn::SoftmaxOp>(g.linear(g.reshape(x, {16, 32}), 8), 1);
   Value share = g.reshape(g.transpose(router, {1, 0}), {8, 16, 1});
-  Value y = g.op<nn::ReduceOp>(nn::ReduceKind::Sum, g.op<nn::MulOp>(down, share),
-                               ArrayRef<int64_t>{0});
+  Value y = g.op<nn::ReduceOp>(
+      nn::ReduceKind::Sum, g.op<nn::MulOp>(down, share), ArrayRef<int64_t>{0});
   EXPECT_EQ(count(explain(g.finish({y}), "ep=4")), (Counts{{"all_reduce", 1}}));
 }
 
