@@ -90,8 +90,8 @@ def Dist_ExtentAttr : Dist_Attr<"Extent", "extent"> {
     /// Which indices `rank` holds, in the order in which it holds them.
     ::llvm::SmallVector<int64_t> getLocalIndices(MeshAttr mesh, int64_t rank) const;
     /// Equal cuts have equal normal forms: nested products and concatenations
-    /// opened, neighbours that are not cut merged.
-    ExtentAttr getNormalized() const;
+    /// opened, neighbours that are not cut merged, and sub-axes of `mesh` joined.
+    ExtentAttr getNormalized(MeshAttr mesh = {}) const;
     /// Appends the extent without the brackets that an attribute has around it.
     void printBare(::llvm::raw_ostream &os) const;
   }];
@@ -112,7 +112,7 @@ def Dist_ShardingAttr : Dist_Attr<"Sharding", "sharding"> {
     /// Whole and equal on every rank.
     bool isReplicated() const;
     ::llvm::SmallVector<int64_t> getLocalShape(MeshAttr mesh, int64_t rank) const;
-    ShardingAttr getNormalized() const;
+    ShardingAttr getNormalized(MeshAttr mesh = {}) const;
     /// The sharding of a tensor of `shape` that every rank holds whole.
     static ShardingAttr getReplicated(::mlir::MLIRContext *context,
                                       ::llvm::ArrayRef<int64_t> shape);

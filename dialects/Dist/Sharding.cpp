@@ -64,14 +64,14 @@ SmallVector<int64_t> ExtentAttr::getLocalIndices(MeshAttr mesh, int64_t rank) co
   return indices;
 }
 
-ExtentAttr ExtentAttr::getNormalized() const {
+ExtentAttr ExtentAttr::getNormalized(MeshAttr mesh) const {
   if (isLeaf())
-    return *this;
+    return mesh ? get(getContext(), getSize(), joinAxes(mesh, getAxes())) : *this;
   if (!isCut())
     return get(getContext(), getSize());
   SmallVector<ExtentAttr> parts;
   for (ExtentAttr part : getParts()) {
-    part = part.getNormalized();
+    part = part.getNormalized(mesh);
     SmallVector<ExtentAttr> opened = {part};
     if (!part.isLeaf() && part.getIsConcat() == getIsConcat())
       opened.assign(part.getParts().begin(), part.getParts().end());
@@ -245,11 +245,13 @@ SmallVector<int64_t> ShardingAttr::getLocalShape(MeshAttr mesh, int64_t rank) co
   return shape;
 }
 
-ShardingAttr ShardingAttr::getNormalized() const {
+ShardingAttr ShardingAttr::getNormalized(MeshAttr mesh) const {
   SmallVector<ExtentAttr> dims;
   for (ExtentAttr dim : getDims())
-    dims.push_back(dim.getNormalized());
-  return get(getContext(), dims, getPartial());
+    dims.push_back(dim.getNormalized(mesh));
+  if (!mesh)
+    return get(getContext(), dims, getPartial());
+  return get(getContext(), dims, joinAxes(mesh, getPartial()));
 }
 
 ShardingAttr ShardingAttr::getReplicated(MLIRContext *context,

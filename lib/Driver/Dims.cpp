@@ -96,7 +96,7 @@ private:
   }
   std::optional<int64_t> operand() {
     text = text.ltrim();
-    StringRef word = text.take_while([](char c) { return llvm::isAlnum(c) || c == '_' || c == '.'; });
+    StringRef word = text.take_while([](char c) { return isalnum(c) || c == '_' || c == '.'; });
     if (word.empty())
       return std::nullopt;
     text = text.drop_front(word.size());

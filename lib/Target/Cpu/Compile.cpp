@@ -137,6 +137,7 @@ static LogicalResult forAll(size_t count, unsigned threads,
 static LogicalResult runPasses(ModuleOp module, const Machine &machine) {
   PassManager passes(module.getContext());
   passes.enableVerifier(false);
+  passes.addPass(createMakeContiguous());
   passes.addPass(createSplitLoad());
   PackWeightsOptions packing;
   packing.lanes = machine.lanes;

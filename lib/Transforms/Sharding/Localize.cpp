@@ -117,6 +117,8 @@ private:
         value.getContext(), cast<RankedTensorType>(value.getType()).getShape());
   }
   std::string axesText(ArrayRef<StringAttr> axes);
+  Cause causeOf(Value value, ShardingAttr from, ShardingAttr to, Location loc,
+                StringRef reader);
 
   func::FuncOp source;
   OpBuilder builder;
@@ -128,6 +130,44 @@ private:
 };
 
 } // namespace
+
+/// The axes that cut an extent, and those of all dimensions.
+static void addAxes(ExtentAttr extent, SmallVectorImpl<StringAttr> &axes) {
+  for (StringAttr axis : extent.getAxes())
+    if (!llvm::is_contained(axes, axis))
+      axes.push_back(axis);
+  for (ExtentAttr part : extent.getParts())
+    addAxes(part, axes);
+}
+
+/// Why `value`, which is as `from` says, travels to be as `to` says for `reader`.
+Cause ClassBuilder::causeOf(Value value, ShardingAttr from, ShardingAttr to,
+                            Location loc, StringRef reader) {
+  Operation *producer = value.getDefiningOp();
+  StringRef made = producer ? producer->getName().stripDialect() : "an input";
+  SmallVector<StringAttr> leaving, before, after;
+  for (StringAttr axis : from.getPartial())
+    if (!llvm::is_contained(to.getPartial(), axis))
+      leaving.push_back(axis);
+  if (producer && !leaving.empty()) {
+    bool looksUp = isa<nn::GatherOp>(producer);
+    return {producer->getLoc(),
+            (made + (looksUp ? " looks up a table cut over " : " sums along what is cut over ") +
+             axesText(leaving) + ", so each rank has a part of the sum")
+                .str()};
+  }
+  for (ExtentAttr extent : from.getDims())
+    addAxes(extent, before);
+  for (ExtentAttr extent : to.getDims())
+    addAxes(extent, after);
+  if (after.empty())
+    return {loc, (made + " gives it cut over " + axesText(before) +
+                  ", and it is needed whole by " + reader)
+                     .str()};
+  return {loc, (made + " gives it as " + from.getNormalized(reshard.getMesh()).str() +
+                ", and it is taken as " + to.getNormalized(reshard.getMesh()).str() + " by " + reader)
+                   .str()};
+}
 
 std::string ClassBuilder::axesText(ArrayRef<StringAttr> axes) {
   std::string text;
@@ -203,16 +243,19 @@ Value ClassBuilder::take(Value value, ShardingAttr sharding, Location loc,
   if (entry == kept.end()) {
     built = takeSource(value, sharding, loc);
   } else {
-    std::string reason = (reader + (sharding.isReplicated() ? " takes it whole"
-                                                            : " takes it cut as " +
-                                                                  sharding.getNormalized().str()) +
-                          ", it is held as " +
-                          entry->second.sharding.getNormalized().str())
-                             .str();
-    built = reshard.convert(entry->second.value, entry->second.sharding, sharding,
-                            {loc, reason});
+    const Local &held = entry->second;
+    built = reshard.convert(held.value, held.sharding, sharding,
+                            causeOf(value, held.sharding, sharding, loc, reader));
   }
   return taken[{value, sharding}] = built;
+}
+
+/// Who reads a value, in a word.
+static std::string readersOf(Value value) {
+  Operation *first = value.use_empty() ? nullptr : *value.user_begin();
+  if (!first || first->hasTrait<OpTrait::IsTerminator>())
+    return "the caller";
+  return value.hasOneUse() ? first->getName().stripDialect().str() : "its readers";
 }
 
 LogicalResult ClassBuilder::localize(Operation *op) {
@@ -244,15 +287,8 @@ LogicalResult ClassBuilder::localize(Operation *op) {
       return op->emitOpError("gives ")
              << (*results)[i].getType() << " on a rank that should hold " << expected
              << " by its sharding " << local.given[i];
-    std::string reason =
-        local.given[i].getPartial().empty()
-            ? "readers of " + op->getName().stripDialect().str() + " take it as " +
-                  held[i].getNormalized().str() + ", it is made as " +
-                  local.given[i].getNormalized().str()
-            : op->getName().stripDialect().str() + " sums along what is cut over " +
-                  axesText(local.given[i].getPartial()) +
-                  ": each rank has a part of the sum";
-    keep(result, local.given[i], (*results)[i], held[i], {op->getLoc(), reason});
+    keep(result, local.given[i], (*results)[i], held[i],
+         causeOf(result, local.given[i], held[i], op->getLoc(), readersOf(result)));
   }
   return success();
 }
@@ -271,11 +307,8 @@ LogicalResult ClassBuilder::run() {
   Operation *terminator = body.getTerminator();
   for (auto [i, value] : llvm::enumerate(terminator->getOperands())) {
     Operation *producer = value.getDefiningOp();
-    std::string name = "output";
-    if (auto attribute = source.getResultAttrOfType<StringAttr>(i, "onnx.name"))
-      name += " " + attribute.str();
     results.push_back(take(value, replicated(value),
-                           producer ? producer->getLoc() : value.getLoc(), name));
+                           producer ? producer->getLoc() : value.getLoc(), "the caller"));
   }
   func::ReturnOp::create(builder, terminator->getLoc(), results);
   return success();

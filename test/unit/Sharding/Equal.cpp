@@ -214,3 +214,25 @@ TEST_F(Sharded, Decoders) {
         return;
     }
 }
+
+// Prefill under the weights of a decode step.
+TEST_F(Sharded, PrefillFollowsDecode) {
+  for (StringRef text : {"tp=2", "tp=4", "dp=2,tp=2"}) {
+    Decoder config;
+    config.batch = 2;
+    OwningOpRef<ModuleOp> prefill = decoder(&context, config);
+    config.tokens = 1;
+    OwningOpRef<ModuleOp> decode = decoder(&context, config);
+    auto func = prefill->lookupSymbol<func::FuncOp>("main");
+    Tensors inputs = inputsOf(func);
+    FailureOr<Tensors> uncut = runWhole(func, inputs);
+    ASSERT_TRUE(succeeded(uncut));
+    SearchRequest request{mesh(text)};
+    FailureOr<DictionaryAttr> pins =
+        findWeightCuts(decode->lookupSymbol<func::FuncOp>("main"), request);
+    ASSERT_TRUE(succeeded(pins));
+    request.pins = *pins;
+    ASSERT_TRUE(succeeded(searchShardings(func, request)));
+    expectEqual(*prefill, inputs, *uncut, text);
+  }
+}

@@ -42,6 +42,8 @@ def Search : Pass<"shard-search", "::mlir::ModuleOp"> {
   let options = [
     Option<"mesh", "mesh", "std::string", /*default=*/"",
            "named axes and their sizes, the first outermost: dp=2,tp=4">,
+    Option<"strict", "strict", "bool", /*default=*/"false",
+           "an axis that cuts nothing is an error">,
     Option<"pinned", "pinned", "bool", /*default=*/"false",
            "cut weights as `dist.weights` of the module says, from a search at other sizes">
   ];
@@ -57,6 +59,17 @@ def Localize : Pass<"shard-localize", "::mlir::ModuleOp"> {
     `@main_1` … with the class of each rank in `dist.classes` of the module.
   }];
   let dependentDialects = ["::cleave::dist::DistDialect", "::cleave::nn::NnDialect"];
+}
+
+def PrintExplanation : Pass<"shard-print-explanation", "::mlir::ModuleOp"> {
+  let summary = "says what travels, why, and what each rank holds";
+  let description = [{
+    Of a module that `shard-localize` made, as `cleave explain` does, to the
+    standard output. It changes nothing.
+  }];
+  let options = [
+    Option<"json", "json", "bool", /*default=*/"false", "one object instead of text">
+  ];
 }
 
 #endif // CLEAVE_TRANSFORMS_SHARDING_PASSES

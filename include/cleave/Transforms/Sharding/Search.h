@@ -28,6 +28,8 @@ struct SearchRequest {
   /// Weight name -> list of shardings of which its readers take one: weights have
   /// one layout, that of decoding, and other sizes follow it. May be null.
   mlir::DictionaryAttr pins = nullptr;
+  /// An axis that cuts nothing is an error, not a warning.
+  bool strict = false;
 };
 
 struct SearchReport {
@@ -39,6 +41,12 @@ struct SearchReport {
 /// Writes the best decision onto the ops of `func`.
 mlir::FailureOr<SearchReport> searchShardings(mlir::func::FuncOp func,
                                               const SearchRequest &request);
+
+/// How a search would cut the weights of `decode`, a model bound to the sizes of
+/// one decode step: the pins for searches at its other sizes. `decode` gets the
+/// attributes of the decision. Idle axes are no news here.
+mlir::FailureOr<mlir::DictionaryAttr> findWeightCuts(mlir::func::FuncOp decode,
+                                                     SearchRequest request);
 
 } // namespace cleave
 

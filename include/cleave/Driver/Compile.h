@@ -1,0 +1,84 @@
+//===- Compile.h - from a file to a program -------------------*- C++ -*-===//
+
+#ifndef CLEAVE_DRIVER_COMPILE_H
+#define CLEAVE_DRIVER_COMPILE_H
+
+#include "cleave/Driver/Dims.h"
+#include "cleave/Runtime/Session.h"
+#include "cleave/Support/Tensor.h"
+#include "cleave/Target/Cpu.h"
+
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/IR/OwningOpRef.h"
+
+#include <functional>
+
+namespace cleave {
+
+/// The context of one compilation, with all dialects of Cleave. The first error that
+/// is diagnosed in it is kept.
+class Compilation {
+public:
+  Compilation();
+
+  mlir::MLIRContext context;
+  /// Called with the name of each phase as it begins.
+  std::function<void(llvm::StringRef)> onPhase = [](llvm::StringRef) {};
+
+  /// `import`: the model at `path`.
+  llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> import(llvm::StringRef path);
+  /// `graph`: nn, with these sizes.
+  llvm::Error graph(mlir::ModuleOp module, const std::map<std::string, int64_t> &dims);
+  /// `shard`: over a mesh as in `dp=2,tp=4`; none if empty.
+  llvm::Error shard(mlir::ModuleOp module, llvm::StringRef mesh);
+  /// `kernel` and `target`, for the cores of this machine.
+  llvm::Expected<std::unique_ptr<CompiledProgram>> compile(mlir::ModuleOp module,
+                                                           unsigned threads);
+
+  /// Warnings so far, oldest first.
+  std::vector<std::string> warnings;
+
+private:
+  llvm::Error failed();
+
+  std::string firstError;
+};
+
+/// The ranks of a mesh as in `dp=2,tp=4`; fails for anything else.
+llvm::Expected<int64_t> countRanks(llvm::StringRef mesh);
+
+/// A tensor for each argument of the function `main` of a graph that no phase has
+/// sharded yet, drawn from `seed`: floats from a normal distribution; integers
+/// that index a table lie within it, and all others are 1, as in a mask.
+NamedTensors drawInputs(mlir::ModuleOp module, uint64_t seed);
+
+/// A program with memory for its outputs.
+class Runner {
+public:
+  /// Creates the session, which loads the weights.
+  static llvm::Expected<std::unique_ptr<Runner>>
+  create(std::unique_ptr<CompiledProgram> program, unsigned threads);
+  ~Runner();
+
+  /// Runs once; `inputs` holds exactly the program's inputs. Fails, naming the input,
+  /// if one is missing, extra, or of another type or shape.
+  llvm::Error run(const NamedTensors &inputs);
+  /// Of the last run, in the program's order.
+  const std::vector<std::pair<std::string, Tensor>> &outputs() const { return results; }
+  const cleave_session *session() const { return handle; }
+  const cleave_program *program() const { return compiled->program(); }
+
+  /// Status of the runtime's last failure: 1 it ran and failed, 2 it was refused.
+  int status = 0;
+
+private:
+  Runner() = default;
+
+  std::unique_ptr<CompiledProgram> compiled;
+  cleave_session *handle = nullptr;
+  std::vector<std::pair<std::string, Tensor>> results;
+};
+
+} // namespace cleave
+
+#endif // CLEAVE_DRIVER_COMPILE_H

@@ -1,0 +1,31 @@
+//===- Pipelines.h - the phases, each a list of passes --------*- C++ -*-===//
+
+#ifndef CLEAVE_PIPELINES_PIPELINES_H
+#define CLEAVE_PIPELINES_PIPELINES_H
+
+#include "mlir/Pass/PassManager.h"
+
+#include <map>
+#include <string>
+
+namespace cleave {
+
+struct GraphOptions {
+  /// Sizes of symbolic dimensions, by name.
+  std::map<std::string, int64_t> dims;
+};
+
+/// onnx -> nn, recognised.
+void buildGraphPipeline(mlir::OpPassManager &passes, const GraphOptions &options);
+
+struct ShardOptions {
+  /// As in `dp=2,tp=4`; empty for one rank.
+  std::string mesh;
+};
+
+/// nn -> one nn + dist program a class of ranks.
+void buildShardPipeline(mlir::OpPassManager &passes, const ShardOptions &options);
+
+} // namespace cleave
+
+#endif // CLEAVE_PIPELINES_PIPELINES_H

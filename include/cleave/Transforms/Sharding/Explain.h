@@ -1,0 +1,54 @@
+//===- Explain.h - what travels, why, and what each rank holds -*- C++ -*-===//
+
+#ifndef CLEAVE_TRANSFORMS_SHARDING_EXPLAIN_H
+#define CLEAVE_TRANSFORMS_SHARDING_EXPLAIN_H
+
+#include "mlir/IR/BuiltinOps.h"
+
+#include <string>
+#include <vector>
+
+namespace cleave {
+
+struct ExplainedCollective {
+  std::string kind; ///< all_reduce, all_gather, reduce_scatter, all_to_all
+  std::vector<std::string> axes;
+  int64_t count; ///< of equal ones, whose nodes differ in numbers alone
+  int64_t bytes; ///< the most that a rank sends, one execution
+  int64_t bound; ///< what ranks have to send on average, whatever the algorithm
+  std::string cause;  ///< the ONNX node; of several, the first
+  std::string reason; ///< one sentence
+};
+
+struct ExplainedTensor {
+  std::string name;
+  std::vector<int64_t> shape;
+  std::string sharding;
+};
+
+/// Bytes.
+struct ExplainedRank {
+  int64_t weights;     ///< parameters, as the program reads them
+  int64_t activations; ///< most that is alive at once, before kernels are fused
+  int64_t caches;      ///< its part of inputs that outputs extend
+};
+
+struct Explanation {
+  std::vector<std::pair<std::string, int64_t>> mesh;
+  int64_t stages = 1;
+  std::vector<ExplainedRank> ranks;
+  std::vector<ExplainedTensor> tensors; ///< weights and caches
+  std::vector<ExplainedCollective> collectives;
+};
+
+/// Of a module that `shard-localize` made.
+Explanation collectExplain(mlir::ModuleOp module);
+
+/// The object of `cleave explain --json`.
+std::string toJson(const Explanation &explanation);
+/// The same for people.
+std::string toText(const Explanation &explanation);
+
+} // namespace cleave
+
+#endif // CLEAVE_TRANSFORMS_SHARDING_EXPLAIN_H

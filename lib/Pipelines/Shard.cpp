@@ -1,0 +1,16 @@
+//===- Shard.cpp - nn to one program a class of ranks ---------------------===//
+
+#include "cleave/Pipelines/Pipelines.h"
+#include "cleave/Transforms/Sharding/Passes.h"
+
+using namespace mlir;
+using namespace cleave;
+
+void cleave::buildShardPipeline(OpPassManager &passes, const ShardOptions &options) {
+  if (options.mesh.empty())
+    return;
+  SearchOptions search;
+  search.mesh = options.mesh;
+  passes.addPass(createSearch(search));
+  passes.addPass(createLocalize());
+}

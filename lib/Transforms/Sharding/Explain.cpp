@@ -1,0 +1,200 @@
+//===- Explain.cpp - what travels, why, and what each rank holds ----------===//
+
+#include "cleave/Transforms/Sharding/Explain.h"
+
+#include "NodeName.h"
+#include "Reshard.h"
+#include "cleave/Transforms/Sharding/Search.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+
+#include <map>
+#include <numeric>
+#include <tuple>
+
+using namespace mlir;
+using namespace cleave;
+using namespace cleave::sharding;
+using dist::MeshAttr;
+using dist::ShardingAttr;
+
+static int64_t bytesOf(RankedTensorType type) {
+  return type.getNumElements() * nn::elementBytes(type.getElementType());
+}
+
+static int64_t bytesOf(Value value) {
+  return bytesOf(cast<RankedTensorType>(value.getType()));
+}
+
+/// The function of each class, in class order.
+static SmallVector<func::FuncOp> classFunctions(ModuleOp module) {
+  SmallVector<func::FuncOp> functions;
+  if (auto main = module.lookupSymbol<func::FuncOp>("main"))
+    return {main};
+  while (auto next = module.lookupSymbol<func::FuncOp>(
+             ("main_" + Twine(functions.size())).str()))
+    functions.push_back(next);
+  return functions;
+}
+
+//===----------------------------------------------------------------------===//
+// Collectives
+//===----------------------------------------------------------------------===//
+
+/// `name` with every number as `#`, so that layers have one name.
+static std::string withoutNumbers(StringRef name) {
+  std::string out;
+  for (char c : name)
+    if (!std::isdigit(static_cast<unsigned char>(c)))
+      out += c;
+    else if (out.empty() || out.back() != '#')
+      out += '#';
+  return out;
+}
+
+/// Bytes that the members of a group send: the most of one, and the sum.
+static std::pair<int64_t, int64_t> sentBy(dist::CollectiveOpInterface op, int64_t group) {
+  int64_t most = 0, sum = 0;
+  for (int64_t member = 0; member < group; ++member) {
+    int64_t bytes = op.getBytesSent(group, member);
+    most = std::max(most, bytes);
+    sum += bytes;
+  }
+  return {most, sum};
+}
+
+static std::vector<ExplainedCollective> collectCollectives(ArrayRef<func::FuncOp> classes,
+                                                           MeshAttr mesh) {
+  SmallVector<SmallVector<dist::CollectiveOpInterface>> lists;
+  for (func::FuncOp func : classes)
+    lists.emplace_back(func.getOps<dist::CollectiveOpInterface>());
+
+  std::vector<ExplainedCollective> out;
+  using Key = std::tuple<std::string, std::vector<std::string>, int64_t, int64_t,
+                         std::string, std::string>;
+  std::map<Key, size_t> places;
+  for (auto [i, op] : llvm::enumerate(lists.front())) {
+    SmallVector<StringAttr> axes = op.getGroupAxes();
+    int64_t group = *mesh.getGroupSize(axes);
+    ExplainedCollective entry{op->getName().stripDialect().str(), {}, 1, 0, 0,
+                              nodeName(op->getLoc()), ""};
+    for (StringAttr axis : axes)
+      entry.axes.push_back(axis.str());
+    for (const auto &list : lists) {
+      auto [most, sum] = sentBy(list[i], group);
+      entry.bytes = std::max(entry.bytes, most);
+      entry.bound = std::max(entry.bound, sum / group);
+    }
+    if (auto reason = op->getAttrOfType<StringAttr>(kReason))
+      entry.reason = reason.str();
+    Key key{entry.kind,  entry.axes, entry.bytes, entry.bound, withoutNumbers(entry.cause),
+            entry.reason};
+    auto [it, isNew] = places.try_emplace(key, out.size());
+    if (isNew)
+      out.push_back(std::move(entry));
+    else
+      ++out[it->second].count;
+  }
+  return out;
+}
+
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+/// Values made at load: weights, constants, and what follows from them alone.
+static DenseSet<Value> loadedValues(func::FuncOp func) {
+  DenseSet<Value> loaded;
+  for (Operation &op : func.getBody().front().without_terminator())
+    if (llvm::all_of(op.getOperands(), [&](Value v) { return loaded.contains(v); }) &&
+        !isa<dist::CollectiveOpInterface>(op))
+      loaded.insert(op.getResults().begin(), op.getResults().end());
+  return loaded;
+}
+
+static bool readsWeight(Value value) {
+  Operation *op = value.getDefiningOp();
+  return isa<nn::WeightOp>(op) || llvm::any_of(op->getOperands(), readsWeight);
+}
+
+/// Weights and activations of a rank of this class.
+static ExplainedRank memoryOf(func::FuncOp func) {
+  DenseSet<Value> loaded = loadedValues(func), counted;
+  DenseMap<Value, Operation *> lastReader;
+  ExplainedRank rank{0, 0, 0};
+  for (Operation &op : func.getBody().front())
+    for (Value operand : op.getOperands()) {
+      lastReader[operand] = &op;
+      bool runs = op.getNumResults() == 0 || !loaded.contains(op.getResult(0));
+      if (runs && loaded.contains(operand) && counted.insert(operand).second &&
+          readsWeight(operand))
+        rank.weights += bytesOf(operand);
+    }
+
+  int64_t alive = 0;
+  for (Operation &op : func.getBody().front().without_terminator()) {
+    if (loaded.contains(op.getResult(0)))
+      continue;
+    for (Value result : op.getResults())
+      alive += bytesOf(result);
+    rank.activations = std::max(rank.activations, alive);
+    SmallPtrSet<Value, 4> done;
+    for (Value operand : op.getOperands())
+      if (lastReader.lookup(operand) == &op && !isa<BlockArgument>(operand) &&
+          !loaded.contains(operand) && done.insert(operand).second)
+        alive -= bytesOf(operand);
+    for (Value result : op.getResults())
+      if (result.use_empty())
+        alive -= bytesOf(result);
+  }
+  return rank;
+}
+
+/// What `rank` holds of the inputs that outputs extend.
+static int64_t cacheBytes(func::FuncOp func, DictionaryAttr tensors, MeshAttr mesh,
+                          int64_t rank) {
+  int64_t bytes = 0;
+  for (unsigned i = 0; i < func.getNumArguments(); ++i) {
+    auto name = func.getArgAttrOfType<StringAttr>(i, "onnx.name");
+    auto held = name ? tensors.getAs<ArrayAttr>(name) : nullptr;
+    if (!held)
+      continue;
+    auto sharding = cast<ShardingAttr>(held[0]);
+    auto type = cast<RankedTensorType>(func.getArgumentTypes()[i]);
+    bytes += bytesOf(RankedTensorType::get(sharding.getLocalShape(mesh, rank),
+                                           type.getElementType()));
+  }
+  return bytes;
+}
+
+Explanation cleave::collectExplain(ModuleOp module) {
+  Explanation out;
+  auto mesh = module->getAttrOfType<MeshAttr>(dist::kMesh);
+  auto classes = module->getAttrOfType<DenseI64ArrayAttr>(dist::kClasses);
+  auto tensors = module->getAttrOfType<DictionaryAttr>(kTensorShardings);
+  SmallVector<func::FuncOp> functions = classFunctions(module);
+  if (!mesh || !classes || !tensors || functions.empty())
+    return out;
+
+  for (auto [name, size] : llvm::zip(mesh.getNames(), mesh.getSizes()))
+    out.mesh.push_back({name.str(), size});
+  SmallVector<ExplainedRank> memory;
+  for (func::FuncOp func : functions)
+    memory.push_back(memoryOf(func));
+  for (auto [rank, number] : llvm::enumerate(classes.asArrayRef())) {
+    out.ranks.push_back(memory[number]);
+    out.ranks.back().caches = cacheBytes(functions[number], tensors, mesh, rank);
+  }
+  for (NamedAttribute tensor : tensors) {
+    ExplainedTensor entry{tensor.getName().str(), {}, ""};
+    for (auto sharding : cast<ArrayAttr>(tensor.getValue()).getAsRange<ShardingAttr>()) {
+      if (entry.shape.empty())
+        for (dist::ExtentAttr dim : sharding.getDims())
+          entry.shape.push_back(dim.getSize());
+      entry.sharding += (entry.sharding.empty() ? "" : " and ") + sharding.getNormalized(mesh).str();
+    }
+    out.tensors.push_back(std::move(entry));
+  }
+  out.collectives = collectCollectives(functions, mesh);
+  return out;
+}
