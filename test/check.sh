@@ -44,8 +44,19 @@ run_unit() {
   done
 }
 
+# Real models, executed on real ranks, against ONNX Runtime's outputs.
+run_models() {
+  local log=$logs/models.log counts
+  echo "== the models of $1 over meshes"
+  .venv/bin/python test/e2e/golden.py "$build/bin/cleave" "$1" "${@:2}" >"$log" 2>&1
+  grep -v passed "$log"
+  counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2 0/p' "$log")
+  add ${counts:-0 1 0}
+}
+
 run_lit
 run_unit
+run_models test/models --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=8
 
 summary="$passed passed, $failed failed"
 [ $skipped = 0 ] || summary="$summary, $skipped skipped"

@@ -127,6 +127,9 @@ def sizes_are_kept(house):
     """Files and functions past the limits are split by meaning."""
     for path in house.files:
         limit = MAX_LINES.get(Path(path).suffix)
+        # One list of the models, which has no parts.
+        if path == "test/models/make.py":
+            continue
         if path.startswith("lib/Pipelines/") and path.endswith(".cpp"):
             limit = MAX_PIPELINE_LINES
         if limit and (lines := house.text(path).count("\n")) > limit:

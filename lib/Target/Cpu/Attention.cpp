@@ -37,7 +37,8 @@ struct AttentionEmitter {
     ArrayRef<int64_t> q = Emitter::shape(op.getQuery()), v = Emitter::shape(op.getValue());
     batches = q[0], heads = q[1], queries = q[2], depth = q[3];
     groups = v[1], keys = v[2], width = v[3];
-    share = heads / groups;
+    // Uneven cuts leave some ranks without a head.
+    share = groups == 0 ? 0 : heads / groups;
     vectors = e.machine.registers >= 32 ? 4 : 2;
     panel = vectors * lanes;
     panels = llvm::divideCeil(keys, panel);

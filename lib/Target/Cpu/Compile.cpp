@@ -137,6 +137,7 @@ static LogicalResult forAll(size_t count, unsigned threads,
 static LogicalResult runPasses(ModuleOp module, const Machine &machine) {
   PassManager passes(module.getContext());
   passes.enableVerifier(false);
+  passes.addPass(createMakeContiguous());
   passes.addPass(createSplitLoad());
   PackWeightsOptions packing;
   packing.lanes = machine.lanes;
@@ -175,6 +176,25 @@ static LogicalResult link(Compiled &result, std::vector<Job> &jobs) {
   return success();
 }
 
+namespace {
+
+/// Lets several threads build IR in one context while it lives.
+struct SharedContext {
+  explicit SharedContext(MLIRContext &context)
+      : context(context), wasShared(context.isMultithreadingEnabled()) {
+    if (!wasShared)
+      context.enableMultithreading();
+  }
+  ~SharedContext() {
+    if (!wasShared)
+      context.disableMultithreading();
+  }
+  MLIRContext &context;
+  bool wasShared;
+};
+
+} // namespace
+
 static LogicalResult compile(ModuleOp module, const CpuOptions &options, Compiled &result) {
   FailureOr<Host> host = hostOf(module, options);
   if (failed(host))
@@ -195,8 +215,11 @@ static LogicalResult compile(ModuleOp module, const CpuOptions &options, Compile
     jobs[i].loops = emitLoops(jobs[i].kernel, host->machine);
     return compileKernel(jobs[i], *host);
   };
-  if (failed(forAll(jobs.size(), threads, work)))
-    return failure();
+  {
+    SharedContext shared(*module.getContext());
+    if (failed(forAll(jobs.size(), threads, work)))
+      return failure();
+  }
 
   OpBuilder builder(module.getContext());
   for (Job &job : jobs)

@@ -335,13 +335,14 @@ private:
   /// Each tile fetches its line of every row of the panel that comes next.
   std::function<void(Value, int64_t)> nextPanel(const Source &from, const Index &kOfB,
                                                 const Index &panel, const Index &number) {
-    int64_t kStride = from.at.factor(kOfB.terms.front().first);
-    auto next = traceB(batch, kOfB, panel * width + width);
-    if (!next || panel.isConstant())
+    if (panel.isConstant())
       return {};
+    int64_t kStride = from.at.factor(kOfB.terms.front().first);
+    int64_t distance = from.at.factor(panel.terms.front().first);
     Value line = arith::MinUIOp::create(b, loc, e.value(number),
                                         e.indexConstant(llvm::divideCeil(width, 16) - 1));
-    Index ahead = replace(next->at, kOfB, 0) + Index::of(e.symbol(line, 16)) * 16;
+    Index ahead =
+        replace(from.at, kOfB, 0) + distance + Index::of(e.symbol(line, 16)) * 16;
     Value base = e.value(ahead);
     return [=, this](Value at, int64_t plus) {
       prefetch(from, Index::of(e.symbol(base, 1)) + Index::of(e.symbol(at, 1)) * kStride +

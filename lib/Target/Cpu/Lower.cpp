@@ -34,8 +34,10 @@ LogicalResult cleave::cpu::lowerToLlvm(ModuleOp module) {
   cf::populateControlFlowToLLVMConversionPatterns(converter, patterns);
   arith::populateArithToLLVMConversionPatterns(converter, patterns);
   arith::populateCeilFloorDivExpandOpsPatterns(patterns);
-  populateMathToLLVMConversionPatterns(converter, patterns);
-  populateMathToLibmConversionPatterns(patterns);
+  // A library serves f64 where there is no intrinsic, and nothing else.
+  populateMathToLLVMConversionPatterns(converter, patterns, /*approximateLog1p=*/false,
+                                       /*benefit=*/2);
+  populateMathToLibmConversionPatterns(patterns, /*benefit=*/1);
   populateVectorToLLVMConversionPatterns(converter, patterns);
   populateFinalizeMemRefToLLVMConversionPatterns(converter, patterns);
   populateFuncToLLVMConversionPatterns(converter, patterns);

@@ -17,7 +17,6 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
-#include "llvm/ADT/Hashing.h"
 #include "llvm/ADT/SetVector.h"
 
 #include <map>
@@ -113,6 +112,9 @@ struct Rewriter {
       : block(function.getBody().front()), kernels(kernels), builder(function.getContext()) {}
 
   void run() {
+    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+      if (isOpTriviallyDead(&op))
+        op.erase();
     materializeConstants();
     Grouping grouping(block);
     SmallVector<Operation *> original;
@@ -144,7 +146,7 @@ private:
     if (!group)
       return emitAlone(op, grouping);
     done.insert(group->ops.begin(), group->ops.end());
-    Region region = regionOf(*group, grouping);
+    Region region = regionOf(*group);
     for (Value input : region.inputs)
       if (Operation *producer = input.getDefiningOp())
         emit(producer, grouping);
@@ -163,13 +165,10 @@ private:
     for (Value operand : op->getOperands())
       if (Operation *producer = operand.getDefiningOp())
         emit(producer, grouping);
-    bool isDead = op->use_empty() && isMemoryEffectFree(op) &&
-                  !op->hasTrait<OpTrait::IsTerminator>();
-    if (!isDead)
-      builder.clone(*op, mapping);
+    builder.clone(*op, mapping);
   }
 
-  Region regionOf(const Group &group, const Grouping &grouping) {
+  Region regionOf(const Group &group) {
     llvm::SmallPtrSet<Operation *, 16> members(group.ops.begin(), group.ops.end());
     Region region;
     for (Operation *op : group.ops)
@@ -188,10 +187,12 @@ private:
         continue;
       for (Value result : op->getResults())
         if (llvm::any_of(result.getUsers(),
-                         [&](Operation *user) { return !members.contains(user); }) ||
-            (op == group.root && op->getNumResults() > 1))
+                         [&](Operation *user) { return !members.contains(user); }))
           region.outputs.push_back(result);
     }
+    // An op of several results gives all or none.
+    if (group.root->getNumResults() > 1)
+      region.outputs.assign(group.root->result_begin(), group.root->result_end());
     region.inputs = inputs.takeVector();
     return region;
   }

@@ -241,10 +241,22 @@ void Grouping::lead(Operation *op) {
   create(op, RootKind::Elementwise);
 }
 
+/// Else equal kernels could differ in which of two equal constants they use.
+static void mergeConstants(Block &block) {
+  DenseMap<Attribute, nn::ConstantOp> known;
+  for (auto constant : llvm::make_early_inc_range(block.getOps<nn::ConstantOp>())) {
+    auto [entry, isNew] = known.try_emplace(constant.getValue(), constant);
+    if (isNew)
+      continue;
+    constant.replaceAllUsesWith(entry->second.getResult());
+    constant.erase();
+  }
+}
+
 /// Each kernel that reads through a view gets one of its own.
 static void duplicateViews(Block &block) {
   for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block))) {
-    if (!isView(&op) && !isa<nn::ConstantOp>(op))
+    if (!isView(&op))
       continue;
     bool first = true;
     for (OpOperand &use : llvm::make_early_inc_range(op.getUses())) {
@@ -257,6 +269,7 @@ static void duplicateViews(Block &block) {
 }
 
 Grouping::Grouping(Block &block) : block(block) {
+  mergeConstants(block);
   duplicateViews(block);
   Operation *lastCommand = nullptr;
   for (auto [index, op] : llvm::enumerate(block)) {

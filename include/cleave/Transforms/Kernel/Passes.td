@@ -2,6 +2,18 @@
 
 include "mlir/Pass/PassBase.td"
 
+def MakeContiguous : Pass<"kernel-make-contiguous", "::mlir::ModuleOp"> {
+  let summary = "collectives act on the outermost dimension";
+  let description = [{
+    Communicators move contiguous blocks. A gather or scatter along an inner
+    dimension is done along the outermost one between two transposes, which fuse
+    into the kernels around it. An all_to_all, for which blocks differ in two
+    dimensions, is a gather of which each rank keeps its part: more bytes than
+    need be.
+  }];
+  let dependentDialects = ["::cleave::dist::DistDialect", "::cleave::nn::NnDialect"];
+}
+
 def SplitLoad : Pass<"kernel-split-load", "::mlir::ModuleOp"> {
   let summary = "what depends on weights alone is computed once, when a session is created";
   let description = [{

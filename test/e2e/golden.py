@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Runs models over meshes and holds the outputs against the expected ones.
+
+    python golden.py CLEAVE FOLDER [--mesh MESH]... [--only PART]...
+
+FOLDER holds MANIFEST.json, models and cases as test/models/README.md says. Ends
+with `N passed, N failed`; status 1 if any failed.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+
+def widen(bits):
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def arrays(case, prefix):
+    """The arrays of a case by name, bf16 as f32, and as they are stored."""
+    stored = {key[len(prefix):]: case[key] for key in case.files if key.startswith(prefix)}
+    plain = {key.removesuffix("@bf16"): widen(a) if key.endswith("@bf16") else a
+             for key, a in stored.items()}
+    return plain, stored
+
+
+def visible(name, array, mask, rows):
+    """Where rows of padding see no key, nothing is defined: those are left out."""
+    if not rows or mask is None or array.ndim < 3:
+        return np.ones(array.shape, bool)
+    batch, keys = mask.shape
+    if array.ndim == 3 and array.shape[0] == batch and array.shape[1] <= keys:
+        return np.broadcast_to((mask[:, -array.shape[1]:] != 0)[:, :, None], array.shape)
+    if array.ndim == 4 and array.shape[0] == batch and array.shape[2] == keys:
+        return np.broadcast_to((mask != 0)[:, None, :, None], array.shape)
+    return np.ones(array.shape, bool)
+
+
+def worst(got, want, tolerance, seen):
+    """The largest difference as a share of what is tolerated; above 1 is wrong."""
+    if got.shape != want.shape:
+        return float("inf")
+    if want.dtype.kind != "f":
+        return 0.0 if np.array_equal(got, want) else float("inf")
+    got, want = got.astype(np.float64)[seen], want.astype(np.float64)[seen]
+    if not got.size:
+        return 0.0
+    same = (got == want) | (np.isnan(got) & np.isnan(want))
+    share = np.abs(got - want) / (tolerance["atol"] + tolerance["rtol"] * np.abs(want))
+    share = np.where(same, 0, np.where(np.isnan(share), np.inf, share))
+    return float(share.max())
+
+
+def run_case(cleave, model, path, mesh, folder, work):
+    case = np.load(os.path.join(folder, path))
+    inputs, stored = arrays(case, "in:")
+    expected, _ = arrays(case, "out:")
+    np.savez(os.path.join(work, "in.npz"), **stored)
+    out = os.path.join(work, "out.npz")
+    command = [cleave, "run", os.path.join(folder, model["file"]), "--inputs",
+               os.path.join(work, "in.npz"), "--outputs", out]
+    if mesh != "1":
+        command += ["--mesh", mesh]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        return float("inf"), lines[-1]
+    raw = np.load(out)
+    got = {key.removesuffix("@bf16"): widen(raw[key]) if key.endswith("@bf16") else raw[key]
+           for key in raw.files}
+    rows = bool(model.get("masked_rows")) and "case3" in path
+    largest, blame = 0.0, ""
+    for name, want in expected.items():
+        seen = visible(name, want, inputs.get("attention_mask"), rows)
+        share = worst(got[name], want, model["tolerance"], seen)
+        if share > largest:
+            largest, blame = share, name
+    return largest, blame
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("cleave")
+    parser.add_argument("folder")
+    parser.add_argument("--mesh", action="append")
+    parser.add_argument("--only", action="append")
+    options = parser.parse_args()
+    with open(os.path.join(options.folder, "MANIFEST.json")) as file:
+        models = json.load(file)
+    passed = failed = 0
+    with tempfile.TemporaryDirectory() as work:
+        for model in models:
+            if options.only and not any(part in model["file"] for part in options.only):
+                continue
+            for mesh in options.mesh or ["1", "tp=2"]:
+                for path in model["cases"]:
+                    share, blame = run_case(options.cleave, model, path, mesh,
+                                            options.folder, work)
+                    if share <= 1:
+                        passed += 1
+                        continue
+                    failed += 1
+                    print(f"FAIL {path} mesh {mesh}: {share:.3g} of the tolerance, {blame}")
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(failed != 0)
+
+
+main()

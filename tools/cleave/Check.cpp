@@ -1,0 +1,106 @@
+//===- Check.cpp - cleave check: sharded equals unsharded -----------------===//
+
+#include "Common.h"
+
+#include "llvm/Support/Format.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <algorithm>
+
+using namespace cleave;
+
+/// |a - b| <= atol + rtol |b|.
+struct Tolerance {
+  double atol = 0, rtol = 0;
+};
+
+/// What a cut may change: sums of n products in another order differ by about √n
+/// roundings of the storage type, here for n up to 4096 and values of a few units.
+static Tolerance toleranceOf(cleave_type type) {
+  double rounding = type == CLEAVE_F16 ? 0x1p-11 : type == CLEAVE_BF16 ? 0x1p-8 : 0x1p-24;
+  return {256 * rounding, 256 * rounding};
+}
+
+/// Prints how far `got` is from `want`; whether all of it is within tolerance.
+static llvm::Expected<bool> compare(const char *title, const Runner &got,
+                                    const NamedTensors &want, std::optional<Tolerance> given) {
+  bool equal = true;
+  for (const auto &[name, tensor] : got.outputs()) {
+    auto other = want.find(name);
+    if (other == want.end())
+      continue;
+    Tolerance tolerance = given.value_or(toleranceOf(tensor.type));
+    llvm::Expected<Difference> difference =
+        compareTensors(tensor, other->second, tolerance.atol, tolerance.rtol);
+    if (!difference)
+      return llvm::createStringError("output \"" + name + "\" " +
+                                     llvm::toString(difference.takeError()));
+    bool within = difference->share <= 1;
+    equal &= within;
+    llvm::outs() << llvm::format("  %-9s %-28s |difference| <= %.3g (%.2g of what is tolerated)",
+                                 title, name.c_str(), difference->largest, difference->share);
+    llvm::outs() << (within ? "\n" : "  NOT EQUAL\n");
+  }
+  return equal;
+}
+
+static int check(const ModelOptions &options, const std::string &golden, double atol,
+                 double rtol) {
+  Compilation compilation;
+  Progress progress(compilation);
+  if (llvm::Expected<int64_t> ranks = countRanks(options.mesh); !ranks)
+    return fail(ranks.takeError());
+  std::optional<NamedTensors> expected;
+  if (!golden.empty()) {
+    llvm::Expected<NamedTensors> tensors = readTensors(golden);
+    if (!tensors)
+      return fail(tensors.takeError());
+    expected = std::move(*tensors);
+  }
+  llvm::Expected<LoadedModel> model = load(compilation, options);
+  if (!model)
+    return fail(model.takeError());
+  std::unique_ptr<Runner> runners[2];
+  for (bool sharded : {false, true}) {
+    llvm::Expected<std::unique_ptr<Runner>> runner =
+        prepare(compilation, *model->module, sharded ? options.mesh : "", options);
+    if (!runner)
+      return fail(runner.takeError());
+    runners[sharded] = std::move(*runner);
+    if (llvm::Error error = runners[sharded]->run(model->inputs))
+      return fail(std::move(error), runners[sharded]->status);
+  }
+  if (llvm::Error error = reportWarnings(compilation, options))
+    return fail(std::move(error));
+
+  NamedTensors whole;
+  for (const auto &[name, tensor] : runners[0]->outputs())
+    whole[name] = tensor;
+  std::optional<Tolerance> given;
+  if (atol >= 0 || rtol >= 0)
+    given = Tolerance{std::max(atol, 0.0), std::max(rtol, 0.0)};
+  llvm::Expected<bool> equal = compare("uncut", *runners[1], whole, given);
+  if (!equal)
+    return fail(equal.takeError());
+  if (expected) {
+    llvm::Expected<bool> same = compare("golden", *runners[1], *expected, given);
+    if (!same)
+      return fail(same.takeError());
+    *equal &= *same;
+  }
+  llvm::outs() << (*equal ? "equal\n" : "not equal\n");
+  return *equal ? 0 : 1;
+}
+
+void cleave::addCheck(CLI::App &app, int &status) {
+  auto options = std::make_shared<ModelOptions>();
+  auto golden = std::make_shared<std::string>();
+  auto atol = std::make_shared<double>(-1), rtol = std::make_shared<double>(-1);
+  CLI::App *command =
+      app.add_subcommand("check", "runs a model cut and uncut and compares the outputs");
+  options->addTo(*command, /*meshWanted=*/true);
+  command->add_option("--golden", *golden, "outputs to compare with too, as --inputs takes them");
+  command->add_option("--atol", *atol, "absolute tolerance; default: by the element type");
+  command->add_option("--rtol", *rtol, "relative tolerance; default: by the element type");
+  command->callback([=, &status] { status = check(*options, *golden, *atol, *rtol); });
+}

@@ -1,0 +1,69 @@
+//===- Common.h - what the subcommands share ------------------*- C++ -*-===//
+
+#ifndef CLEAVE_TOOLS_CLEAVE_COMMON_H
+#define CLEAVE_TOOLS_CLEAVE_COMMON_H
+
+#include "cleave/Driver/Compile.h"
+
+#include <CLI/CLI.hpp>
+
+#include <chrono>
+
+namespace cleave {
+
+/// What a person may say of a model, its sizes and its inputs.
+struct ModelOptions {
+  std::string model, mesh, inputs;
+  std::vector<std::string> dims;
+  uint64_t seed = 0;
+  unsigned threads = 0;
+  bool strict = false;
+
+  /// Adds the options to `app`; `meshWanted` makes --mesh obligatory.
+  void addTo(CLI::App &app, bool meshWanted);
+};
+
+/// A model up to `nn`, with its inputs at hand.
+struct LoadedModel {
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  NamedTensors inputs;
+};
+
+/// Imports the model, binds its sizes by the inputs and --dim, and draws inputs where
+/// none are given.
+llvm::Expected<LoadedModel> load(Compilation &compilation, const ModelOptions &options);
+
+/// A copy of `module` compiled for `mesh` (none if empty) with a session.
+llvm::Expected<std::unique_ptr<Runner>> prepare(Compilation &compilation,
+                                                mlir::ModuleOp module, llvm::StringRef mesh,
+                                                const ModelOptions &options);
+
+/// Prints the message as `cleave: …` and answers `status`.
+int fail(llvm::Error error, int status = 2);
+/// Prints warnings; with --strict the first is an error.
+llvm::Error reportWarnings(const Compilation &compilation, const ModelOptions &options);
+
+/// On a terminal, shows the phase once a second has passed.
+class Progress {
+public:
+  explicit Progress(Compilation &compilation);
+  ~Progress();
+
+private:
+  bool shown = false;
+  std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
+};
+
+/// Milliseconds since `begin`.
+double millisecondsSince(std::chrono::steady_clock::time_point begin);
+
+// Each adds its subcommand; the status it ends with is written to `status`.
+void addBench(CLI::App &app, int &status);
+void addCheck(CLI::App &app, int &status);
+void addExplain(CLI::App &app, int &status);
+void addInspect(CLI::App &app, int &status);
+void addRun(CLI::App &app, int &status);
+
+} // namespace cleave
+
+#endif // CLEAVE_TOOLS_CLEAVE_COMMON_H
