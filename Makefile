@@ -24,9 +24,9 @@ demo: build
 check: build
 	@test/check.sh
 
-## make bench   speed beside ONNX Runtime in the same run
+## make bench   the speed of a small model over 2 ranks
 bench: build
-	@test/bench/bench.sh
+	@build/bin/cleave bench test/models/llama_mobius.onnx --mesh tp=2
 
 ## make format  clang-format over the tree
 format:
