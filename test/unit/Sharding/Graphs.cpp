@@ -8,8 +8,8 @@ using namespace mlir;
 using namespace cleave;
 using namespace cleave::test;
 
-Graph::Graph(MLIRContext *context)
-    : builder(context), module(ModuleOp::create(UnknownLoc::get(context))) {
+Graph::Graph(MLIRContext *context) : builder(context) {
+  module = ModuleOp::create(builder.getUnknownLoc());
   builder.setInsertionPointToStart(module->getBody());
   func = func::FuncOp::create(builder, builder.getUnknownLoc(), "main",
                               builder.getFunctionType({}, {}));
