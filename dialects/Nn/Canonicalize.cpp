@@ -35,6 +35,8 @@ OpFoldResult TransposeOp::fold(FoldAdaptor) {
     SmallVector<int64_t> permutation;
     for (int64_t dim : getPermutation())
       permutation.push_back(inner.getPermutation()[dim]);
+    if (llvm::equal(permutation, llvm::seq<int64_t>(0, permutation.size())))
+      return inner.getInput();
     setPermutation(permutation);
     getInputMutable().assign(inner.getInput());
     return getResult();

@@ -18,10 +18,10 @@
 using namespace mlir;
 using namespace cleave::nn;
 
-static Type elementOf(Value x) { return getElementTypeOrSelf(x.getType()); }
-static bool isFloat(Value x) { return isa<FloatType>(elementOf(x)); }
-static bool isUnsigned(Value tensor) { return elementOf(tensor).isUnsignedInteger(); }
-static bool isBool(Value x) { return elementOf(x).isInteger(1); }
+static Type laneTypeOf(Value x) { return getElementTypeOrSelf(x.getType()); }
+static bool isFloat(Value x) { return isa<FloatType>(laneTypeOf(x)); }
+static bool isUnsigned(Value tensor) { return laneTypeOf(tensor).isUnsignedInteger(); }
+static bool isBool(Value x) { return laneTypeOf(x).isInteger(1); }
 
 static Type like(Value shape, Type element) {
   if (auto vector = dyn_cast<VectorType>(shape.getType()))
@@ -30,7 +30,7 @@ static Type like(Value shape, Type element) {
 }
 
 static Value constant(OpBuilder &b, Location loc, Value x, double value) {
-  Type element = elementOf(x);
+  Type element = laneTypeOf(x);
   Attribute attr;
   if (isa<FloatType>(element))
     attr = b.getFloatAttr(element, value);
@@ -174,8 +174,8 @@ static Value safeDivisor(OpBuilder &b, Location loc, Value dividend, Value divis
   };
   Value wild = equal(divisor, constant(b, loc, divisor, 0));
   if (isSigned) {
-    unsigned width = elementOf(divisor).getIntOrFloatBitWidth();
-    auto least = b.getIntegerAttr(elementOf(divisor), APInt::getSignedMinValue(width));
+    unsigned width = laneTypeOf(divisor).getIntOrFloatBitWidth();
+    auto least = b.getIntegerAttr(laneTypeOf(divisor), APInt::getSignedMinValue(width));
     Attribute attr = least;
     if (auto vector = dyn_cast<VectorType>(divisor.getType()))
       attr = DenseElementsAttr::get(vector, attr);
@@ -222,7 +222,7 @@ Value PowOp::buildScalar(OpBuilder &b, ValueRange x) {
   // Square and multiply over the bits of the exponent.
   Value zero = constant(b, loc, x[0], 0), one = constant(b, loc, x[0], 1);
   Value power = one, base = x[0], exponent = x[1];
-  unsigned bits = elementOf(x[0]).getIntOrFloatBitWidth();
+  unsigned bits = laneTypeOf(x[0]).getIntOrFloatBitWidth();
   for (unsigned bit = 0; bit < std::min(bits, 6u); ++bit) {
     Value set = arith::AndIOp::create(b, loc, exponent, one);
     Value isSet = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, set, zero);
@@ -374,7 +374,7 @@ static Type computeType(OpBuilder &b, Type element) {
 Value CastOp::buildScalar(OpBuilder &b, ValueRange operands) {
   Location loc = getLoc();
   Value x = operands[0];
-  Type from = elementOf(getInput()), to = elementOf(getResult());
+  Type from = laneTypeOf(getInput()), to = laneTypeOf(getResult());
   bool fromUnsigned = from.isUnsignedInteger() || from.isInteger(1);
 
   if (to.isInteger(1)) {
@@ -390,7 +390,7 @@ Value CastOp::buildScalar(OpBuilder &b, ValueRange operands) {
     if (!isFloat(x))
       x = fromUnsigned ? arith::UIToFPOp::create(b, loc, type, x).getResult()
                        : arith::SIToFPOp::create(b, loc, type, x).getResult();
-    unsigned width = elementOf(x).getIntOrFloatBitWidth();
+    unsigned width = laneTypeOf(x).getIntOrFloatBitWidth();
     unsigned target = to.getIntOrFloatBitWidth();
     if (to.isBF16()) {
       if (width > 32)
@@ -402,7 +402,7 @@ Value CastOp::buildScalar(OpBuilder &b, ValueRange operands) {
     }
     if (target < width)
       x = arith::TruncFOp::create(b, loc, like(x, to), x);
-    if (elementOf(x) != compute)
+    if (laneTypeOf(x) != compute)
       x = arith::ExtFOp::create(b, loc, type, x);
     return x;
   }
@@ -410,7 +410,7 @@ Value CastOp::buildScalar(OpBuilder &b, ValueRange operands) {
   auto integer = b.getIntegerType(to.getIntOrFloatBitWidth());
   if (isFloat(x))
     return toInteger(b, loc, x, integer, !to.isUnsignedInteger());
-  unsigned width = elementOf(x).getIntOrFloatBitWidth();
+  unsigned width = laneTypeOf(x).getIntOrFloatBitWidth();
   if (width > integer.getWidth())
     return arith::TruncIOp::create(b, loc, like(x, integer), x);
   if (width == integer.getWidth())

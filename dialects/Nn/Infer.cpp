@@ -31,14 +31,6 @@ cleave::nn::broadcastShapes(ArrayRef<ArrayRef<int64_t>> shapes) {
   return result;
 }
 
-static ArrayRef<int64_t> shapeOf(Value value) {
-  return cast<RankedTensorType>(value.getType()).getShape();
-}
-
-static Type elementOf(Value value) {
-  return cast<RankedTensorType>(value.getType()).getElementType();
-}
-
 /// Appends tensor<shape x element>.
 static LogicalResult give(SmallVectorImpl<Type> &types, ArrayRef<int64_t> shape,
                           Type element) {

@@ -7,10 +7,6 @@
 
 namespace cleave::nn {
 
-inline llvm::ArrayRef<int64_t> shapeOf(mlir::Value value) {
-  return mlir::cast<mlir::RankedTensorType>(value.getType()).getShape();
-}
-
 /// A Parallel factor for each dimension of the only result, with the dimensions
 /// of `operands` that meet it, aligned at the last and not repeated.
 llvm::SmallVector<Factor, 6> broadcastFactors(mlir::Operation *op,

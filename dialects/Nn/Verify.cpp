@@ -9,14 +9,6 @@
 using namespace mlir;
 using namespace cleave::nn;
 
-static ArrayRef<int64_t> shapeOf(Value value) {
-  return cast<RankedTensorType>(value.getType()).getShape();
-}
-
-static Type elementOf(Value value) {
-  return cast<RankedTensorType>(value.getType()).getElementType();
-}
-
 static bool isDim(int64_t dim, Value value) {
   return dim >= 0 && dim < static_cast<int64_t>(shapeOf(value).size());
 }

@@ -40,6 +40,9 @@ private:
   LogicalResult exportNode(ir::NodeOp node, NodeProto &proto);
   LogicalResult exportAttribute(Attribute attribute, Operation *op, AttributeProto &proto);
   LogicalResult exportGraph(ir::GraphAttr attribute, Operation *op, GraphProto &proto);
+  template <typename Interface>
+  LogicalResult exportGraphBody(StringAttr name, Block &body, Interface interface,
+                                GraphProto &proto);
   LogicalResult exportTensor(ir::TensorAttr tensor, Location loc, TensorProto &proto);
   LogicalResult exportData(ir::DataAttr reference, Location loc, TensorProto &proto);
   template <typename Into> void exportOpset(DictionaryAttr opset, Into &proto);
@@ -127,11 +130,13 @@ LogicalResult Exporter::exportTensor(ir::TensorAttr tensor, Location loc, Tensor
 // Attributes
 //===----------------------------------------------------------------------===//
 
-LogicalResult Exporter::exportGraph(ir::GraphAttr attribute, Operation *op, GraphProto &proto) {
-  Block &body = op->getRegion(attribute.getRegion()).front();
-  proto.set_name(attribute.getName().str());
+/// `interface` has the names of inputs and outputs, and the types of the latter.
+template <typename Interface>
+LogicalResult Exporter::exportGraphBody(StringAttr name, Block &body, Interface interface,
+                                        GraphProto &proto) {
+  proto.set_name(name.str());
   for (auto [argument, name] : llvm::zip(body.getArguments(),
-                                         attribute.getInputs().getAsValueRange<StringAttr>())) {
+                                         interface.getInputs().template getAsValueRange<StringAttr>())) {
     names[argument] = name.str();
     auto *input = proto.add_input();
     input->set_name(name.str());
@@ -139,13 +144,18 @@ LogicalResult Exporter::exportGraph(ir::GraphAttr attribute, Operation *op, Grap
   }
   if (failed(exportBody(body, proto.mutable_node(), &proto)))
     return failure();
-  for (auto [name, type] : llvm::zip(attribute.getOutputs().getAsValueRange<StringAttr>(),
-                                     attribute.getOutputTypes().getAsValueRange<TypeAttr>())) {
+  for (auto [name, type] : llvm::zip(interface.getOutputs().template getAsValueRange<StringAttr>(),
+                                     interface.getOutputTypes().template getAsValueRange<TypeAttr>())) {
     auto *output = proto.add_output();
     output->set_name(name.str());
     exportType(type, *output->mutable_type());
   }
   return success();
+}
+
+LogicalResult Exporter::exportGraph(ir::GraphAttr attribute, Operation *op, GraphProto &proto) {
+  return exportGraphBody(attribute.getName(), op->getRegion(attribute.getRegion()).front(),
+                         attribute, proto);
 }
 
 LogicalResult Exporter::exportAttribute(Attribute attribute, Operation *op,
@@ -318,25 +328,8 @@ LogicalResult Exporter::exportModel(::onnx::ModelProto &model) {
       return failure();
 
   ir::GraphOp graph = graphs.front();
-  GraphProto &proto = *model.mutable_graph();
-  proto.set_name(graph.getSymName().str());
-  Block &body = graph.getBody().front();
-  for (auto [argument, name] :
-       llvm::zip(body.getArguments(), graph.getInputs().getAsValueRange<StringAttr>())) {
-    names[argument] = name.str();
-    auto *input = proto.add_input();
-    input->set_name(name.str());
-    exportType(argument.getType(), *input->mutable_type());
-  }
-  if (failed(exportBody(body, proto.mutable_node(), &proto)))
-    return failure();
-  for (auto [name, type] : llvm::zip(graph.getOutputs().getAsValueRange<StringAttr>(),
-                                     graph.getOutputTypes().getAsValueRange<TypeAttr>())) {
-    auto *output = proto.add_output();
-    output->set_name(name.str());
-    exportType(type, *output->mutable_type());
-  }
-  return success();
+  return exportGraphBody(graph.getSymNameAttr(), graph.getBody().front(), graph,
+                         *model.mutable_graph());
 }
 
 LogicalResult cleave::exportOnnx(ModuleOp module, StringRef path) {

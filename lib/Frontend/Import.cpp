@@ -33,6 +33,11 @@ struct Scope {
   }
 };
 
+/// The names at the border of a graph, and the types its outputs are said to have.
+struct Interface {
+  ArrayAttr inputs, outputs, outputTypes;
+};
+
 class Importer {
 public:
   Importer(StringRef path, uint64_t bytes, MLIRContext *context)
@@ -43,6 +48,8 @@ public:
 private:
   LogicalResult importFunction(const ::onnx::FunctionProto &proto);
   LogicalResult importGraph(const GraphProto &graph, Block &block, Scope &scope);
+  /// Of a graph that was imported into `block`; nothing, with a message, if a type lies.
+  std::optional<Interface> importInterface(const GraphProto &graph, Block &block);
   LogicalResult importNodes(const google::protobuf::RepeatedPtrField<NodeProto> &nodes,
                             Scope &scope);
   LogicalResult importNode(const NodeProto &node, Scope &scope);
@@ -132,6 +139,20 @@ static AttributeProto::AttributeType kindOf(const AttributeProto &proto) {
                                   : AttributeProto::UNDEFINED;
 }
 
+std::optional<Interface> Importer::importInterface(const GraphProto &graph, Block &block) {
+  SmallVector<Attribute> inputs, outputs, types;
+  for (BlockArgument argument : block.getArguments())
+    inputs.push_back(cast<NameLoc>(argument.getLoc()).getName());
+  for (const auto &output : graph.output()) {
+    Type type = importType(output.type(), named(output.name()));
+    if (!type)
+      return std::nullopt;
+    outputs.push_back(b.getStringAttr(output.name()));
+    types.push_back(TypeAttr::get(type));
+  }
+  return Interface{b.getArrayAttr(inputs), b.getArrayAttr(outputs), b.getArrayAttr(types)};
+}
+
 Attribute Importer::importGraphAttribute(const GraphProto &graph, Scope *scope, Location loc,
                                          SmallVectorImpl<std::unique_ptr<Region>> &graphs) {
   auto region = std::make_unique<Region>();
@@ -139,21 +160,12 @@ Attribute Importer::importGraphAttribute(const GraphProto &graph, Scope *scope, 
   Scope inner{scope, {}};
   if (failed(importGraph(graph, block, inner)))
     return nullptr;
-  SmallVector<Attribute> inputs, outputs, types;
-  for (const auto &input : graph.input())
-    if (Value value = inner.values.lookup(input.name()); isa<BlockArgument>(value))
-      inputs.push_back(b.getStringAttr(input.name()));
-  for (const auto &output : graph.output()) {
-    Type type = importType(output.type(), named(output.name()));
-    if (!type)
-      return nullptr;
-    outputs.push_back(b.getStringAttr(output.name()));
-    types.push_back(TypeAttr::get(type));
-  }
+  std::optional<Interface> interface = importInterface(graph, block);
+  if (!interface)
+    return nullptr;
   graphs.push_back(std::move(region));
   return ir::GraphAttr::get(b.getContext(), graphs.size() - 1, b.getStringAttr(graph.name()),
-                              b.getArrayAttr(inputs), b.getArrayAttr(outputs),
-                              b.getArrayAttr(types));
+                              interface->inputs, interface->outputs, interface->outputTypes);
 }
 
 Attribute Importer::importAttribute(const AttributeProto &proto, Scope *scope, Location loc,
@@ -432,19 +444,11 @@ OwningOpRef<ModuleOp> Importer::importModel(const ::onnx::ModelProto &model) {
   Scope scope;
   if (failed(importGraph(graph, body.emplaceBlock(), scope)))
     return nullptr;
-  SmallVector<Attribute> inputs, outputs, types;
-  for (BlockArgument argument : body.front().getArguments())
-    inputs.push_back(cast<NameLoc>(argument.getLoc()).getName());
-  for (const auto &output : graph.output()) {
-    Type type = importType(output.type(), named(output.name()));
-    if (!type)
-      return nullptr;
-    outputs.push_back(b.getStringAttr(output.name()));
-    types.push_back(TypeAttr::get(type));
-  }
-  auto op = ir::GraphOp::create(b, loc, b.getStringAttr(graph.name()),
-                                  b.getArrayAttr(inputs), b.getArrayAttr(outputs),
-                                  b.getArrayAttr(types));
+  std::optional<Interface> interface = importInterface(graph, body.front());
+  if (!interface)
+    return nullptr;
+  auto op = ir::GraphOp::create(b, loc, b.getStringAttr(graph.name()), interface->inputs,
+                                interface->outputs, interface->outputTypes);
   op.getBody().takeBody(body);
   return module;
 }

@@ -17,7 +17,6 @@ struct Table {
   std::vector<AttributeDefault> defaults;
   std::vector<size_t> firstDefault;
   std::map<std::pair<llvm::StringRef, llvm::StringRef>, std::vector<const Schema *>> byName;
-  int64_t newest = 0;
 
   Table() {
     auto addDefault = [&](const char *name, AttributeDefault::Kind kind, auto value) {
@@ -30,13 +29,11 @@ struct Table {
         entry.floatValue = static_cast<float>(value);
       defaults.push_back(entry);
     };
-#define ONNX_VERSION(package, opset) newest = opset;
-#define SCHEMA(domain, name, since, deprecated)                                          \
-  schemas.push_back({domain, name, since, deprecated, {}});                              \
+#define SCHEMA(domain, name, since)                                                      \
+  schemas.push_back({domain, name, since, {}});                                          \
   firstDefault.push_back(defaults.size());
 #define DEFAULT(name, kind, value) addDefault(name, AttributeDefault::kind, value);
 #include "Schemas.inc"
-#undef ONNX_VERSION
 #undef SCHEMA
 #undef DEFAULT
     firstDefault.push_back(defaults.size());
@@ -65,5 +62,3 @@ const Schema *cleave::findSchema(llvm::StringRef domain, llvm::StringRef name,
       best = schema;
   return best;
 }
-
-int64_t cleave::newestOpset() { return table().newest; }

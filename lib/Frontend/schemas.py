@@ -3,9 +3,8 @@
 
     python schemas.py OUTPUT.inc
 
-Two lists, each sorted for binary search: SCHEMA(domain, name, since, number of
-inputs at least, outputs at least) and behind each schema its DEFAULT(name,
-kind, value) lines: the attributes that have a default.
+SCHEMA(domain, name, since) by domain, name and version, and behind each schema its
+DEFAULT(name, kind, value) lines: the attributes that have a default.
 """
 import sys
 
@@ -31,10 +30,8 @@ def main(path):
                      key=lambda s: (s.domain, s.name, s.since_version))
     with open(path, "w") as out:
         out.write(f"// Made by schemas.py from onnx {onnx.__version__}.\n")
-        out.write(f'ONNX_VERSION("{onnx.__version__}", {defs.onnx_opset_version()})\n')
         for schema in schemas:
-            out.write(f'SCHEMA("{schema.domain}", "{schema.name}", {schema.since_version}, '
-                      f"{str(schema.deprecated).lower()})\n")
+            out.write(f'SCHEMA("{schema.domain}", "{schema.name}", {schema.since_version})\n')
             for name, attribute in sorted(schema.attributes.items()):
                 default = literal(attribute)
                 if default:

@@ -28,8 +28,6 @@ static Tensor asFloat(const Tensor &tensor) {
 static int bench(const BenchOptions &options) {
   Compilation compilation;
   Progress progress(compilation);
-  if (llvm::Expected<int64_t> ranks = countRanks(options.mesh); !ranks)
-    return fail(ranks.takeError());
   auto begin = Clock::now();
   llvm::Expected<LoadedModel> model = load(compilation, options);
   if (!model)
@@ -37,7 +35,7 @@ static int bench(const BenchOptions &options) {
   double load = millisecondsSince(begin);
   begin = Clock::now();
   llvm::Expected<std::unique_ptr<Runner>> runner =
-      prepare(compilation, *model->module, options.mesh == "1" ? "" : options.mesh, options);
+      prepare(compilation, *model->module, options.mesh, options);
   if (!runner)
     return fail(runner.takeError());
   double compile = millisecondsSince(begin);

@@ -48,8 +48,6 @@ static int check(const ModelOptions &options, const std::string &golden, double 
                  double rtol) {
   Compilation compilation;
   Progress progress(compilation);
-  if (llvm::Expected<int64_t> ranks = countRanks(options.mesh); !ranks)
-    return fail(ranks.takeError());
   std::optional<NamedTensors> expected;
   if (!golden.empty()) {
     llvm::Expected<NamedTensors> tensors = readTensors(golden);
@@ -70,8 +68,6 @@ static int check(const ModelOptions &options, const std::string &golden, double 
     if (llvm::Error error = runners[sharded]->run(model->inputs))
       return fail(std::move(error), runners[sharded]->status);
   }
-  if (llvm::Error error = reportWarnings(compilation, options))
-    return fail(std::move(error));
 
   NamedTensors whole;
   for (const auto &[name, tensor] : runners[0]->outputs())

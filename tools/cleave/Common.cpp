@@ -26,7 +26,10 @@ int cleave::fail(llvm::Error error, int status) {
   return status;
 }
 
-llvm::Error cleave::reportWarnings(const Compilation &compilation, const ModelOptions &options) {
+llvm::Error cleave::shard(Compilation &compilation, ModuleOp module, llvm::StringRef mesh,
+                          const ModelOptions &options) {
+  if (llvm::Error error = compilation.shard(module, mesh))
+    return error;
   for (const std::string &warning : compilation.warnings) {
     if (options.strict)
       return llvm::createStringError(warning);
@@ -39,6 +42,8 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
   auto named = [&](llvm::Error error) {
     return llvm::createStringError(options.model + ": " + llvm::toString(std::move(error)));
   };
+  if (llvm::Error error = compilation.checkMesh(options.mesh))
+    return std::move(error);
   LoadedModel result;
   llvm::Expected<OwningOpRef<ModuleOp>> module = compilation.import(options.model);
   if (!module)
@@ -84,7 +89,7 @@ llvm::Expected<std::unique_ptr<Runner>> cleave::prepare(Compilation &compilation
                                                         ModuleOp module, llvm::StringRef mesh,
                                                         const ModelOptions &options) {
   OwningOpRef<ModuleOp> copy = module.clone();
-  if (llvm::Error error = compilation.shard(*copy, mesh))
+  if (llvm::Error error = shard(compilation, *copy, mesh, options))
     return std::move(error);
   llvm::Expected<std::unique_ptr<CompiledProgram>> program =
       compilation.compile(*copy, options.threads);

@@ -29,19 +29,21 @@ struct LoadedModel {
   NamedTensors inputs;
 };
 
-/// Imports the model, binds its sizes by the inputs and --dim, and draws inputs where
+/// Checks the mesh, imports the model, binds its sizes by the inputs and --dim, and draws inputs where
 /// none are given.
 llvm::Expected<LoadedModel> load(Compilation &compilation, const ModelOptions &options);
 
-/// A copy of `module` compiled for `mesh` (none if empty) with a session.
+/// Shards `module`. Warnings are printed; with --strict the first is an error.
+llvm::Error shard(Compilation &compilation, mlir::ModuleOp module, llvm::StringRef mesh,
+                  const ModelOptions &options);
+
+/// A copy of `module` sharded over `mesh` and compiled, with a session.
 llvm::Expected<std::unique_ptr<Runner>> prepare(Compilation &compilation,
                                                 mlir::ModuleOp module, llvm::StringRef mesh,
                                                 const ModelOptions &options);
 
 /// Prints the message as `cleave: …` and answers `status`.
 int fail(llvm::Error error, int status = 2);
-/// Prints warnings; with --strict the first is an error.
-llvm::Error reportWarnings(const Compilation &compilation, const ModelOptions &options);
 
 /// On a terminal, shows the phase once a second has passed.
 class Progress {

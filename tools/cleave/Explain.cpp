@@ -11,14 +11,10 @@ using namespace cleave;
 static int explain(const ModelOptions &options, bool json) {
   Compilation compilation;
   Progress progress(compilation);
-  if (llvm::Expected<int64_t> ranks = countRanks(options.mesh); !ranks)
-    return fail(ranks.takeError());
   llvm::Expected<LoadedModel> model = load(compilation, options);
   if (!model)
     return fail(model.takeError());
-  if (llvm::Error error = compilation.shard(*model->module, options.mesh))
-    return fail(std::move(error));
-  if (llvm::Error error = reportWarnings(compilation, options))
+  if (llvm::Error error = shard(compilation, *model->module, options.mesh, options))
     return fail(std::move(error));
   Explanation explanation = collectExplain(*model->module);
   llvm::outs() << (json ? toJson(explanation) : toText(explanation)) << "\n";

@@ -9,17 +9,13 @@ using namespace cleave;
 static int run(const ModelOptions &options, const std::string &outputs) {
   Compilation compilation;
   Progress progress(compilation);
-  if (llvm::Expected<int64_t> ranks = countRanks(options.mesh); !ranks)
-    return fail(ranks.takeError());
   llvm::Expected<LoadedModel> model = load(compilation, options);
   if (!model)
     return fail(model.takeError());
   llvm::Expected<std::unique_ptr<Runner>> runner =
-      prepare(compilation, *model->module, options.mesh == "1" ? "" : options.mesh, options);
+      prepare(compilation, *model->module, options.mesh, options);
   if (!runner)
     return fail(runner.takeError());
-  if (llvm::Error error = reportWarnings(compilation, options))
-    return fail(std::move(error));
   compilation.onPhase("running");
   if (llvm::Error error = (*runner)->run(model->inputs))
     return fail(std::move(error), (*runner)->status);

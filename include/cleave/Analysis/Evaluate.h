@@ -37,6 +37,8 @@ struct HostTensor {
   /// From row-major little-endian bytes, a bool a byte; `bytes` holds the type.
   static HostTensor fromBytes(mlir::RankedTensorType type, llvm::ArrayRef<char> bytes);
   mlir::DenseElementsAttr toAttr() const;
+  /// The reverse of fromBytes.
+  std::vector<char> toBytes() const;
   /// Rounds every element to the element type: bf16 keeps 8 bits, i8 wraps.
   void round();
 };

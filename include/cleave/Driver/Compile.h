@@ -29,7 +29,9 @@ public:
   llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> import(llvm::StringRef path);
   /// `graph`: nn, with these sizes.
   llvm::Error graph(mlir::ModuleOp module, const std::map<std::string, int64_t> &dims);
-  /// `shard`: over a mesh as in `dp=2,tp=4`; none if empty.
+  /// Fails unless `mesh` is axes as in `dp=2,tp=4`, empty, or `1` for one rank.
+  llvm::Error checkMesh(llvm::StringRef mesh);
+  /// `shard`: over such a mesh.
   llvm::Error shard(mlir::ModuleOp module, llvm::StringRef mesh);
   /// `kernel` and `target`, for the cores of this machine.
   llvm::Expected<std::unique_ptr<CompiledProgram>> compile(mlir::ModuleOp module,
@@ -43,9 +45,6 @@ private:
 
   std::string firstError;
 };
-
-/// The ranks of a mesh as in `dp=2,tp=4`; fails for anything else.
-llvm::Expected<int64_t> countRanks(llvm::StringRef mesh);
 
 /// A tensor for each argument of the function `main` of a graph that no phase has
 /// sharded yet, drawn from `seed`: floats from a normal distribution; integers

@@ -26,16 +26,12 @@ struct AttributeDefault {
 struct Schema {
   llvm::StringRef domain, name;
   int64_t sinceVersion;
-  bool deprecated;
   llvm::ArrayRef<AttributeDefault> defaults;
 };
 
 /// The schema that `version` of `domain` means by `name`, or null where the onnx
 /// package knows none. The default domain is "", also spelt "ai.onnx".
 const Schema *findSchema(llvm::StringRef domain, llvm::StringRef name, int64_t version);
-
-/// The newest version of the default domain that the schemas describe.
-int64_t newestOpset();
 
 } // namespace cleave
 

@@ -90,6 +90,19 @@ DenseElementsAttr HostTensor::toAttr() const {
   return DenseElementsAttr::get(type, values);
 }
 
+std::vector<char> HostTensor::toBytes() const {
+  int64_t width = nn::elementBytes(type.getElementType());
+  std::vector<char> bytes(size() * width);
+  for (int64_t i = 0; i < size(); ++i) {
+    uint64_t bits = isFloat() ? encode(floats[i], cast<FloatType>(type.getElementType()))
+                                    .bitcastToAPInt()
+                                    .getZExtValue()
+                              : static_cast<uint64_t>(ints[i]);
+    std::memcpy(bytes.data() + i * width, &bits, width);
+  }
+  return bytes;
+}
+
 void HostTensor::round() {
   if (auto floatType = dyn_cast<FloatType>(type.getElementType())) {
     if (floatType.isF64())

@@ -10,6 +10,14 @@ using namespace cleave;
 /// Elements above which a constant is left to be computed at load or run time.
 static constexpr int64_t kFoldedElements = 1 << 18;
 
+std::optional<HostTensor> cleave::readTensor(RankedTensorType type, StringRef file,
+                                             uint64_t offset, uint64_t length) {
+  auto bytes = llvm::MemoryBuffer::getFileSlice(file, length, offset);
+  if (!bytes || (*bytes)->getBufferSize() != length)
+    return std::nullopt;
+  return HostTensor::fromBytes(type, (*bytes)->getBuffer());
+}
+
 Node::Node(onnx::NodeOp op, OpBuilder &builder, IRMapping &values, DictionaryAttr bindings)
     : op(op), b(builder), values(values), bindings(bindings), location(op.getLoc()) {}
 
@@ -45,11 +53,7 @@ std::optional<HostTensor> Node::constant(Value value) const {
   auto weight = value.getDefiningOp<nn::WeightOp>();
   if (!weight || typeOf(value).getNumElements() > kFoldedElements)
     return std::nullopt;
-  auto bytes = llvm::MemoryBuffer::getFileSlice(weight.getFile(), weight.getLength(),
-                                                weight.getOffset());
-  if (!bytes || (*bytes)->getBufferSize() != weight.getLength())
-    return std::nullopt;
-  return HostTensor::fromBytes(typeOf(value), (*bytes)->getBuffer());
+  return readTensor(typeOf(value), weight.getFile(), weight.getOffset(), weight.getLength());
 }
 
 FailureOr<Ints> Node::ints(size_t i) {
@@ -173,12 +177,12 @@ SmallVector<Value> Node::build(StringRef opName, TypeRange types, ValueRange ope
 // arithmetic on shapes.
 SmallVector<Value> Node::fold(Operation *built) {
   SmallVector<OpFoldResult> folded;
-  while (succeeded(built->fold(folded)) && folded.size() == built->getNumResults()) {
+  if (succeeded(built->fold(folded)) && folded.size() == built->getNumResults()) {
     Value value = dyn_cast<Value>(folded.front());
-    if (!value || value == built->getResult(0))
-      break;
-    built->erase();
-    return {value};
+    if (value && value != built->getResult(0)) {
+      built->erase();
+      return {value};
+    }
   }
 
   bool small = built->getNumOperands() > 0;

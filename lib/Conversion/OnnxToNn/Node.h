@@ -90,6 +90,7 @@ public:
   mlir::Value concat(mlir::ValueRange values, int64_t axis);
   mlir::Value constant(const HostTensor &tensor);
   mlir::Value intConstant(llvm::ArrayRef<int64_t> values);
+  mlir::Value intScalar(int64_t value) { return reshape(intConstant(value), {}); }
   /// A scalar of `elementType`.
   mlir::Value scalar(mlir::Type elementType, double value);
 
@@ -107,12 +108,14 @@ private:
   mlir::Location location;
 };
 
-inline mlir::RankedTensorType typeOf(mlir::Value value) {
-  return llvm::cast<mlir::RankedTensorType>(value.getType());
-}
-inline llvm::ArrayRef<int64_t> shapeOf(mlir::Value value) { return typeOf(value).getShape(); }
+using nn::elementOf;
+using nn::shapeOf;
+using nn::typeOf;
 inline int64_t rankOf(mlir::Value value) { return typeOf(value).getRank(); }
-inline mlir::Type elementOf(mlir::Value value) { return typeOf(value).getElementType(); }
+
+/// The tensor of `length` bytes at `offset` of `file`; nothing if they are not there.
+std::optional<HostTensor> readTensor(mlir::RankedTensorType type, llvm::StringRef file,
+                                     uint64_t offset, uint64_t length);
 
 /// A tensor of the file as nn.weight, or as nn.constant if it is small: integers
 /// as a rule, for they are shapes, positions and masks. Null with a message for

@@ -12,8 +12,6 @@
 
 #include "Node.h"
 
-#include "llvm/Support/MemoryBuffer.h"
-
 namespace cleave {
 #define GEN_PASS_DEF_ONNXTONN
 #include "cleave/Conversion/Passes.h.inc"
@@ -63,12 +61,11 @@ Value cleave::materialize(onnx::TensorAttr tensor, OpBuilder &b, Location loc) {
     return nn::WeightOp::create(b, loc, type, tensor.getName().getValue(),
                                 data.getFile().getValue(),
                                 data.getOffset(), data.getLength());
-  auto bytes = llvm::MemoryBuffer::getFileSlice(data.getFile().getValue(), data.getLength(),
-                                                data.getOffset());
-  if (!bytes || (*bytes)->getBufferSize() != data.getLength())
-    return emitError(loc, "cannot be read from \"") << data.getFile() << "\"", nullptr;
-  HostTensor host = HostTensor::fromBytes(type, (*bytes)->getBuffer());
-  return nn::ConstantOp::create(b, loc, type, host.toAttr());
+  std::optional<HostTensor> host =
+      readTensor(type, data.getFile(), data.getOffset(), data.getLength());
+  if (!host)
+    return emitError(loc, "cannot be read from ") << data.getFile(), nullptr;
+  return nn::ConstantOp::create(b, loc, type, host->toAttr());
 }
 
 namespace {
@@ -89,6 +86,7 @@ private:
   FailureOr<RankedTensorType> bind(Type type, StringRef name);
   LogicalResult convertBlock(Block &block, DictionaryAttr bindings, int depth);
   LogicalResult convertNode(onnx::NodeOp node, DictionaryAttr bindings, int depth);
+  LogicalResult inlineBlock(onnx::NodeOp node, Block &body, DictionaryAttr bindings, int depth);
   LogicalResult inlineFunction(onnx::NodeOp node, onnx::FunctionOp function,
                                DictionaryAttr bindings, int depth);
   LogicalResult inlineBranch(onnx::NodeOp node, DictionaryAttr bindings, int depth);
@@ -140,6 +138,17 @@ FailureOr<RankedTensorType> GraphConverter::bind(Type type, StringRef name) {
   return RankedTensorType::get(shape, ranked.getElementType());
 }
 
+/// Converts `body`, whose outputs become those of `node`.
+LogicalResult GraphConverter::inlineBlock(onnx::NodeOp node, Block &body,
+                                          DictionaryAttr bindings, int depth) {
+  if (failed(convertBlock(body, bindings, depth + 1)))
+    return failure();
+  for (auto [result, value] : llvm::zip(node.getResults(), body.back().getOperands()))
+    if (Value converted = values.lookupOrNull(value))
+      values.map(result, converted);
+  return success();
+}
+
 LogicalResult GraphConverter::inlineFunction(onnx::NodeOp node, onnx::FunctionOp function,
                                              DictionaryAttr bindings, int depth) {
   Block &body = function.getBody().front();
@@ -159,12 +168,7 @@ LogicalResult GraphConverter::inlineFunction(onnx::NodeOp node, onnx::FunctionOp
     bool given = i < node.getInputs().size() && !isa<NoneType>(node.getInputs()[i].getType());
     values.map(argument, given ? values.lookupOrNull(node.getInputs()[i]) : Value());
   }
-  if (failed(convertBlock(body, inner.getDictionary(b.getContext()), depth + 1)))
-    return failure();
-  for (auto [result, value] : llvm::zip(node.getResults(), body.back().getOperands()))
-    if (Value converted = values.lookupOrNull(value))
-      values.map(result, converted);
-  return success();
+  return inlineBlock(node, body, inner.getDictionary(b.getContext()), depth);
 }
 
 LogicalResult GraphConverter::inlineBranch(onnx::NodeOp node, DictionaryAttr bindings,
@@ -177,13 +181,7 @@ LogicalResult GraphConverter::inlineBranch(onnx::NodeOp node, DictionaryAttr bin
       n.attr(condition->ints[0] ? "then_branch" : "else_branch"));
   if (!graph || graph.getRegion() >= node->getNumRegions())
     return n.error() << "lacks a branch";
-  Block &body = node->getRegion(graph.getRegion()).front();
-  if (failed(convertBlock(body, bindings, depth + 1)))
-    return failure();
-  for (auto [result, value] : llvm::zip(node.getResults(), body.back().getOperands()))
-    if (Value converted = values.lookupOrNull(value))
-      values.map(result, converted);
-  return success();
+  return inlineBlock(node, node->getRegion(graph.getRegion()).front(), bindings, depth);
 }
 
 LogicalResult GraphConverter::convertNode(onnx::NodeOp node, DictionaryAttr bindings,

@@ -10,11 +10,8 @@ using namespace cleave;
 static LogicalResult constantOf(Node &n) {
   if (auto tensor = dyn_cast_or_null<onnx::TensorAttr>(n.attr("value")))
     return n.give(materialize(tensor, n.b, n.loc()));
-  if (auto value = dyn_cast_or_null<IntegerAttr>(n.attr("value_int"))) {
-    HostTensor tensor(RankedTensorType::get({}, n.b.getI64Type()));
-    tensor.ints[0] = value.getInt();
-    return n.give(n.constant(tensor));
-  }
+  if (auto value = dyn_cast_or_null<IntegerAttr>(n.attr("value_int")))
+    return n.give(n.intScalar(value.getInt()));
   if (n.attr("value_float"))
     return n.give(n.scalar(n.b.getF32Type(), n.floatAttr("value_float")));
   if (std::optional<Ints> values = n.intsAttr("value_ints"))
@@ -45,9 +42,7 @@ static LogicalResult size(Node &n) {
   Value input = n.in(0);
   if (!input)
     return failure();
-  HostTensor tensor(RankedTensorType::get({}, n.b.getI64Type()));
-  tensor.ints[0] = typeOf(input).getNumElements();
-  return n.give(n.constant(tensor));
+  return n.give(n.intScalar(typeOf(input).getNumElements()));
 }
 
 /// Fails, with a message, if one of `sizes` is negative.

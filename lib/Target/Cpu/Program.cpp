@@ -2,6 +2,9 @@
 
 #include "Program.h"
 
+#include "cleave/Support/ElementType.h"
+#include "cleave/Support/NodeName.h"
+
 #include "Nn/Nn.h"
 
 #include "llvm/ADT/TypeSwitch.h"
@@ -9,47 +12,6 @@
 using namespace mlir;
 using namespace cleave;
 using namespace cleave::cpu;
-
-/// The first name in `loc`, which is the ONNX node's; empty if there is none.
-static StringRef nameOf(Location loc) {
-  StringRef name;
-  loc->walk([&](Location inner) {
-    if (auto named = dyn_cast<NameLoc>(inner)) {
-      name = named.getName().getValue();
-      return WalkResult::interrupt();
-    }
-    return WalkResult::advance();
-  });
-  return name;
-}
-
-static std::optional<uint8_t> typeCode(Type element) {
-  if (element.isF32())
-    return CLEAVE_F32;
-  if (element.isF16())
-    return CLEAVE_F16;
-  if (element.isBF16())
-    return CLEAVE_BF16;
-  if (element.isF64())
-    return CLEAVE_F64;
-  auto integer = dyn_cast<IntegerType>(element);
-  if (!integer)
-    return std::nullopt;
-  bool isUnsigned = integer.isUnsigned();
-  switch (integer.getWidth()) {
-  case 1:
-    return CLEAVE_BOOL;
-  case 8:
-    return isUnsigned ? CLEAVE_U8 : CLEAVE_I8;
-  case 16:
-    return isUnsigned ? CLEAVE_U16 : CLEAVE_I16;
-  case 32:
-    return isUnsigned ? CLEAVE_U32 : CLEAVE_I32;
-  case 64:
-    return isUnsigned ? CLEAVE_U64 : CLEAVE_I64;
-  }
-  return std::nullopt;
-}
 
 static uint64_t bytesOf(Type type) {
   auto tensor = cast<RankedTensorType>(type);
@@ -133,7 +95,7 @@ LogicalResult ProgramBuilder::addCounts(Operation *op, ArrayRef<int64_t> sizes, 
 
 LogicalResult ProgramBuilder::addCollective(Operation *op, cleave_command &command) {
   auto type = cast<RankedTensorType>(op->getOperand(0).getType());
-  command.type = *typeCode(type.getElementType());
+  command.type = *runtimeType(type.getElementType());
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
       .Case([&](dist::AllReduceOp reduce) {
         command.op = CLEAVE_OP_ALL_REDUCE;
@@ -166,7 +128,7 @@ LogicalResult ProgramBuilder::addCommands(func::FuncOp function, ArrayAttr param
     cleave_command command = {};
     command.first_buffer = buffers.size();
     command.first_count = counts.size();
-    StringRef name = nameOf(op.getLoc());
+    StringRef name = nodeName(op.getLoc());
     for (Value operand : op.getOperands())
       addBuffer(operand);
     for (Value result : op.getResults())
@@ -226,7 +188,7 @@ LogicalResult ProgramBuilder::addValues(func::FuncOp main) {
   auto add = [&](std::vector<cleave_value> &list, Type type, Attribute name,
                  const Twine &fallback) -> LogicalResult {
     auto tensor = cast<RankedTensorType>(type);
-    std::optional<uint8_t> code = typeCode(tensor.getElementType());
+    std::optional<uint8_t> code = runtimeType(tensor.getElementType());
     if (!code)
       return main.emitError("an input or output has no type that the runtime knows, got: ") << type;
     dims.push_back({tensor.getShape().begin(), tensor.getShape().end()});

@@ -23,8 +23,6 @@ using namespace mlir;
 using namespace cleave;
 using namespace cleave::nn;
 
-static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 static double gelu(GeluKind kind, double x) {
   switch (kind) {
   case GeluKind::Erf: return x / 2 * (1 + std::erf(x * std::sqrt(0.5)));

@@ -28,9 +28,6 @@ using namespace mlir;
 using namespace cleave;
 using namespace cleave::nn;
 
-static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
-static ArrayRef<int64_t> shapeOf(Value value) { return typeOf(value).getShape(); }
-
 namespace {
 struct Match {
   MatmulOp scores, output;
@@ -125,21 +122,7 @@ static Value transposed(Value value, OpBuilder &b) {
   SmallVector<int64_t> permutation =
       llvm::to_vector(llvm::seq<int64_t>(0, typeOf(value).getRank()));
   std::swap(permutation.end()[-1], permutation.end()[-2]);
-  return TransposeOp::create(b, value.getLoc(), value, permutation);
-}
-
-/// The value before a transpose that this one undoes.
-static Value folded(Value value) {
-  auto outer = value.getDefiningOp<TransposeOp>();
-  auto inner = outer ? outer.getInput().getDefiningOp<TransposeOp>() : TransposeOp();
-  if (!inner)
-    return value;
-  SmallVector<int64_t> permutation;
-  for (int64_t dim : outer.getPermutation())
-    permutation.push_back(inner.getPermutation()[dim]);
-  if (llvm::equal(permutation, llvm::seq<int64_t>(0, permutation.size())))
-    return inner.getInput();
-  return value;
+  return b.createOrFold<TransposeOp>(value.getLoc(), value, permutation);
 }
 
 /// Of [b, (g r), t, d] made by repeating each of g heads r times: [b, g, t, d].
@@ -216,7 +199,7 @@ static bool rewrite(Match match, OpBuilder &b) {
   Location loc = match.output.getLoc();
   Type element = typeOf(q).getElementType();
   Value query = fourDims(q, b), value = unrepeated(fourDims(v, b));
-  Value key = unrepeated(fourDims(folded(transposed(match.scores.getRhs(), b)), b));
+  Value key = unrepeated(fourDims(transposed(match.scores.getRhs(), b), b));
   if (typeOf(value).getElementType() != element || shapeOf(key).take_front(3) != shapeOf(value).take_front(3) ||
       shapeOf(query)[0] != shapeOf(key)[0] || shapeOf(key)[1] == 0 ||
       shapeOf(query)[1] % shapeOf(key)[1] != 0)

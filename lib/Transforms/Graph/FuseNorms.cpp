@@ -30,8 +30,6 @@ using namespace mlir;
 using namespace cleave;
 using namespace cleave::nn;
 
-static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 /// The longest row that is probed; a longer one is cut, which a mean written as a
 /// sum times 1/n does not survive: such a norm stays as it is.
 static constexpr int64_t kProbedRow = 4096;

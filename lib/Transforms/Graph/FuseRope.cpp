@@ -21,7 +21,6 @@ using namespace mlir;
 using namespace cleave;
 using namespace cleave::nn;
 
-static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
 static int64_t lanesOf(Value value) { return typeOf(value).getShape().back(); }
 
 /// Whether `value` is lanes [start, start + size) of `of`, all else whole.

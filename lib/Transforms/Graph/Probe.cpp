@@ -10,8 +10,6 @@ using namespace mlir;
 using namespace cleave;
 using namespace cleave::nn;
 
-static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
-
 std::optional<double> cleave::scalarOf(Value value) {
   auto constant = value.getDefiningOp<ConstantOp>();
   if (!constant || typeOf(value).getNumElements() != 1)

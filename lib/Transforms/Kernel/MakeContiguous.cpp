@@ -23,8 +23,7 @@ namespace cleave {
 
 using namespace mlir;
 using namespace cleave;
-
-static RankedTensorType typeOf(Value value) { return cast<RankedTensorType>(value.getType()); }
+using cleave::nn::typeOf;
 
 /// Whether the blocks of dimension `dim` are contiguous.
 static bool isOutermost(Value value, int64_t dim) {

@@ -1,8 +1,8 @@
 //===- Explain.cpp - what travels, why, and what each rank holds ----------===//
 
 #include "cleave/Transforms/Sharding/Explain.h"
+#include "cleave/Support/NodeName.h"
 
-#include "NodeName.h"
 #include "Reshard.h"
 #include "cleave/Transforms/Sharding/Search.h"
 
@@ -77,7 +77,7 @@ static std::vector<ExplainedCollective> collectCollectives(ArrayRef<func::FuncOp
     SmallVector<StringAttr> axes = op.getGroupAxes();
     int64_t group = *mesh.getGroupSize(axes);
     ExplainedCollective entry{op->getName().stripDialect().str(), {}, 1, 0, 0,
-                              nodeName(op->getLoc()), ""};
+                              nodeName(op->getLoc()).str(), ""};
     for (StringAttr axis : axes)
       entry.axes.push_back(axis.str());
     for (const auto &list : lists) {

@@ -13,12 +13,9 @@
 
 using namespace mlir;
 using namespace cleave;
+using cleave::nn::typeOf;
 using namespace cleave::sharding;
 using dist::ExtentAttr;
-
-static RankedTensorType typeOf(Value value) {
-  return cast<RankedTensorType>(value.getType());
-}
 
 namespace {
 

@@ -18,6 +18,7 @@
 
 using namespace mlir;
 using namespace cleave;
+using cleave::nn::typeOf;
 using namespace cleave::sharding;
 using dist::ExtentAttr;
 using dist::ShardingAttr;
@@ -27,10 +28,6 @@ using Axes = SmallVector<StringAttr, 2>;
 //===----------------------------------------------------------------------===//
 // Small movement
 //===----------------------------------------------------------------------===//
-
-static RankedTensorType typeOf(Value value) {
-  return cast<RankedTensorType>(value.getType());
-}
 
 RankedTensorType Reshard::localType(Type type, ShardingAttr sharding) {
   return RankedTensorType::get(sharding.getLocalShape(mesh, rank),

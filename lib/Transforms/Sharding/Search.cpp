@@ -28,6 +28,7 @@ dist::MeshAttr cleave::parseMesh(MLIRContext *context, StringRef text,
                                  std::string &error) {
   SmallVector<StringAttr> names;
   SmallVector<int64_t> sizes;
+  int64_t ranks = 1;
   SmallVector<StringRef> entries;
   if (!text.empty())
     text.split(entries, ',');
@@ -48,6 +49,11 @@ dist::MeshAttr cleave::parseMesh(MLIRContext *context, StringRef text,
     }
     names.push_back(axis);
     sizes.push_back(size);
+    ranks *= size;
+    if (ranks > 4096) {
+      error = ("a mesh has at most 4096 ranks, got: " + text).str();
+      return nullptr;
+    }
   }
   return dist::MeshAttr::get(context, names, sizes);
 }

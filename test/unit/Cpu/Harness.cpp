@@ -25,26 +25,6 @@ static MLIRContext &context() {
   return instance;
 }
 
-/// Row-major little-endian bytes, as the runtime takes them.
-static std::vector<char> bytesOf(const HostTensor &tensor) {
-  Type element = tensor.type.getElementType();
-  size_t width = nn::elementBytes(element);
-  std::vector<char> bytes(tensor.size() * width + 1);
-  for (int64_t i = 0; i < tensor.size(); ++i) {
-    uint64_t bits;
-    if (auto type = dyn_cast<FloatType>(element)) {
-      APFloat value(tensor.floats[i]);
-      bool lost;
-      value.convert(type.getFloatSemantics(), APFloat::rmNearestTiesToEven, &lost);
-      bits = value.bitcastToAPInt().getZExtValue();
-    } else {
-      bits = tensor.ints[i];
-    }
-    memcpy(bytes.data() + i * width, &bits, width);
-  }
-  return bytes;
-}
-
 static HostTensor drawn(RankedTensorType type, const Draw &draw, std::mt19937_64 &random) {
   HostTensor tensor(type);
   std::uniform_real_distribution<double> real(draw.low, draw.high);
@@ -109,20 +89,20 @@ static std::string execute(ModuleOp module, bool avx2, const std::vector<HostTen
   std::vector<cleave_input> inputList;
   std::vector<cleave_output> outputList;
   for (const HostTensor &tensor : inputs) {
-    in.push_back(bytesOf(tensor));
-    inputList.push_back({in.back().data(), in.back().size() - 1});
+    in.push_back(tensor.toBytes());
+    inputList.push_back({in.back().data(), in.back().size()});
   }
   for (const HostTensor &tensor : outputs) {
-    out.push_back(bytesOf(tensor));
+    out.push_back(tensor.toBytes());
     std::fill(out.back().begin(), out.back().end(), char(0x7b));
-    outputList.push_back({out.back().data(), out.back().size() - 1});
+    outputList.push_back({out.back().data(), out.back().size()});
   }
   int32_t status = cleave_session_run(session, inputList.data(), outputList.data(), &error);
   cleave_session_destroy(session);
   if (status != CLEAVE_OK)
     return error.message;
   for (auto [tensor, bytes] : llvm::zip_equal(outputs, out))
-    tensor = HostTensor::fromBytes(tensor.type, ArrayRef(bytes).drop_back());
+    tensor = HostTensor::fromBytes(tensor.type, bytes);
   return "";
 }
 

@@ -1,27 +1,25 @@
 //===- NodeName.h - the ONNX node behind a location -----------*- C++ -*-===//
 
-#ifndef CLEAVE_LIB_TRANSFORMS_SHARDING_NODENAME_H
-#define CLEAVE_LIB_TRANSFORMS_SHARDING_NODENAME_H
+#ifndef CLEAVE_SUPPORT_NODENAME_H
+#define CLEAVE_SUPPORT_NODENAME_H
 
 #include "mlir/IR/Location.h"
 
-#include <string>
-
-namespace cleave::sharding {
+namespace cleave {
 
 /// The first name in a location; empty where it has none.
-inline std::string nodeName(mlir::Location loc) {
-  std::string name;
+inline llvm::StringRef nodeName(mlir::Location loc) {
+  llvm::StringRef name;
   loc->walk([&](mlir::Location inner) {
     auto named = llvm::dyn_cast<mlir::NameLoc>(inner);
     if (!named)
       return mlir::WalkResult::advance();
-    name = named.getName().str();
+    name = named.getName().getValue();
     return mlir::WalkResult::interrupt();
   });
   return name;
 }
 
-} // namespace cleave::sharding
+} // namespace cleave
 
-#endif // CLEAVE_LIB_TRANSFORMS_SHARDING_NODENAME_H
+#endif // CLEAVE_SUPPORT_NODENAME_H
