@@ -1,4 +1,6 @@
-//===- FuseRope.cpp - rotary embedding in its two usual forms -------------===//
+//===- FuseRope.cpp - rotary embedding by what it computes ----------------===//
+//
+// Why: in one op it joins the kernel that reads it, and has a sharding rule.
 //
 //   %l = nn.slice %x  lanes [0, d/2)
 //   %h = nn.slice %x  lanes [d/2, d)
@@ -6,11 +8,16 @@
 //   %r = nn.concat %n, %l
 //   %y = nn.add (nn.mul %x, %cos), (nn.mul %r, %sin)
 //
-// cos' and sin' are the first halves of tables that hold everything twice.
+// and every other spelling: each lane of a value that is linear in x is read as a sum
+// of lanes of x times lanes of tables (Lanes.h). It is a rotation if the lanes go in
+// pairs, a cos - b sin and b cos + a sin, and the rest passes. cos' and sin' hold the
+// first lane of each pair; that the second would read equal elements is proven.
 //
 //===----------------------------------------------------------------------===//
 
 #include "cleave/Transforms/Graph/Passes.h"
+
+#include "Lanes.h"
 
 namespace cleave {
 #define GEN_PASS_DEF_FUSEROPE
@@ -21,159 +28,148 @@ using namespace mlir;
 using namespace cleave;
 using namespace cleave::nn;
 
-static int64_t lanesOf(Value value) { return typeOf(value).getShape().back(); }
+namespace {
 
-/// Whether `value` is lanes [start, start + size) of `of`, all else whole.
-static bool isLanes(Value value, Value of, int64_t start, int64_t size) {
-  auto slice = value.getDefiningOp<SliceOp>();
-  if (!slice || slice.getInput() != of)
+/// Lane i of the tables turns lanes `first(i)` and `second(i)`.
+struct Rotation {
+  int64_t pairs = 0;
+  bool interleaved = false;
+  bool inverse = false; ///< the other way round: sin has the other sign
+  SmallVector<TableLane> cos, sin;
+
+  int64_t first(int64_t pair) const { return interleaved ? 2 * pair : pair; }
+  int64_t second(int64_t pair) const { return first(pair) + (interleaved ? 1 : pairs); }
+};
+
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Reading
+//===----------------------------------------------------------------------===//
+
+static bool passes(const LaneForm &form, int64_t lane) {
+  return form.size() == 1 && form[0].lane == lane && form[0].factor == 1 && !form[0].coefficient;
+}
+
+/// The term of `form` that reads `lane`, with a coefficient and a factor of 1 or -1.
+static const LaneTerm *termOf(const LaneForm &form, int64_t lane) {
+  for (const LaneTerm &term : form)
+    if (term.lane == lane && term.coefficient && std::abs(term.factor) == 1)
+      return &term;
+  return nullptr;
+}
+
+/// Reads pair `number` of `rotation` out of the forms of its two lanes.
+static bool readPair(ArrayRef<LaneForm> forms, int64_t number, Rotation &rotation) {
+  int64_t a = rotation.first(number), b = rotation.second(number);
+  if (forms[a].size() != 2 || forms[b].size() != 2)
     return false;
-  SmallVector<int64_t> starts(typeOf(of).getRank(), 0), sizes(typeOf(of).getShape());
-  starts.back() = start;
-  sizes.back() = size;
-  return slice.getStarts() == ArrayRef<int64_t>(starts) &&
-         slice.getSizes() == ArrayRef<int64_t>(sizes) &&
-         llvm::all_of(slice.getSteps(), [](int64_t step) { return step == 1; });
+  const LaneTerm *aa = termOf(forms[a], a), *ab = termOf(forms[a], b);
+  const LaneTerm *ba = termOf(forms[b], a), *bb = termOf(forms[b], b);
+  if (!aa || !ab || !ba || !bb || aa->factor != 1 || bb->factor != 1 ||
+      ab->factor != -ba->factor || !areSameLanes(*aa->coefficient, *bb->coefficient) ||
+      !areSameLanes(*ab->coefficient, *ba->coefficient))
+    return false;
+  if (number == 0)
+    rotation.inverse = ba->factor < 0;
+  else if (rotation.inverse != (ba->factor < 0))
+    return false;
+  rotation.cos.push_back(*aa->coefficient);
+  rotation.sin.push_back(*ab->coefficient);
+  return true;
 }
 
-/// What `value` was before its halves were turned: concat(-high, low).
-static Value unturned(Value value) {
-  auto concat = value.getDefiningOp<ConcatOp>();
-  if (!concat || concat.getInputs().size() != 2 ||
-      static_cast<int64_t>(concat.getAxis()) != typeOf(value).getRank() - 1)
-    return nullptr;
-  auto negated = concat.getInputs()[0].getDefiningOp<NegOp>();
-  auto low = concat.getInputs()[1].getDefiningOp<SliceOp>();
-  if (!negated || !low)
-    return nullptr;
-  Value source = low.getInput();
-  int64_t half = lanesOf(source) / 2;
-  if (2 * half != lanesOf(source) || source.getType() != value.getType() ||
-      !isLanes(concat.getInputs()[1], source, 0, half) ||
-      !isLanes(negated.getInput(), source, half, half))
-    return nullptr;
-  return source;
-}
-
-/// Whether the upper half of the lanes of `table` equals the lower one, because
-/// it was made by elementwise ops and views of lanes that were doubled.
-static bool isDoubled(Value table) {
-  for (int depth = 0; depth < 16; ++depth) {
-    Operation *op = table.getDefiningOp();
-    if (!op)
-      return false;
-    if (auto concat = dyn_cast<ConcatOp>(op))
-      return concat.getInputs().size() == 2 && concat.getInputs()[0] == concat.getInputs()[1] &&
-             static_cast<int64_t>(concat.getAxis()) == typeOf(table).getRank() - 1;
-    if (auto constant = dyn_cast<ConstantOp>(op)) {
-      auto elements = dyn_cast<DenseElementsAttr>(constant.getValue());
-      return elements && elements.isSplat();
-    }
-    if (isa<MulOp>(op) && typeOf(op->getOperand(1)).getNumElements() == 1) {
-      table = op->getOperand(0);
-      continue;
-    }
-    bool keepsLanes = isa<CosOp, SinOp, CastOp, GatherOp, ReshapeOp>(op) &&
-                      typeOf(op->getOperand(0)).getRank() > 0 &&
-                      lanesOf(op->getOperand(0)) == lanesOf(table);
-    if (auto gather = dyn_cast<GatherOp>(op))
-      keepsLanes &= static_cast<int64_t>(gather.getAxis()) <
-                    typeOf(gather.getData()).getRank() - 1;
-    if (!keepsLanes)
-      return false;
-    table = op->getOperand(0);
+/// What turns the root into a value with these forms.
+static std::optional<Rotation> readRotation(ArrayRef<LaneForm> forms) {
+  int64_t turned = forms.size();
+  while (turned > 0 && passes(forms[turned - 1], turned - 1))
+    --turned;
+  if (turned == 0 || turned % 2 != 0)
+    return std::nullopt;
+  for (bool interleaved : {false, true}) {
+    Rotation rotation{turned / 2, interleaved, false, {}, {}};
+    if (llvm::all_of(llvm::seq(rotation.pairs),
+                     [&](int64_t pair) { return readPair(forms, pair, rotation); }))
+      return rotation;
   }
-  return false;
+  return std::nullopt;
 }
 
-static Value firstHalf(OpBuilder &b, Location loc, Value table) {
-  SmallVector<int64_t> starts(typeOf(table).getRank(), 0), steps(typeOf(table).getRank(), 1);
-  SmallVector<int64_t> sizes(typeOf(table).getShape());
-  sizes.back() /= 2;
-  return SliceOp::create(b, loc, table, starts, sizes, steps);
+//===----------------------------------------------------------------------===//
+// Tables
+//===----------------------------------------------------------------------===//
+
+/// The distance of lanes that are read out of one table in equal steps; nothing if
+/// they are not.
+static std::optional<int64_t> stepOf(ArrayRef<TableLane> lanes) {
+  int64_t step = lanes.size() < 2 ? 1 : lanes[1].lane - lanes[0].lane;
+  for (auto [i, lane] : llvm::enumerate(lanes))
+    if (!(lane == TableLane{lanes[0].table, lanes[0].dims,
+                            lanes[0].lane + static_cast<int64_t>(i) * step}))
+      return std::nullopt;
+  return step > 0 ? std::optional(step) : std::nullopt;
 }
 
-/// Whether tables of this shape turn `input`.
-static bool fits(Value input, Value table) {
-  ArrayRef<int64_t> shape = typeOf(table).getShape(), full = typeOf(input).getShape();
-  if (shape.empty() || shape.size() > full.size())
-    return false;
-  FailureOr<SmallVector<int64_t>> joint =
-      broadcastShapes({full.drop_back(), shape.drop_back()});
-  return succeeded(joint) && ArrayRef<int64_t>(*joint) == full.drop_back();
+/// Whether a table with these dimensions before its rows turns `input`.
+static bool fits(Value input, TableLane table) {
+  ArrayRef<int64_t> outer = shapeOf(table.table).drop_back(table.dims);
+  ArrayRef<int64_t> full = shapeOf(input).drop_back();
+  FailureOr<SmallVector<int64_t>> joint = broadcastShapes({full, outer});
+  return table.dims > 0 && succeeded(joint) && ArrayRef<int64_t>(*joint) == full &&
+         elementOf(table.table) == elementOf(input);
 }
 
-// x * cos + turned(x) * sin
-static bool fuseTurned(AddOp add, OpBuilder &b) {
-  auto straight = add.getLhs().getDefiningOp<MulOp>();
-  auto crossed = add.getRhs().getDefiningOp<MulOp>();
-  if (!straight || !crossed)
-    return false;
-  for (bool swap : {false, true}) {
-    if (swap)
-      std::swap(straight, crossed);
-    for (unsigned side : {0u, 1u}) {
-      Value input = unturned(crossed->getOperand(side));
-      if (!input || (straight.getLhs() != input && straight.getRhs() != input))
-        continue;
-      Value sin = crossed->getOperand(1 - side);
-      Value cos = straight.getLhs() == input ? straight.getRhs() : straight.getLhs();
-      if (cos.getType() != sin.getType() || !fits(input, cos) || lanesOf(cos) != lanesOf(input) ||
-          add.getType() != input.getType() || !isDoubled(cos) || !isDoubled(sin))
-        continue;
-      b.setInsertionPoint(add);
-      Location loc = add.getLoc();
-      add.replaceAllUsesWith(RopeOp::create(b, loc, input, firstHalf(b, loc, cos),
-                                            firstHalf(b, loc, sin), false)
-                                 .getResult());
-      return true;
-    }
-  }
-  return false;
+/// A table of just `lanes`, which lie `step` apart.
+static Value takeLanes(OpBuilder &b, Location loc, ArrayRef<TableLane> lanes, int64_t step) {
+  Value table = lanes[0].table;
+  SmallVector<int64_t> sizes(shapeOf(table).drop_back(lanes[0].dims));
+  int64_t rows = ShapedType::getNumElements(sizes);
+  sizes.push_back(typeOf(table).getNumElements() / std::max<int64_t>(rows, 1));
+  table = b.createOrFold<ReshapeOp>(loc, RankedTensorType::get(sizes, elementOf(table)), table);
+
+  SmallVector<int64_t> starts(sizes.size(), 0), steps(sizes.size(), 1);
+  starts.back() = lanes[0].lane;
+  sizes.back() = lanes.size();
+  steps.back() = step;
+  return b.createOrFold<SliceOp>(loc, table, starts, sizes, steps);
 }
 
-/// The operand of `product` other than lanes [start, start + half) of `input`.
-static Value coefficient(Value product, Value input, int64_t start, int64_t half) {
-  auto mul = product.getDefiningOp<MulOp>();
-  if (!mul)
-    return nullptr;
-  if (isLanes(mul.getLhs(), input, start, half))
-    return mul.getRhs();
-  return isLanes(mul.getRhs(), input, start, half) ? mul.getLhs() : Value();
-}
-
-// concat(x1 * cos - x2 * sin, x2 * cos + x1 * sin)
-static bool fuseHalves(ConcatOp concat, OpBuilder &b) {
-  if (concat.getInputs().size() != 2 ||
-      static_cast<int64_t>(concat.getAxis()) != typeOf(concat.getResult()).getRank() - 1)
-    return false;
-  auto real = concat.getInputs()[0].getDefiningOp<SubOp>();
-  auto imaginary = concat.getInputs()[1].getDefiningOp<AddOp>();
-  auto first = real ? real.getLhs().getDefiningOp<MulOp>() : MulOp();
-  if (!real || !imaginary || !first)
-    return false;
-  for (Value part : first->getOperands()) {
-    auto slice = part.getDefiningOp<SliceOp>();
-    if (!slice || slice.getInput().getType() != concat.getType())
+static bool fuse(Value input, OpBuilder &b) {
+  LinearLanes lanes(input);
+  for (Value candidate : lanes.candidates()) {
+    std::optional<Rotation> rotation = readRotation(lanes.forms(candidate));
+    if (!rotation || candidate.use_empty())
       continue;
-    Value input = slice.getInput();
-    int64_t half = lanesOf(input) / 2;
-    Value cos = coefficient(real.getLhs(), input, 0, half);
-    Value sin = coefficient(real.getRhs(), input, half, half);
-    Value a = imaginary.getLhs(), c = imaginary.getRhs();
-    if (!cos || !sin || cos.getType() != sin.getType() || lanesOf(cos) != half ||
-        !fits(input, cos))
+    std::optional<int64_t> cosStep = stepOf(rotation->cos), sinStep = stepOf(rotation->sin);
+    if (!cosStep || !sinStep || !fits(input, rotation->cos[0]) || !fits(input, rotation->sin[0]))
       continue;
-    bool forward = coefficient(a, input, half, half) == cos && coefficient(c, input, 0, half) == sin;
-    bool backward = coefficient(c, input, half, half) == cos && coefficient(a, input, 0, half) == sin;
-    if (!forward && !backward)
+    b.setInsertionPoint(candidate.getDefiningOp());
+    Location loc = candidate.getLoc();
+    Value cos = takeLanes(b, loc, rotation->cos, *cosStep);
+    Value sin = takeLanes(b, loc, rotation->sin, *sinStep);
+    if (cos.getType() != sin.getType())
       continue;
-    b.setInsertionPoint(concat);
-    concat.replaceAllUsesWith(
-        RopeOp::create(b, concat.getLoc(), input, cos, sin, false).getResult());
+    if (rotation->inverse)
+      sin = NegOp::create(b, loc, sin);
+    candidate.replaceAllUsesWith(
+        RopeOp::create(b, loc, input, cos, sin, rotation->interleaved).getResult());
     return true;
   }
   return false;
+}
+
+/// What may be turned: its lanes are taken apart, or multiplied by a tensor.
+static SmallVector<Value> possibleInputs(func::FuncOp function) {
+  llvm::SetVector<Value> inputs;
+  for (Operation &op : function.front()) {
+    if (auto slice = dyn_cast<SliceOp>(op);
+        slice && slice.getSizes().back() < shapeOf(slice.getInput()).back())
+      inputs.insert(slice.getInput());
+    else if (isa<MulOp, ReshapeOp>(op))
+      inputs.insert(op.operand_begin(), op.operand_end());
+  }
+  inputs.remove_if([](Value value) { return !isa<FloatType>(elementOf(value)); });
+  return inputs.takeVector();
 }
 
 namespace {
@@ -181,12 +177,8 @@ namespace {
 struct FuseRope : cleave::impl::FuseRopeBase<FuseRope> {
   void runOnOperation() override {
     OpBuilder b(&getContext());
-    for (Operation &op : llvm::make_early_inc_range(getOperation().front())) {
-      if (auto add = dyn_cast<AddOp>(op))
-        numFused += fuseTurned(add, b);
-      else if (auto concat = dyn_cast<ConcatOp>(op))
-        numFused += fuseHalves(concat, b);
-    }
+    for (Value input : possibleInputs(getOperation()))
+      numFused += fuse(input, b);
   }
 };
 

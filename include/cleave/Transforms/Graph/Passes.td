@@ -25,10 +25,12 @@ def FuseActivations : Pass<"graph-fuse-activations", "::mlir::func::FuncOp"> {
 }
 
 def FuseRope : Pass<"graph-fuse-rope", "::mlir::func::FuncOp"> {
-  let summary = "recognises rotary embedding in its two usual forms";
+  let summary = "recognises rotary embedding by what it computes";
   let description = [{
-    x * cos + concat(-x2, x1) * sin, with tables whose halves are equal, and
-    concat(x1 * cos - x2 * sin, x2 * cos + x1 * sin), x1 and x2 the halves of x.
+    Each lane of a value that is linear in x is read as a sum of lanes of x times lanes
+    of tables. Where the lanes go in pairs (a cos - b sin, b cos + a sin), halves apart
+    or side by side, and the others pass, the value is x turned. Tables that hold each
+    number for both lanes of a pair are halved if the two can be shown to be equal.
   }];
   let dependentDialects = ["::cleave::nn::NnDialect"];
   let statistics = [Statistic<"numFused", "fused", "rotations recognised">];
