@@ -19,6 +19,9 @@ struct CpuOptions {
   bool forceAvx2 = false;
 };
 
+/// Whether kernels are compiled for AVX-512 on this machine.
+bool hasAvx512();
+
 /// Machine code and plan of a program, which may be run as long as it lives.
 class CompiledProgram {
 public:

@@ -25,6 +25,7 @@
 #include "llvm/TargetParser/Host.h"
 
 #include <thread>
+#include <unistd.h>
 
 using namespace mlir;
 using namespace cleave;
@@ -57,17 +58,25 @@ struct Job {
 
 } // namespace
 
+static bool hasAll(const llvm::StringMap<bool> &available, ArrayRef<StringRef> names) {
+  return llvm::all_of(names, [&](StringRef name) { return available.lookup(name); });
+}
+
+bool cleave::hasAvx512() {
+  return hasAll(llvm::sys::getHostCPUFeatures(), {"avx512f", "avx512bw", "avx512dq", "avx512vl"});
+}
+
 static FailureOr<Host> hostOf(ModuleOp module, const CpuOptions &options) {
   llvm::StringMap<bool> available = llvm::sys::getHostCPUFeatures();
-  auto has = [&](StringRef name) { return available.lookup(name); };
-  if (!has("avx2") || !has("fma") || !has("f16c"))
+  if (!hasAll(available, {"avx2", "fma", "f16c"}))
     return module.emitError("the cpu target needs AVX2, FMA and F16C, which this machine lacks");
-  bool isWide = !options.forceAvx2 && has("avx512f") && has("avx512bw") && has("avx512dq") &&
-                has("avx512vl");
   Host host;
-  if (!isWide) {
+  if (long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE); bytes > 0)
+    host.machine.nearBytes = bytes;
+  if (options.forceAvx2 || !hasAvx512()) {
     host.cpu = "haswell";
-    host.machine = {8, 16};
+    host.machine.lanes = 8;
+    host.machine.registers = 16;
     return host;
   }
   host.cpu = llvm::sys::getHostCPUName().str();
@@ -75,7 +84,6 @@ static FailureOr<Host> hostOf(ModuleOp module, const CpuOptions &options) {
     host.features += (feature.second ? "+" : "-") + feature.first().str() + ",";
   if (!host.features.empty())
     host.features.pop_back();
-  host.machine = {16, 32};
   return host;
 }
 

@@ -33,8 +33,9 @@ using mlir::Value;
 
 /// What the code may use of the machine.
 struct Machine {
-  int64_t lanes = 16;     ///< f32 elements of a vector register
-  int64_t registers = 32; ///< vector registers
+  int64_t lanes = 16;          ///< f32 elements of a vector register
+  int64_t registers = 32;      ///< vector registers
+  int64_t nearBytes = 1 << 20; ///< the second level cache of a core
 };
 
 class Emitter {

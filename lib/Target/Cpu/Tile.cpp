@@ -4,9 +4,13 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
 
 using namespace mlir;
 using namespace cleave::cpu;
+
+/// k a step of the loop: its counter and its jump then cost nothing that shows.
+static constexpr int64_t kUnroll = 4;
 
 int64_t cleave::cpu::tileRows(const Machine &machine, int64_t vectors) {
   if (machine.registers >= 32)
@@ -26,31 +30,50 @@ void cleave::cpu::forTiles(
   });
 }
 
+SmallVector<Value> Tile::steps(Emitter &e, Value begin, Value end, int64_t step,
+                               ArrayRef<Value> start, int64_t parts) const {
+  int64_t sums = rows * vectors;
+  return e.loop(begin, end, step, start, [&](Value k, ValueRange carried) {
+    SmallVector<Value> next(carried);
+    if (ahead)
+      ahead(k, step);
+    for (int64_t plus = 0; plus < step; ++plus) {
+      SmallVector<Value> columns;
+      for (int64_t v = 0; v < vectors; ++v)
+        columns.push_back(b(v, k, plus));
+      for (int64_t r = 0; r < rows; ++r) {
+        Value scalar = e.broadcast(a(r, k, plus), e.machine.lanes);
+        for (int64_t v = 0; v < vectors; ++v) {
+          Value &sum = next[plus % parts * sums + r * vectors + v];
+          sum = math::FmaOp::create(e.builder, e.loc, scalar, columns[v], sum);
+        }
+      }
+    }
+    return next;
+  });
+}
+
 SmallVector<Value> Tile::multiply(Emitter &e, Value begin, Value end, ArrayRef<Value> start,
                                   int64_t parts) const {
   int64_t sums = rows * vectors;
-  SmallVector<Value> init(start);
+  SmallVector<Value> result(start);
   for (int64_t i = sums; i < sums * parts; ++i)
-    init.push_back(e.zero(e.machine.lanes));
-  SmallVector<Value> result =
-      e.loop(begin, end, parts, init, [&](Value k, ValueRange carried) {
-        SmallVector<Value> next(carried);
-        for (int64_t part = 0; part < parts; ++part) {
-          SmallVector<Value> columns;
-          for (int64_t v = 0; v < vectors; ++v)
-            columns.push_back(b(v, k, part));
-          if (ahead)
-            ahead(k, part);
-          for (int64_t r = 0; r < rows; ++r) {
-            Value scalar = e.broadcast(a(r, k, part), e.machine.lanes);
-            for (int64_t v = 0; v < vectors; ++v) {
-              Value &sum = next[part * sums + r * vectors + v];
-              sum = math::FmaOp::create(e.builder, e.loc, scalar, columns[v], sum);
-            }
-          }
-        }
-        return next;
-      });
+    result.push_back(e.zero(e.machine.lanes));
+  // Whole steps first; what is known to be left over is not emitted in vain.
+  std::optional<int64_t> first = getConstantIntValue(begin), last = getConstantIntValue(end);
+  bool isKnown = first && last;
+  Value whole = end;
+  if (isKnown) {
+    whole = e.indexConstant(*last - (*last - *first) % kUnroll);
+  } else {
+    Value count = arith::SubIOp::create(e.builder, e.loc, end, begin);
+    Value rest = arith::RemUIOp::create(e.builder, e.loc, count, e.indexConstant(kUnroll));
+    whole = arith::SubIOp::create(e.builder, e.loc, end, rest);
+  }
+  if (!isKnown || *last - *first >= kUnroll)
+    result = steps(e, begin, whole, kUnroll, result, parts);
+  if (!isKnown || (*last - *first) % kUnroll != 0)
+    result = steps(e, whole, end, 1, result, parts);
   for (int64_t part = 1; part < parts; ++part)
     for (int64_t i = 0; i < sums; ++i)
       result[i] = arith::AddFOp::create(e.builder, e.loc, result[i], result[part * sums + i]);

@@ -15,14 +15,19 @@ struct Tile {
   /// known here.
   std::function<Value(int64_t row, Value k, int64_t plus)> a;
   std::function<Value(int64_t vector, Value k, int64_t plus)> b;
-  /// Called once a k, may prefetch.
-  std::function<void(Value k, int64_t plus)> ahead;
+  /// Called once a step of the loop with its first k and the number of its k;
+  /// may prefetch.
+  std::function<void(Value k, int64_t count)> ahead;
 
   /// From `begin` to `end`, both computed when run. `start` and the result hold
-  /// rows * vectors sums, by row. `parts` divides end - begin: with few rows
-  /// as many independent sums hide the latency of an fma.
+  /// rows * vectors sums, by row. With few rows, `parts` independent sets of sums
+  /// hide the latency of an fma.
   llvm::SmallVector<Value> multiply(Emitter &emitter, Value begin, Value end,
                                     llvm::ArrayRef<Value> start, int64_t parts = 1) const;
+
+private:
+  llvm::SmallVector<Value> steps(Emitter &emitter, Value begin, Value end, int64_t step,
+                                 llvm::ArrayRef<Value> start, int64_t parts) const;
 };
 
 /// Rows of a tile of `vectors` vectors that fit the registers.

@@ -72,12 +72,21 @@ static std::vector<HostTensor> expected(func::FuncOp main, const std::vector<Hos
   return outputs;
 }
 
+/// What this machine can be: with its widest vectors, and as an AVX2 machine.
+static std::vector<CpuOptions> machines() {
+  CpuOptions narrow;
+  narrow.forceAvx2 = true;
+  if (hasAvx512())
+    return {CpuOptions(), narrow};
+  return {narrow};
+}
+
 /// Runs on one rank; `outputs` come in with their types.
-static std::string execute(ModuleOp module, bool avx2, const std::vector<HostTensor> &inputs,
+static std::string execute(ModuleOp source, const CpuOptions &options,
+                           const std::vector<HostTensor> &inputs,
                            std::vector<HostTensor> &outputs) {
-  CpuOptions options;
-  options.forceAvx2 = avx2;
-  auto compiled = compileCpu(module, options);
+  OwningOpRef<ModuleOp> module = source.clone();
+  auto compiled = compileCpu(*module, options);
   if (!compiled)
     return "not compiled: " + llvm::toString(compiled.takeError());
   cleave_error error = {};
@@ -147,11 +156,15 @@ std::string cleave::test::differs(const std::string &function, const Check &chec
     return error;
   for (Type type : main.getResultTypes())
     got.emplace_back(cast<RankedTensorType>(type));
-  error = execute(*module, check.avx2, inputs, got);
-  for (size_t i = 0; i < want.size() && error.empty(); ++i)
-    if (std::string wrong = compare(want[i], got[i], check); !wrong.empty())
-      error = "output " + std::to_string(i) + ", " + wrong;
-  return error;
+  for (const CpuOptions &options : machines()) {
+    error = execute(*module, options, inputs, got);
+    for (size_t i = 0; i < want.size() && error.empty(); ++i)
+      if (std::string wrong = compare(want[i], got[i], check); !wrong.empty())
+        error = "output " + std::to_string(i) + ", " + wrong;
+    if (!error.empty())
+      return options.forceAvx2 ? "with AVX2, " + error : error;
+  }
+  return "";
 }
 
 std::string cleave::test::runFault(const std::string &function,
@@ -162,5 +175,12 @@ std::string cleave::test::runFault(const std::string &function,
   std::vector<HostTensor> got;
   for (Type type : module->lookupSymbol<func::FuncOp>("main").getResultTypes())
     got.emplace_back(cast<RankedTensorType>(type));
-  return execute(*module, false, inputs, got);
+  std::string message;
+  for (const CpuOptions &options : machines()) {
+    std::string own = execute(*module, options, inputs, got);
+    if (!message.empty() && own != message)
+      return "";
+    message = own;
+  }
+  return message;
 }

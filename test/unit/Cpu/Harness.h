@@ -20,17 +20,18 @@ struct Draw {
 
 struct Check {
   double absolute = 2e-5, relative = 2e-5;
-  bool avx2 = false;
   Draw draw;
   uint64_t seed = 1;
 };
 
-/// Compiles `function` (the text of one func named @main), runs it on drawn
-/// inputs and compares with cleave::evaluate, op by op. Returns what is wrong,
-/// or nothing. Floats narrower than f32 get a tolerance of their own last place.
+/// Compiles `function` (the text of one func named @main) for every machine that
+/// this one can be, runs it on drawn inputs and compares with cleave::evaluate, op
+/// by op. Returns what is wrong, or nothing. Floats narrower than f32 get a
+/// tolerance of their own last place.
 std::string differs(const std::string &function, const Check &check = {});
 
-/// The message of a run that has to fail; empty if it succeeds.
+/// The message of a run that has to fail on every machine; empty if it succeeds
+/// on one, or if they differ.
 std::string runFault(const std::string &function, const std::vector<HostTensor> &inputs);
 
 } // namespace cleave::test
