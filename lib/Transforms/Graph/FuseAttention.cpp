@@ -18,6 +18,7 @@
 #include "Probe.h"
 
 #include <cmath>
+#include <limits>
 
 namespace cleave {
 #define GEN_PASS_DEF_FUSEATTENTION
@@ -33,7 +34,7 @@ struct Match {
   MatmulOp scores, output;
   double scale = 1;
   SmallVector<Value> terms; ///< added to the scaled scores
-  bool guarded = false;     ///< NaN of a row without keys becomes 0
+  bool guarded = false;     ///< a row of NaN, which saw no key, becomes 0
 };
 } // namespace
 
@@ -81,41 +82,73 @@ static bool climb(Value value, Match &match) {
   return false;
 }
 
-/// Descends from the softmax to the product with v.
-static bool descend(Value value, Match &match) {
-  for (int depth = 0; depth < 6; ++depth) {
-    Operation *next = nullptr;
-    for (Operation *user : value.getUsers()) {
-      // A guard reads the probabilities twice: select(is_nan(P), 0, P).
-      if (isa<IsNanOp>(user) && user->getResult(0).hasOneUse())
-        continue;
-      if (next && next != user)
+/// The product that reads `value` as its left operand, if nobody else reads it.
+static MatmulOp onlyProduct(Value value) {
+  if (!value.hasOneUse())
+    return {};
+  auto product = dyn_cast<MatmulOp>(*value.getUsers().begin());
+  return product && product.getLhs() == value ? product : MatmulOp();
+}
+
+/// Finds the product of the probabilities and v. What stands between may be casts,
+/// and anything that leaves them alone but for a row of NaN, which becomes 0.
+static bool descend(Value probabilities, Match &match) {
+  Probe probe(probabilities, /*reductions=*/false);
+  SmallVector<Value> values = probe.candidates();
+  values.push_back(probabilities);
+  Value last;
+  for (Value value : values)
+    if (onlyProduct(value))
+      last = value;
+  if (!last)
+    return false;
+  match.output = onlyProduct(last);
+  for (Value value : values)
+    for (Operation *user : value.getUsers())
+      if (user != match.output && !llvm::is_contained(probe.ops(), user))
         return false;
-      next = user;
-    }
-    if (!next)
-      return false;
-    if (auto product = dyn_cast<MatmulOp>(next)) {
-      match.output = product;
-      return product.getLhs() == value && product.getRhs() != value;
-    }
-    if (auto guard = dyn_cast<SelectOp>(next)) {
-      auto isNan = guard.getCondition().getDefiningOp<IsNanOp>();
-      if (!isNan || isNan.getInput() != value || guard.getRhs() != value ||
-          scalarOf(guard.getLhs()) != 0.0)
-        return false;
-      match.guarded = true;
-    } else if (!isa<CastOp>(next)) {
-      return false;
-    }
-    value = next->getResult(0);
-  }
-  return false;
+
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  HostValues some = probe.run({0.25, 0.75}), none = probe.run({nan, nan});
+  if (!some.count(last) || !none.count(last))
+    return false;
+  const std::vector<double> &row = none[last].floats;
+  match.guarded = llvm::all_of(row, [](double x) { return x == 0.0; });
+  return areClose(some[last].floats, {0.25, 0.75}, toleranceOf(typeOf(last).getElementType())) &&
+         (match.guarded || llvm::all_of(row, [](double x) { return std::isnan(x); }));
 }
 
 //===----------------------------------------------------------------------===//
 // Operands
 //===----------------------------------------------------------------------===//
+
+/// `value` without the scalars that multiply it, here or in front of movement;
+/// `scale` takes them.
+static Value unscaled(Value value, double &scale) {
+  Operation *op = value.getDefiningOp();
+  if (!op)
+    return value;
+  if (isa<TransposeOp, ReshapeOp, BroadcastOp>(op)) {
+    Value source = unscaled(op->getOperand(0), scale);
+    if (source == op->getOperand(0))
+      return value;
+    Operation *clone = OpBuilder(op).clone(*op);
+    clone->setOperand(0, source);
+    return clone->getResult(0);
+  }
+  if (!isa<MulOp, DivOp>(op))
+    return value;
+  Value left = op->getOperand(0), right = op->getOperand(1);
+  std::optional<double> factor = scalarOf(right);
+  if (!factor && isa<MulOp>(op)) {
+    std::swap(left, right);
+    factor = scalarOf(right);
+  }
+  if (!factor || left.getType() != value.getType() || (isa<DivOp>(op) && *factor == 0))
+    return value;
+  scale *= isa<MulOp>(op) ? *factor : 1 / *factor;
+  return unscaled(left, scale);
+}
 
 /// [.., t, d] of which `value` is the transpose [.., d, t].
 static Value transposed(Value value, OpBuilder &b) {
@@ -186,10 +219,11 @@ static std::optional<int64_t> causalOffset(Value mask) {
 //===----------------------------------------------------------------------===//
 
 static bool rewrite(Match match, OpBuilder &b) {
-  Value q = match.scores.getLhs(), v = match.output.getRhs();
+  Value q = unscaled(match.scores.getLhs(), match.scale), v = match.output.getRhs();
+  Value k = unscaled(match.scores.getRhs(), match.scale);
   int64_t rank = typeOf(match.scores.getResult()).getRank();
   if (rank < 3 || rank > 4 || typeOf(q).getRank() != rank ||
-      typeOf(match.scores.getRhs()).getRank() != rank || typeOf(v).getRank() != rank)
+      typeOf(k).getRank() != rank || typeOf(v).getRank() != rank)
     return false;
   for (Value term : match.terms)
     if (typeOf(term).getRank() > rank)
@@ -199,7 +233,7 @@ static bool rewrite(Match match, OpBuilder &b) {
   Location loc = match.output.getLoc();
   Type element = typeOf(q).getElementType();
   Value query = fourDims(q, b), value = unrepeated(fourDims(v, b));
-  Value key = unrepeated(fourDims(transposed(match.scores.getRhs(), b), b));
+  Value key = unrepeated(fourDims(transposed(k, b), b));
   if (typeOf(value).getElementType() != element || shapeOf(key).take_front(3) != shapeOf(value).take_front(3) ||
       shapeOf(query)[0] != shapeOf(key)[0] || shapeOf(key)[1] == 0 ||
       shapeOf(query)[1] % shapeOf(key)[1] != 0)

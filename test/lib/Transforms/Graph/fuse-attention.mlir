@@ -22,3 +22,61 @@ func.func @probabilities_read_elsewhere_stay(%q: tensor<1x2x3x4xf32>, %t: tensor
   %y = nn.matmul %p, %v : tensor<1x2x3x5xf32>, tensor<1x2x5x4xf32>
   return %y, %p : tensor<1x2x3x4xf32>, tensor<1x2x3x5xf32>
 }
+
+// A row of NaN that becomes 0, however that is spelt, is a row without a key.
+// CHECK-LABEL: @rows_of_nan_become_zero
+func.func @rows_of_nan_become_zero(%q: tensor<1x2x3x4xf32>, %t: tensor<1x2x4x5xf32>, %v: tensor<1x2x5x4xf32>, %m: tensor<1x1x3x5xf32>) -> (tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>) {
+  // CHECK: nn.attention {{.*}} mask %arg3 : tensor<1x1x3x5xf32> scale 1.000000e+00 :
+  // CHECK: nn.attention {{.*}} mask %arg3 : tensor<1x1x3x5xf32> scale 1.000000e+00 :
+  // CHECK-NEXT: return
+  %zero = nn.constant dense<0.0> : tensor<f32>
+  %s = nn.matmul %q, %t : tensor<1x2x3x4xf32>, tensor<1x2x4x5xf32>
+  %b = nn.add %s, %m : tensor<1x2x3x5xf32>, tensor<1x1x3x5xf32>
+  %p = nn.softmax %b dim 3 : tensor<1x2x3x5xf32>
+  %n = nn.is_nan %p : tensor<1x2x3x5xf32>
+  %g = nn.select %n, %zero, %p : tensor<1x2x3x5xi1>, tensor<f32>, tensor<1x2x3x5xf32>
+  %y = nn.matmul %g, %v : tensor<1x2x3x5xf32>, tensor<1x2x5x4xf32>
+  %s1 = nn.matmul %y, %t : tensor<1x2x3x4xf32>, tensor<1x2x4x5xf32>
+  %b1 = nn.add %s1, %m : tensor<1x2x3x5xf32>, tensor<1x1x3x5xf32>
+  %p1 = nn.softmax %b1 dim 3 : tensor<1x2x3x5xf32>
+  %n1 = nn.compare eq %p1, %p1 : tensor<1x2x3x5xf32>, tensor<1x2x3x5xf32>
+  %g1 = nn.select %n1, %p1, %zero : tensor<1x2x3x5xi1>, tensor<1x2x3x5xf32>, tensor<f32>
+  %z = nn.matmul %g1, %v : tensor<1x2x3x5xf32>, tensor<1x2x5x4xf32>
+  return %y, %z : tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>
+}
+
+// CHECK-LABEL: @rows_of_nan_that_become_something_else_stay
+func.func @rows_of_nan_that_become_something_else_stay(%q: tensor<1x2x3x4xf32>, %t: tensor<1x2x4x5xf32>, %v: tensor<1x2x5x4xf32>) -> tensor<1x2x3x4xf32> {
+  // CHECK-NOT: nn.attention
+  // CHECK: return
+  %one = nn.constant dense<1.0> : tensor<f32>
+  %s = nn.matmul %q, %t : tensor<1x2x3x4xf32>, tensor<1x2x4x5xf32>
+  %p = nn.softmax %s dim 3 : tensor<1x2x3x5xf32>
+  %n = nn.is_nan %p : tensor<1x2x3x5xf32>
+  %g = nn.select %n, %one, %p : tensor<1x2x3x5xi1>, tensor<f32>, tensor<1x2x3x5xf32>
+  %y = nn.matmul %g, %v : tensor<1x2x3x5xf32>, tensor<1x2x5x4xf32>
+  return %y : tensor<1x2x3x4xf32>
+}
+
+// The roots of the scale in front of the product, on keys that are repeated.
+// CHECK-LABEL: @scaled_operands_of_shared_heads
+// CHECK-SAME: (%[[Q:.*]]: tensor<1x4x3x4xf32>, %[[K:.*]]: tensor<1x2x5x4xf32>, %[[V:.*]]: tensor<1x2x5x4xf32>)
+func.func @scaled_operands_of_shared_heads(%q: tensor<1x4x3x4xf32>, %k: tensor<1x2x5x4xf32>, %v: tensor<1x2x5x4xf32>) -> tensor<1x4x3x4xf32> {
+  // CHECK: nn.attention %[[Q]], %[[K]], %[[V]] scale 2.500000e-01
+  // CHECK-NEXT: return
+  %c = nn.constant dense<0.5> : tensor<f32>
+  %d = nn.constant dense<2.0> : tensor<f32>
+  %q1 = nn.mul %q, %c : tensor<1x4x3x4xf32>, tensor<f32>
+  %k1 = nn.reshape %k : tensor<1x2x5x4xf32> to tensor<1x2x1x5x4xf32>
+  %k2 = nn.broadcast %k1 : tensor<1x2x1x5x4xf32> to tensor<1x2x2x5x4xf32>
+  %k3 = nn.reshape %k2 : tensor<1x2x2x5x4xf32> to tensor<1x4x5x4xf32>
+  %k4 = nn.transpose %k3 [0, 1, 3, 2] : tensor<1x4x5x4xf32>
+  %k5 = nn.div %k4, %d : tensor<1x4x4x5xf32>, tensor<f32>
+  %v1 = nn.reshape %v : tensor<1x2x5x4xf32> to tensor<1x2x1x5x4xf32>
+  %v2 = nn.broadcast %v1 : tensor<1x2x1x5x4xf32> to tensor<1x2x2x5x4xf32>
+  %v3 = nn.reshape %v2 : tensor<1x2x2x5x4xf32> to tensor<1x4x5x4xf32>
+  %s = nn.matmul %q1, %k5 : tensor<1x4x3x4xf32>, tensor<1x4x4x5xf32>
+  %p = nn.softmax %s dim 3 : tensor<1x4x3x5xf32>
+  %y = nn.matmul %p, %v3 : tensor<1x4x3x5xf32>, tensor<1x4x5x4xf32>
+  return %y : tensor<1x4x3x4xf32>
+}
