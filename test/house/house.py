@@ -216,8 +216,9 @@ def nothing_is_left_behind(house):
 
 
 def folders_are_documented(house):
-    """Each dialect, and the runtime, says why it is."""
-    folders = {"/".join(path.split("/")[:2]) for path in house.matching(r"dialects/\w+/.*")}
+    """Each dialect, each part of the compiler, and the runtime, says why it is."""
+    parts = r"dialects/\w+|lib/(?:Conversion|Target|Transforms)/\w+|lib/(?!Conversion|Target|Transforms)\w+"
+    folders = {re.match(parts, path)[0] for path in house.matching(rf"(?:{parts})/.+")}
     folders |= {"runtime"} if house.matching(r"runtime/.*") else set()
     for folder in sorted(folders):
         if f"{folder}/README.md" not in house.files:

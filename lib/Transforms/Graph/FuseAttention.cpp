@@ -30,20 +30,73 @@ using namespace cleave;
 using namespace cleave::nn;
 
 namespace {
+/// Scores where `condition` is not `visible` are replaced by `fill`.
+struct Hidden {
+  Value condition;
+  bool visible;
+  double fill;
+};
+
 struct Match {
   MatmulOp scores, output;
   double scale = 1;
-  SmallVector<Value> terms; ///< added to the scaled scores
-  bool guarded = false;     ///< a row of NaN, which saw no key, becomes 0
+  double softcap = 0;         ///< 0 for none
+  SmallVector<Value> terms;   ///< added to the scaled and capped scores
+  SmallVector<Hidden> hidden; ///< as terms of 0 and `fill`
+  bool guarded = false;       ///< a row of NaN, which saw no key, becomes 0
 };
 } // namespace
+
+/// A fill that hides a score whether it replaces it or is added to it: rounding leaves
+/// nothing of the score.
+static constexpr double kHides = -1e30;
 
 //===----------------------------------------------------------------------===//
 // Matching
 //===----------------------------------------------------------------------===//
 
-/// Climbs from the softmax to the product of q and k. An added term counts only
-/// where nothing scales it afterwards.
+/// What `op` multiplies one of its operands by, and that operand.
+static std::optional<std::pair<Value, double>> scaledOperand(Operation *op) {
+  if (auto mul = dyn_cast<MulOp>(op))
+    for (auto [value, factor] :
+         {std::pair(mul.getLhs(), mul.getRhs()), std::pair(mul.getRhs(), mul.getLhs())})
+      if (std::optional<double> number = scalarOf(factor);
+          number && value.getType() == mul.getType())
+        return std::pair(value, *number);
+  if (auto div = dyn_cast<DivOp>(op))
+    if (std::optional<double> number = scalarOf(div.getRhs());
+        number && *number != 0 && div.getLhs().getType() == div.getType())
+      return std::pair(div.getLhs(), 1 / *number);
+  return std::nullopt;
+}
+
+/// The scores that `op` adds to or hides in part, which `match` notes; null if it does
+/// neither. What is scaled or capped afterwards would be another term.
+static Value climbMask(Operation *op, Match &match) {
+  if (match.scale != 1 || match.softcap != 0)
+    return nullptr;
+  if (auto add = dyn_cast<AddOp>(op)) {
+    // The scores are the side that has their shape and leads to a product.
+    bool left = add.getLhs().getType() == add.getType() &&
+                isa_and_nonnull<MatmulOp, MulOp, DivOp, AddOp, SelectOp>(
+                    add.getLhs().getDefiningOp());
+    match.terms.push_back(left ? add.getRhs() : add.getLhs());
+    return left ? add.getLhs() : add.getRhs();
+  }
+  auto select = dyn_cast<SelectOp>(op);
+  if (!select)
+    return nullptr;
+  std::optional<double> onTrue = scalarOf(select.getLhs()), onFalse = scalarOf(select.getRhs());
+  bool visible = onFalse.has_value();
+  double fill = visible ? *onFalse : onTrue.value_or(0);
+  Value scores = visible ? select.getLhs() : select.getRhs();
+  if (!(fill <= kHides) || scores.getType() != select.getType())
+    return nullptr;
+  match.hidden.push_back({select.getCondition(), visible, fill});
+  return scores;
+}
+
+/// Climbs from the softmax to the product of q and k.
 static bool climb(Value value, Match &match) {
   for (int depth = 0; depth < 12; ++depth) {
     Operation *op = value.getDefiningOp();
@@ -53,28 +106,19 @@ static bool climb(Value value, Match &match) {
       match.scores = scores;
       return true;
     }
-    if (isa<CastOp>(op)) {
+    if (auto scaled = scaledOperand(op)) {
+      match.scale *= scaled->second;
+      value = scaled->first;
+    } else if (isa<TanhOp>(op)) {
+      // c tanh(x / c)
+      if (match.softcap != 0 || match.scale <= 0)
+        return false;
+      match.softcap = match.scale;
       value = op->getOperand(0);
-    } else if (auto mul = dyn_cast<MulOp>(op)) {
-      std::optional<double> right = scalarOf(mul.getRhs()), left = scalarOf(mul.getLhs());
-      if (!right && !left)
-        return false;
-      match.scale *= right ? *right : *left;
-      value = right ? mul.getLhs() : mul.getRhs();
-    } else if (auto div = dyn_cast<DivOp>(op)) {
-      std::optional<double> right = scalarOf(div.getRhs());
-      if (!right || *right == 0)
-        return false;
-      match.scale /= *right;
-      value = div.getLhs();
-    } else if (auto add = dyn_cast<AddOp>(op)) {
-      if (match.scale != 1)
-        return false;
-      // The scores are the side that has their shape and leads to a product.
-      bool left = add.getLhs().getType() == add.getType() &&
-                  isa_and_nonnull<MatmulOp, MulOp, DivOp, AddOp>(add.getLhs().getDefiningOp());
-      match.terms.push_back(left ? add.getRhs() : add.getLhs());
-      value = left ? add.getLhs() : add.getRhs();
+    } else if (isa<CastOp>(op)) {
+      value = op->getOperand(0);
+    } else if (Value scores = climbMask(op, match)) {
+      value = scores;
     } else {
       return false;
     }
@@ -136,26 +180,31 @@ static Value unscaled(Value value, double &scale) {
     clone->setOperand(0, source);
     return clone->getResult(0);
   }
-  if (!isa<MulOp, DivOp>(op))
+  std::optional<std::pair<Value, double>> scaled = scaledOperand(op);
+  if (!scaled)
     return value;
-  Value left = op->getOperand(0), right = op->getOperand(1);
-  std::optional<double> factor = scalarOf(right);
-  if (!factor && isa<MulOp>(op)) {
-    std::swap(left, right);
-    factor = scalarOf(right);
-  }
-  if (!factor || left.getType() != value.getType() || (isa<DivOp>(op) && *factor == 0))
-    return value;
-  scale *= isa<MulOp>(op) ? *factor : 1 / *factor;
-  return unscaled(left, scale);
+  scale *= scaled->second;
+  return unscaled(scaled->first, scale);
 }
 
 /// [.., t, d] of which `value` is the transpose [.., d, t].
 static Value transposed(Value value, OpBuilder &b) {
-  SmallVector<int64_t> permutation =
-      llvm::to_vector(llvm::seq<int64_t>(0, typeOf(value).getRank()));
-  std::swap(permutation.end()[-1], permutation.end()[-2]);
-  return b.createOrFold<TransposeOp>(value.getLoc(), value, permutation);
+  auto lastSwapped = [](int64_t rank) {
+    SmallVector<int64_t> permutation = llvm::to_vector(llvm::seq<int64_t>(0, rank));
+    std::swap(permutation.end()[-1], permutation.end()[-2]);
+    return permutation;
+  };
+  // Batch and heads may have been one dimension while it was transposed.
+  auto regrouped = value.getDefiningOp<ReshapeOp>();
+  auto inner = regrouped ? regrouped.getInput().getDefiningOp<TransposeOp>() : TransposeOp();
+  if (inner && shapeOf(inner.getResult()).take_back(2) == shapeOf(value).take_back(2) &&
+      inner.getPermutation() == ArrayRef<int64_t>(lastSwapped(inner.getPermutation().size()))) {
+    SmallVector<int64_t> shape(shapeOf(value));
+    std::swap(shape.end()[-1], shape.end()[-2]);
+    return b.createOrFold<ReshapeOp>(value.getLoc(), RankedTensorType::get(shape, elementOf(value)),
+                                     inner.getInput());
+  }
+  return b.createOrFold<TransposeOp>(value.getLoc(), value, lastSwapped(typeOf(value).getRank()));
 }
 
 /// Of [b, (g r), t, d] made by repeating each of g heads r times: [b, g, t, d].
@@ -189,9 +238,15 @@ static Value fourDims(Value value, OpBuilder &b) {
       b, value.getLoc(), RankedTensorType::get(shape, typeOf(value).getElementType()), value);
 }
 
-/// j - i up to which a constant mask of 0 and large negative numbers sees; nothing
-/// if it is no causal one.
-static std::optional<int64_t> causalOffset(Value mask) {
+namespace {
+struct Causal {
+  int64_t offset; ///< j - i up to which keys are seen
+  bool isExact;   ///< hidden by -inf, which nothing added to it changes
+};
+} // namespace
+
+/// What a constant mask of 0 and large negative numbers says, if it is a causal one.
+static std::optional<Causal> causalMask(Value mask) {
   auto constant = mask.getDefiningOp<ConstantOp>();
   if (!constant || typeOf(mask).getRank() < 2)
     return std::nullopt;
@@ -199,24 +254,46 @@ static std::optional<int64_t> causalOffset(Value mask) {
   if (typeOf(mask).getNumElements() != rows * keys || rows == 0 || keys == 0)
     return std::nullopt;
   HostTensor tensor = HostTensor::fromAttr(constant.getValue());
-  int64_t offset = -1;
-  while (offset + 1 < keys && tensor.floats[offset + 1] == 0)
-    ++offset;
+  Causal causal{-1, true};
+  while (causal.offset + 1 < keys && tensor.floats[causal.offset + 1] == 0)
+    ++causal.offset;
   // A row without a key would be told apart from a hidden one by nothing.
-  if (offset < 0)
+  if (causal.offset < 0)
     return std::nullopt;
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < keys; ++j) {
       double value = tensor.floats[i * keys + j];
-      if (j <= i + offset ? value != 0 : value > -3000)
+      if (j <= i + causal.offset ? value != 0 : value > -3000)
         return std::nullopt;
+      causal.isExact &= value == 0 || std::isinf(value);
     }
-  return offset;
+  return causal;
 }
 
 //===----------------------------------------------------------------------===//
 // Rewriting
 //===----------------------------------------------------------------------===//
+
+/// All that is added to the scores, what hides some of them as terms of 0 and the fill.
+static SmallVector<Value> termsOf(Match &match, OpBuilder &b) {
+  SmallVector<Value> terms;
+  for (Value term : match.terms)
+    if (scalarOf(term) != 0.0)
+      terms.push_back(term);
+  Location loc = match.output.getLoc();
+  Type element = elementOf(match.scores.getResult());
+  auto number = [&](double value) -> Value {
+    auto type = RankedTensorType::get({}, element);
+    return ConstantOp::create(b, loc, type,
+                              DenseElementsAttr::get(type, b.getFloatAttr(element, value)));
+  };
+  for (const Hidden &hidden : match.hidden) {
+    Value seen = number(0), unseen = number(hidden.fill);
+    terms.push_back(SelectOp::create(b, loc, hidden.condition, hidden.visible ? seen : unseen,
+                                     hidden.visible ? unseen : seen));
+  }
+  return terms;
+}
 
 static bool rewrite(Match match, OpBuilder &b) {
   Value q = unscaled(match.scores.getLhs(), match.scale), v = match.output.getRhs();
@@ -225,11 +302,12 @@ static bool rewrite(Match match, OpBuilder &b) {
   if (rank < 3 || rank > 4 || typeOf(q).getRank() != rank ||
       typeOf(k).getRank() != rank || typeOf(v).getRank() != rank)
     return false;
-  for (Value term : match.terms)
+  b.setInsertionPoint(match.output);
+  SmallVector<Value> terms = termsOf(match, b);
+  for (Value term : terms)
     if (typeOf(term).getRank() > rank)
       return false;
 
-  b.setInsertionPoint(match.output);
   Location loc = match.output.getLoc();
   Type element = typeOf(q).getElementType();
   Value query = fourDims(q, b), value = unrepeated(fourDims(v, b));
@@ -239,15 +317,14 @@ static bool rewrite(Match match, OpBuilder &b) {
       shapeOf(query)[1] % shapeOf(key)[1] != 0)
     return false;
 
-  bool causal = false;
-  int64_t offset = 0;
+  std::optional<Causal> causal;
   Value mask;
-  for (Value term : match.terms) {
-    if (std::optional<double> scalar = scalarOf(term); scalar && *scalar == 0)
-      continue;
-    if (std::optional<int64_t> seen = causalOffset(term); seen && !causal) {
-      causal = true;
-      offset = *seen;
+  for (Value term : terms) {
+    // Where a finite mask meets another, a key hidden by both weighs less than one
+    // hidden once, which a row that sees no key shows: the sum says so.
+    std::optional<Causal> seen = causalMask(term);
+    if (seen && !causal && (seen->isExact || terms.size() == 1)) {
+      causal = seen;
       continue;
     }
     term = fourDims(term, b);
@@ -256,8 +333,9 @@ static bool rewrite(Match match, OpBuilder &b) {
   }
   auto rows = match.guarded || !mask ? EmptyRows::Zero : EmptyRows::Nan;
   Value fused = AttentionOp::create(b, loc, query, key, value, mask, /*lengths=*/Value(),
-                                    llvm::APFloat(match.scale), llvm::APFloat(0.0), causal,
-                                    offset, rows);
+                                    llvm::APFloat(match.scale),
+                                    llvm::APFloat(match.softcap), causal.has_value(),
+                                    causal ? causal->offset : 0, rows);
   fused = ReshapeOp::create(
       b, loc, RankedTensorType::get(shapeOf(match.output.getResult()), element), fused);
   if (fused.getType() != match.output.getType())

@@ -39,11 +39,12 @@ def FuseRope : Pass<"graph-fuse-rope", "::mlir::func::FuncOp"> {
 def FuseAttention : Pass<"graph-fuse-attention", "::mlir::func::FuncOp"> {
   let summary = "recognises softmax(scale q kᵀ + mask) v";
   let description = [{
-    From a softmax up to the product of two activations, through casts, views,
-    scalar factors and added terms; and down to the product with v, through a guard
-    against NaN. Added terms become the mask operand, so nothing is assumed of
-    them; a constant mask that is causal becomes the attribute. Keys and values
-    that are repeated for grouped heads are read unrepeated.
+    From a softmax up to the product of two activations, through casts, scalar factors,
+    a soft cap, added terms and scores replaced by a large negative number; and down to
+    the product with v, through a guard against NaN. What is added or replaced becomes
+    the mask operand, so nothing is assumed of it; a constant mask that is causal becomes
+    the attribute. Keys and values that are repeated for grouped heads are read
+    unrepeated.
 
     Probabilities that are read elsewhere keep the decomposed form.
   }];

@@ -80,3 +80,69 @@ func.func @scaled_operands_of_shared_heads(%q: tensor<1x4x3x4xf32>, %k: tensor<1
   %y = nn.matmul %p, %v3 : tensor<1x4x3x5xf32>, tensor<1x4x5x4xf32>
   return %y : tensor<1x4x3x4xf32>
 }
+
+// Batch and heads are one dimension while the keys are transposed.
+// CHECK-LABEL: @keys_transposed_with_merged_heads
+func.func @keys_transposed_with_merged_heads(%q: tensor<2x4x3x4xf32>, %k: tensor<2x4x5x4xf32>, %v: tensor<2x4x5x4xf32>) -> tensor<2x4x3x4xf32> {
+  // CHECK: nn.attention %arg0, %arg1, %arg2 scale 1.000000e+00
+  // CHECK-NEXT: return
+  %k1 = nn.reshape %k : tensor<2x4x5x4xf32> to tensor<8x5x4xf32>
+  %k2 = nn.transpose %k1 [0, 2, 1] : tensor<8x5x4xf32>
+  %k3 = nn.reshape %k2 : tensor<8x4x5xf32> to tensor<2x4x4x5xf32>
+  %s = nn.matmul %q, %k3 : tensor<2x4x3x4xf32>, tensor<2x4x4x5xf32>
+  %p = nn.softmax %s dim 3 : tensor<2x4x3x5xf32>
+  %y = nn.matmul %p, %v : tensor<2x4x3x5xf32>, tensor<2x4x5x4xf32>
+  return %y : tensor<2x4x3x4xf32>
+}
+
+// CHECK-LABEL: @capped_and_hidden
+func.func @capped_and_hidden(%q: tensor<1x2x3x4xf32>, %t: tensor<1x2x4x5xf32>, %v: tensor<1x2x5x4xf32>, %m: tensor<1x1x3x5xi1>) -> tensor<1x2x3x4xf32> {
+  // CHECK: %[[M:.*]] = nn.select %arg3,
+  // CHECK: nn.attention {{.*}} mask %[[M]] : tensor<1x1x3x5xf32> scale 5.000000e-01 softcap 3.000000e+01
+  %half = nn.constant dense<0.5> : tensor<f32>
+  %cap = nn.constant dense<30.0> : tensor<f32>
+  %fill = nn.constant dense<-3.0e38> : tensor<f32>
+  %s = nn.matmul %q, %t : tensor<1x2x3x4xf32>, tensor<1x2x4x5xf32>
+  %a = nn.mul %s, %half : tensor<1x2x3x5xf32>, tensor<f32>
+  %b = nn.div %a, %cap : tensor<1x2x3x5xf32>, tensor<f32>
+  %c = nn.tanh %b : tensor<1x2x3x5xf32>
+  %d = nn.mul %cap, %c : tensor<f32>, tensor<1x2x3x5xf32>
+  %e = nn.select %m, %d, %fill : tensor<1x1x3x5xi1>, tensor<1x2x3x5xf32>, tensor<f32>
+  %p = nn.softmax %e dim 3 : tensor<1x2x3x5xf32>
+  %y = nn.matmul %p, %v : tensor<1x2x3x5xf32>, tensor<1x2x5x4xf32>
+  return %y : tensor<1x2x3x4xf32>
+}
+
+// A small fill is a score like others.
+// CHECK-LABEL: @small_fill_stays
+func.func @small_fill_stays(%q: tensor<1x2x3x4xf32>, %t: tensor<1x2x4x5xf32>, %v: tensor<1x2x5x4xf32>, %m: tensor<1x1x3x5xi1>) -> tensor<1x2x3x4xf32> {
+  // CHECK-NOT: nn.attention
+  // CHECK: return
+  %fill = nn.constant dense<-4.0> : tensor<f32>
+  %s = nn.matmul %q, %t : tensor<1x2x3x4xf32>, tensor<1x2x4x5xf32>
+  %e = nn.select %m, %fill, %s : tensor<1x1x3x5xi1>, tensor<f32>, tensor<1x2x3x5xf32>
+  %p = nn.softmax %e dim 3 : tensor<1x2x3x5xf32>
+  %y = nn.matmul %p, %v : tensor<1x2x3x5xf32>, tensor<1x2x5x4xf32>
+  return %y : tensor<1x2x3x4xf32>
+}
+
+// A key hidden by both finite masks weighs less than one hidden once, which shows
+// where a row sees none: the masks are added.
+// CHECK-LABEL: @two_finite_masks
+func.func @two_finite_masks(%q: tensor<1x1x2x4xf32>, %t: tensor<1x1x4x2xf32>, %v: tensor<1x1x2x4xf32>, %m: tensor<1x1x1x2xf32>) -> (tensor<1x1x2x4xf32>, tensor<1x1x2x4xf32>) {
+  // CHECK: nn.attention {{.*}} scale 1.000000e+00 empty_rows nan :
+  // CHECK: nn.attention {{.*}} mask %arg3 : tensor<1x1x1x2xf32> scale 1.000000e+00 causal empty_rows nan :
+  %finite = nn.constant dense<[[0.0, -1.0e38], [0.0, 0.0]]> : tensor<2x2xf32>
+  %exact = nn.constant dense<[[0.0, 0xFF800000], [0.0, 0.0]]> : tensor<2x2xf32>
+  %s = nn.matmul %q, %t : tensor<1x1x2x4xf32>, tensor<1x1x4x2xf32>
+  %a = nn.add %s, %finite : tensor<1x1x2x2xf32>, tensor<2x2xf32>
+  %b = nn.add %a, %m : tensor<1x1x2x2xf32>, tensor<1x1x1x2xf32>
+  %p = nn.softmax %b dim 3 : tensor<1x1x2x2xf32>
+  %y = nn.matmul %p, %v : tensor<1x1x2x2xf32>, tensor<1x1x2x4xf32>
+  %s1 = nn.matmul %y, %t : tensor<1x1x2x4xf32>, tensor<1x1x4x2xf32>
+  %a1 = nn.add %s1, %exact : tensor<1x1x2x2xf32>, tensor<2x2xf32>
+  %b1 = nn.add %a1, %m : tensor<1x1x2x2xf32>, tensor<1x1x1x2xf32>
+  %p1 = nn.softmax %b1 dim 3 : tensor<1x1x2x2xf32>
+  %z = nn.matmul %p1, %v : tensor<1x1x2x2xf32>, tensor<1x1x2x4xf32>
+  return %y, %z : tensor<1x1x2x4xf32>, tensor<1x1x2x4xf32>
+}
