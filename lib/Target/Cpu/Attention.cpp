@@ -244,9 +244,11 @@ private:
     Index start = row * scoreStride;
     if (op.getMask())
       applyMask(first + row, start);
-    Value seen = seenBy(placeOf(first + row).second);
+    // Without a rule that hides keys, only what pads the last panel is hidden.
+    bool hides = op.getCausal() || op.getLengths() || keys % panel != 0;
+    bool changes = hides || (!op.getMask() && !op.getSoftcap().isZero());
     Value end = arith::MulIOp::create(b, loc, used, e.indexConstant(panel));
-    Value seenLanes = e.broadcast(seen, lanes);
+    Value seen = hides ? e.broadcast(seenBy(placeOf(first + row).second), lanes) : Value();
     auto over = [&](double init, function_ref<Value(Value acc, Value j, const Index &at)> step) {
       return e.loop(e.indexConstant(0), end, lanes, e.splat(init, lanes),
                     [&](Value j, ValueRange acc) {
@@ -258,13 +260,15 @@ private:
       Value x = e.loadScratch(scoreBase, at, lanes);
       if (!op.getMask())
         x = capped(x);
-      Value number = arith::AddIOp::create(
-          b, loc, e.iota(lanes),
-          e.broadcast(arith::IndexCastOp::create(b, loc, b.getI64Type(), j), lanes));
-      Value visible =
-          arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, number, seenLanes);
-      x = arith::SelectOp::create(b, loc, visible, x, e.splat(-kInfinity, lanes));
-      e.storeScratch(scoreBase, at + e.laneSymbol(lanes), x);
+      if (hides) {
+        Value number = arith::AddIOp::create(
+            b, loc, e.iota(lanes),
+            e.broadcast(arith::IndexCastOp::create(b, loc, b.getI64Type(), j), lanes));
+        Value visible = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, number, seen);
+        x = arith::SelectOp::create(b, loc, visible, x, e.splat(-kInfinity, lanes));
+      }
+      if (changes)
+        e.storeScratch(scoreBase, at + e.laneSymbol(lanes), x);
       return arith::MaximumFOp::create(b, loc, acc, x);
     });
     Value top = vector::ReductionOp::create(b, loc, vector::CombiningKind::MAXIMUMF, highest);

@@ -263,10 +263,9 @@ private:
     return std::nullopt;
   }
 
-  /// Parts of K such that a block's rows of a, a panel and the next one are near.
+  /// Parts of K such that a block's rows of a and a panel are near.
   int64_t partsOfK() const {
-    int64_t elements = std::min(shape.m, kBlockOfRows) + 2 * width;
-    int64_t part = e.machine.nearBytes * 3 / 4 / 4 / elements;
+    int64_t part = e.machine.nearBytes / 4 / (std::min(shape.m, kBlockOfRows) + width);
     return std::max<int64_t>(llvm::divideCeil(shape.k, std::min(part, kPartOfK)), 1);
   }
 

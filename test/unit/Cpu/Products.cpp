@@ -47,6 +47,18 @@ TEST(Matmul, LongK) {
         << m;
 }
 
+/// Blocks of rows, parts of K and what is left over of both, for each of a batch.
+TEST(Matmul, BlocksAndParts) {
+  Check check;
+  check.absolute = 5e-4;
+  for (int m : {3, 40, 150})
+    EXPECT_EQ(differs(matmul(tensor({2, m, 3072}, "f32"), tensor({2, 3072, 53}, "f32"),
+                             tensor({2, m, 53}, "f32")),
+                      check),
+              "")
+        << m;
+}
+
 TEST(Matmul, ManyRows) {
   Check check;
   check.absolute = 2e-4;
