@@ -184,4 +184,32 @@ def Dist_AllToAllOp : Dist_CollectiveOp<"all_to_all"> {
   }];
 }
 
+def Dist_ExchangeOp : Dist_CollectiveOp<"exchange"> {
+  let summary = "a block from each member of a group to each";
+  let description = [{
+    What an all_to_all is once its blocks are contiguous. `counts` has p rows of p
+    entries: entry (i, j) is how many elements member i sends to member j. Blocks
+    lie in member order, in the operand and in the result.
+
+    Bytes: a row but for what a member sends to itself.
+
+    Constraints:
+    - (C1) `axes` is not empty and holds no axis twice.
+    - (C2) `counts` has p rows of p entries, none negative.
+    - (C3) the operand has as many elements as the row of a member sums to, the
+      result as many as the column of the same member.
+
+    Example:
+    ```mlir
+    %y = dist.exchange %x over ["sp"] counts [6, 3, 4, 2] : tensor<9xf32> to tensor<10xf32>
+    ```
+  }];
+  let arguments = (ins 1DTensorOf<[AnyFloat, AnyInteger]>:$input, StrArrayAttr:$axes,
+                       DenseI64ArrayAttr:$counts);
+  let results = (outs 1DTensorOf<[AnyFloat, AnyInteger]>:$result);
+  let assemblyFormat = [{
+    $input `over` $axes `counts` $counts attr-dict `:` type($input) `to` type($result)
+  }];
+}
+
 #endif // CLEAVE_DIST_OPS

@@ -33,6 +33,7 @@ SmallVector<StringAttr> AllReduceOp::getGroupAxes() { return axisList(getAxes())
 SmallVector<StringAttr> AllGatherOp::getGroupAxes() { return axisList(getAxes()); }
 SmallVector<StringAttr> ReduceScatterOp::getGroupAxes() { return axisList(getAxes()); }
 SmallVector<StringAttr> AllToAllOp::getGroupAxes() { return axisList(getAxes()); }
+SmallVector<StringAttr> ExchangeOp::getGroupAxes() { return axisList(getAxes()); }
 
 int64_t AllReduceOp::getBytesSent(int64_t groupSize, int64_t) {
   return 2 * (groupSize - 1) * bytesOf(getType()) / groupSize;
@@ -56,4 +57,10 @@ int64_t AllToAllOp::getBytesSent(int64_t, int64_t member) {
   int64_t perIndex = bytesOfRow(row, getSplit());
   int64_t own = row.getDimSize(getConcat());
   return own ? others * perIndex / own * getConcats()[member] : 0;
+}
+
+int64_t ExchangeOp::getBytesSent(int64_t groupSize, int64_t member) {
+  ArrayRef<int64_t> row = getCounts().slice(member * groupSize, groupSize);
+  return bytesOf(RankedTensorType::get({sum(row) - row[member]},
+                                       getInput().getType().getElementType()));
 }

@@ -3,6 +3,8 @@
 #include "Dist/Dist.h"
 
 #include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/Sequence.h"
 #include "llvm/ADT/SmallSet.h"
 
 #include <numeric>
@@ -27,8 +29,9 @@ static LogicalResult verifyAxes(Operation *op, ArrayAttr axes) {
   return success();
 }
 
+/// `power` is 1 for a count a member, 2 for one a pair of members.
 static LogicalResult verifyCounts(Operation *op, ArrayAttr axes,
-                                  ArrayRef<int64_t> counts) {
+                                  ArrayRef<int64_t> counts, unsigned power = 1) {
   for (int64_t count : counts)
     if (count < 0)
       return op->emitOpError("has a negative count: ") << count;
@@ -36,7 +39,8 @@ static LogicalResult verifyCounts(Operation *op, ArrayAttr axes,
   auto mesh = module ? module->getAttrOfType<MeshAttr>(kMesh) : nullptr;
   std::optional<int64_t> members =
       mesh ? mesh.getGroupSize(axisList(axes)) : std::nullopt;
-  if (members && *members != static_cast<int64_t>(counts.size()))
+  if (members && (power == 1 ? *members : *members * *members) !=
+                     static_cast<int64_t>(counts.size()))
     return op->emitOpError("has ")
            << counts.size() << " counts for a group of " << *members;
   return success();
@@ -135,5 +139,34 @@ LogicalResult AllToAllOp::verify() {
     equal = d == split || d == concat || input.getDimSize(d) == result.getDimSize(d);
   if (!equal)
     return emitOpError("does not lead from ") << input << " to " << result;
+  return success();
+}
+
+LogicalResult ExchangeOp::verify() {
+  // C1
+  if (failed(verifyAxes(*this, getAxes())))
+    return failure();
+  // C2
+  int64_t entries = getCounts().size(), members = 1;
+  while (members * members < entries)
+    ++members;
+  if (entries == 0 || members * members != entries)
+    return emitOpError("has counts that are no square, got: ") << entries;
+  if (failed(verifyCounts(*this, getAxes(), getCounts(), /*power=*/2)))
+    return failure();
+  // C3
+  RankedTensorType input = getInput().getType(), result = getType();
+  bool fits = input.getElementType() == result.getElementType();
+  auto isMember = [&](int64_t member) {
+    int64_t sent = 0, received = 0;
+    for (int64_t other = 0; other < members; ++other) {
+      sent += getCounts()[member * members + other];
+      received += getCounts()[other * members + member];
+    }
+    return sent == input.getDimSize(0) && received == result.getDimSize(0);
+  };
+  if (!fits || llvm::none_of(llvm::seq<int64_t>(members), isMember))
+    return emitOpError("is no member's part of the exchange, got: ")
+           << input << " to " << result;
   return success();
 }

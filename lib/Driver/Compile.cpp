@@ -54,6 +54,24 @@ llvm::Error Compilation::graph(ModuleOp module, const std::map<std::string, int6
   return llvm::Error::success();
 }
 
+void Compilation::decodeFirst(ModuleOp module, ModuleOp imported,
+                              const std::map<std::string, int64_t> &dims, StringRef mesh) {
+  std::string error;
+  dist::MeshAttr axes = mesh == kOneRank ? nullptr : parseMesh(&context, mesh, error);
+  if (!axes || axes.getNumRanks() == 1)
+    return;
+  ScopedDiagnosticHandler notOfTheModel(&context, [](Diagnostic &) { return success(); });
+  PassManager passes(&context);
+  passes.enableVerifier(false);
+  buildGraphPipeline(passes, {dims});
+  if (mlir::failed(passes.run(imported)))
+    return;
+  FailureOr<DictionaryAttr> cuts =
+      findWeightCuts(imported.lookupSymbol<func::FuncOp>("main"), {axes});
+  if (succeeded(cuts))
+    module->setAttr(kWeightShardings, *cuts);
+}
+
 llvm::Error Compilation::checkMesh(StringRef mesh) {
   std::string error;
   if (mesh == kOneRank || parseMesh(&context, mesh, error))
@@ -61,11 +79,11 @@ llvm::Error Compilation::checkMesh(StringRef mesh) {
   return llvm::createStringError("--mesh: " + error);
 }
 
-llvm::Error Compilation::shard(ModuleOp module, StringRef mesh) {
+llvm::Error Compilation::shard(ModuleOp module, StringRef mesh, bool strict) {
   onPhase("searching the cut");
   PassManager passes(&context);
   passes.enableVerifier(false);
-  buildShardPipeline(passes, {mesh == kOneRank ? "" : mesh.str()});
+  buildShardPipeline(passes, {mesh == kOneRank ? "" : mesh.str(), strict});
   if (mlir::failed(passes.run(module)))
     return failed();
   return llvm::Error::success();

@@ -44,14 +44,22 @@ llvm::Error cleave::bindShape(const ModelInput &input, ArrayRef<int64_t> shape, 
 }
 
 /// What a name says of its dimension, so that two spellings of one thing agree.
-enum class Meaning { Batch, Past, Sequence };
+enum class Meaning { Batch, Encoder, Past, Total, Sequence };
 
 static Meaning meaningOf(StringRef name) {
   std::string lower = name.lower();
-  if (StringRef(lower).contains("batch"))
-    return Meaning::Batch;
-  return StringRef(lower).contains("past") ? Meaning::Past : Meaning::Sequence;
+  constexpr std::pair<StringLiteral, Meaning> kWords[] = {{"batch", Meaning::Batch},
+                                                          {"encoder", Meaning::Encoder},
+                                                          {"past", Meaning::Past},
+                                                          {"total", Meaning::Total}};
+  for (auto [word, meaning] : kWords)
+    if (StringRef(lower).contains(word))
+      return meaning;
+  return Meaning::Sequence;
 }
+
+/// A sum can hide in any name, and only plain ones stand for a meaning.
+static bool isPlain(StringRef name) { return name.find_first_of("+-* .") == StringRef::npos; }
 
 namespace {
 
@@ -113,18 +121,24 @@ private:
 } // namespace
 
 Sizes cleave::bindDims(ArrayRef<ModelInput> inputs, Sizes given, const DimDefaults &defaults) {
+  auto sizeOfMeaning = [&](Meaning meaning, int64_t standard) {
+    for (const auto &[other, size] : given)
+      if (meaningOf(other) == meaning && isPlain(other))
+        return size;
+    return standard;
+  };
   auto sizeOf = [&](StringRef name) -> int64_t {
     if (auto known = given.find(name.str()); known != given.end())
       return known->second;
-    // A sum can hide in any name, so only plain names stand for a meaning.
-    for (const auto &[other, size] : given)
-      if (meaningOf(other) == meaningOf(name) &&
-          StringRef(other).find_first_of("+-* .") == StringRef::npos)
-        return size;
-    switch (meaningOf(name)) {
-    case Meaning::Batch: return defaults.batch;
-    case Meaning::Past: return defaults.past;
-    case Meaning::Sequence: return defaults.sequence;
+    Meaning meaning = meaningOf(name);
+    int64_t past = sizeOfMeaning(Meaning::Past, defaults.past);
+    int64_t sequence = sizeOfMeaning(Meaning::Sequence, defaults.sequence);
+    switch (meaning) {
+    case Meaning::Batch: return sizeOfMeaning(meaning, defaults.batch);
+    case Meaning::Past: return past;
+    case Meaning::Total: return sizeOfMeaning(meaning, past + sequence);
+    case Meaning::Encoder: return sizeOfMeaning(meaning, sequence);
+    case Meaning::Sequence: return sequence;
     }
     llvm_unreachable("all meanings are listed");
   };
@@ -137,4 +151,24 @@ Sizes cleave::bindDims(ArrayRef<ModelInput> inputs, Sizes given, const DimDefaul
         result[dim.name] = computed ? *computed : sizeOf(dim.name);
       }
   return result;
+}
+
+std::optional<Sizes> cleave::decodeDims(ArrayRef<ModelInput> inputs, const Sizes &sizes,
+                                        int64_t batch) {
+  constexpr int64_t kPast = 1024;
+  bool hasPast = false, hasSequence = false;
+  Sizes kept;
+  for (const ModelInput &input : inputs)
+    for (const ModelDim &dim : input.dims) {
+      if (dim.size >= 0 || !isPlain(dim.name))
+        continue;
+      Meaning meaning = meaningOf(dim.name);
+      hasPast |= meaning == Meaning::Past;
+      hasSequence |= meaning == Meaning::Sequence;
+      if (meaning == Meaning::Encoder)
+        kept[dim.name] = sizes.at(dim.name);
+    }
+  if (!hasPast || !hasSequence)
+    return std::nullopt;
+  return bindDims(inputs, kept, {batch, /*sequence=*/1, kPast});
 }

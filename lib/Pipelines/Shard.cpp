@@ -11,6 +11,8 @@ void cleave::buildShardPipeline(OpPassManager &passes, const ShardOptions &optio
     return;
   SearchOptions search;
   search.mesh = options.mesh;
+  search.strict = options.strict;
+  search.pinned = true;
   passes.addPass(createSearch(search));
   passes.addPass(createLocalize());
 }

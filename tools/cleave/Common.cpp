@@ -2,6 +2,7 @@
 
 #include "Common.h"
 
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <unistd.h>
@@ -28,14 +29,20 @@ int cleave::fail(llvm::Error error, int status) {
 
 llvm::Error cleave::shard(Compilation &compilation, ModuleOp module, llvm::StringRef mesh,
                           const ModelOptions &options) {
-  if (llvm::Error error = compilation.shard(module, mesh))
+  if (llvm::Error error = compilation.shard(module, mesh, options.strict))
     return error;
-  for (const std::string &warning : compilation.warnings) {
-    if (options.strict)
-      return llvm::createStringError(warning);
+  for (const std::string &warning : compilation.warnings)
     llvm::errs() << "cleave: warning: " << warning << "\n";
-  }
   return llvm::Error::success();
+}
+
+/// The product of the axes `dp`, each rank of which has a batch of its own.
+static int64_t dataRanks(llvm::StringRef mesh) {
+  int64_t ranks = 1, size;
+  for (llvm::StringRef axis : llvm::split(mesh, ','))
+    if (axis.consume_front("dp=") && !axis.getAsInteger(10, size))
+      ranks *= size;
+  return ranks;
 }
 
 llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOptions &options) {
@@ -78,8 +85,16 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
         return llvm::createStringError("the model has no input \"" + name + "\"");
     result.inputs = std::move(*tensors);
   }
-  if (llvm::Error error = compilation.graph(*result.module, bindDims(*inputs, given)))
+  std::map<std::string, int64_t> sizes = bindDims(*inputs, given);
+  std::optional<std::map<std::string, int64_t>> decode =
+      decodeDims(*inputs, sizes, dataRanks(options.mesh));
+  OwningOpRef<ModuleOp> imported;
+  if (decode && !options.mesh.empty())
+    imported = result.module->clone();
+  if (llvm::Error error = compilation.graph(*result.module, sizes))
     return named(std::move(error));
+  if (imported)
+    compilation.decodeFirst(*result.module, *imported, *decode, options.mesh);
   if (options.inputs.empty())
     result.inputs = drawInputs(*result.module, options.seed);
   return result;

@@ -2,13 +2,26 @@
 
 #include "Common.h"
 
+#include "cleave/Support/PendingFile.h"
 #include "cleave/Transforms/Sharding/Explain.h"
 
+#include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace cleave;
 
-static int explain(const ModelOptions &options, bool json) {
+static llvm::Error writePage(const Explanation &explanation, const ModelOptions &options,
+                             llvm::StringRef path) {
+  PendingFile file(path);
+  if (llvm::Error error = file.open())
+    return error;
+  if (llvm::Error error =
+          file.write(toHtml(explanation, llvm::sys::path::filename(options.model))))
+    return error;
+  return file.keep();
+}
+
+static int explain(const ModelOptions &options, bool json, llvm::StringRef page) {
   Compilation compilation;
   Progress progress(compilation);
   llvm::Expected<LoadedModel> model = load(compilation, options);
@@ -17,6 +30,9 @@ static int explain(const ModelOptions &options, bool json) {
   if (llvm::Error error = shard(compilation, *model->module, options.mesh, options))
     return fail(std::move(error));
   Explanation explanation = collectExplain(*model->module);
+  if (!page.empty())
+    if (llvm::Error error = writePage(explanation, options, page))
+      return fail(std::move(error));
   llvm::outs() << (json ? toJson(explanation) : toText(explanation)) << "\n";
   return 0;
 }
@@ -24,9 +40,11 @@ static int explain(const ModelOptions &options, bool json) {
 void cleave::addExplain(CLI::App &app, int &status) {
   auto options = std::make_shared<ModelOptions>();
   auto json = std::make_shared<bool>(false);
+  auto page = std::make_shared<std::string>();
   CLI::App *command =
       app.add_subcommand("explain", "says what is cut, what travels, how much and why");
   options->addTo(*command, /*meshWanted=*/true);
   command->add_flag("--json", *json, "one JSON object");
-  command->callback([=, &status] { status = explain(*options, *json); });
+  command->add_option("--html", *page, "a page to write, which needs nothing else");
+  command->callback([=, &status] { status = explain(*options, *json, *page); });
 }

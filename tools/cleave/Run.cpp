@@ -4,9 +4,47 @@
 
 #include "llvm/Support/raw_ostream.h"
 
-using namespace cleave;
+#include <nlohmann/json.hpp>
 
-static int run(const ModelOptions &options, const std::string &outputs) {
+using namespace cleave;
+using Json = nlohmann::ordered_json;
+
+/// The outputs, and what the runtime counted on each rank: the bytes of its blocks of
+/// memory, and for each command that ran how often, and what it sent.
+static Json report(const Runner &runner) {
+  Json result = {{"outputs", Json::array()}, {"ranks", Json::array()}};
+  for (const auto &[name, tensor] : runner.outputs())
+    result["outputs"].push_back({{"name", name},
+                                 {"type", cleave_type_name(tensor.type)},
+                                 {"shape", std::vector<int64_t>(tensor.dims)}});
+  for (uint32_t rank = 0; rank < runner.program()->num_ranks; ++rank) {
+    cleave_counters counters;
+    cleave_session_counters(runner.session(), rank, &counters);
+    Json entry = {{"parameters", counters.param_bytes},
+                  {"activations", counters.arena_bytes},
+                  {"calls", Json::object()},
+                  {"sent", Json::object()}};
+    for (uint8_t op = 0; op < CLEAVE_NUM_OPS; ++op) {
+      if (counters.calls[op])
+        entry["calls"][cleave_op_name(op)] = counters.calls[op];
+      if (counters.bytes[op])
+        entry["sent"][cleave_op_name(op)] = counters.bytes[op];
+    }
+    result["ranks"].push_back(std::move(entry));
+  }
+  return result;
+}
+
+static void print(const Runner &runner) {
+  for (const auto &[name, tensor] : runner.outputs()) {
+    llvm::outs() << name << ": " << cleave_type_name(tensor.type) << " [";
+    for (size_t i = 0; i < tensor.dims.size(); ++i)
+      llvm::outs() << (i ? ", " : "") << tensor.dims[i];
+    llvm::outs() << "]\n";
+  }
+}
+
+static int run(const ModelOptions &options, const std::string &outputs, bool json) {
   Compilation compilation;
   Progress progress(compilation);
   llvm::Expected<LoadedModel> model = load(compilation, options);
@@ -20,25 +58,27 @@ static int run(const ModelOptions &options, const std::string &outputs) {
   if (llvm::Error error = (*runner)->run(model->inputs))
     return fail(std::move(error), (*runner)->status);
 
+  if (json)
+    llvm::outs() << report(**runner).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
+  else
+    print(**runner);
+  if (outputs.empty())
+    return 0;
   NamedTensors named;
-  for (const auto &[name, tensor] : (*runner)->outputs()) {
-    llvm::outs() << name << ": " << cleave_type_name(tensor.type) << " [";
-    for (size_t i = 0; i < tensor.dims.size(); ++i)
-      llvm::outs() << (i ? ", " : "") << tensor.dims[i];
-    llvm::outs() << "]\n";
+  for (const auto &[name, tensor] : (*runner)->outputs())
     named[name] = tensor;
-  }
-  if (!outputs.empty())
-    if (llvm::Error error = writeNpz(outputs, named))
-      return fail(std::move(error));
+  if (llvm::Error error = writeNpz(outputs, named))
+    return fail(std::move(error));
   return 0;
 }
 
 void cleave::addRun(CLI::App &app, int &status) {
   auto options = std::make_shared<ModelOptions>();
   auto outputs = std::make_shared<std::string>();
+  auto json = std::make_shared<bool>(false);
   CLI::App *command = app.add_subcommand("run", "runs a model over the ranks of a mesh");
   options->addTo(*command, /*meshWanted=*/false);
   command->add_option("--outputs", *outputs, "an .npz to write, keys are output names");
-  command->callback([=, &status] { status = run(*options, *outputs); });
+  command->add_flag("--json", *json, "one JSON object: the outputs, and what each rank counted");
+  command->callback([=, &status] { status = run(*options, *outputs, *json); });
 }

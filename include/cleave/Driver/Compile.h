@@ -29,10 +29,17 @@ public:
   llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> import(llvm::StringRef path);
   /// `graph`: nn, with these sizes.
   llvm::Error graph(mlir::ModuleOp module, const std::map<std::string, int64_t> &dims);
+  /// Decides the layout of the weights of `module`, whose graph is read, for a model
+  /// that decodes: cuts a copy of it as `imported`, bound to `dims`, the sizes of one
+  /// decode step. Whatever the sizes of `module`, its weights are then cut so. A model
+  /// that cannot be bound to these sizes is left to its own.
+  void decodeFirst(mlir::ModuleOp module, mlir::ModuleOp imported,
+                   const std::map<std::string, int64_t> &dims, llvm::StringRef mesh);
   /// Fails unless `mesh` is axes as in `dp=2,tp=4`, empty, or `1` for one rank.
   llvm::Error checkMesh(llvm::StringRef mesh);
-  /// `shard`: over such a mesh.
-  llvm::Error shard(mlir::ModuleOp module, llvm::StringRef mesh);
+  /// `shard`: over such a mesh. An axis that cuts nothing is a warning, or with
+  /// `strict` an error.
+  llvm::Error shard(mlir::ModuleOp module, llvm::StringRef mesh, bool strict = false);
   /// `kernel` and `target`, for the cores of this machine.
   llvm::Expected<std::unique_ptr<CompiledProgram>> compile(mlir::ModuleOp module,
                                                            unsigned threads);

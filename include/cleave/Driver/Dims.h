@@ -37,10 +37,18 @@ struct DimDefaults {
 
 /// Sizes of all symbolic dimensions: those in `given` (from --dim and from the
 /// shapes of input tensors), then names that are sums and products of known ones,
-/// then defaults by what a name says: batch, past, anything else a sequence.
+/// then defaults by what a name says: batch, past, total (a past and a sequence),
+/// anything else a sequence.
 std::map<std::string, int64_t> bindDims(llvm::ArrayRef<ModelInput> inputs,
                                         std::map<std::string, int64_t> given,
                                         const DimDefaults &defaults = {});
+
+/// The sizes of one decode step: a batch of `batch`, one token, 1024 before it; what
+/// an encoder reads is as long as `sizes` says. Nothing unless the inputs have a past
+/// and a sequence of symbolic size.
+std::optional<std::map<std::string, int64_t>>
+decodeDims(llvm::ArrayRef<ModelInput> inputs, const std::map<std::string, int64_t> &sizes,
+           int64_t batch);
 
 /// Adds to `sizes` what `shape` says of the dimensions of `input`. Fails if it has
 /// another rank, another fixed size, or contradicts what is known.

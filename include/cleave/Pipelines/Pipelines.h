@@ -21,9 +21,12 @@ void buildGraphPipeline(mlir::OpPassManager &passes, const GraphOptions &options
 struct ShardOptions {
   /// As in `dp=2,tp=4`; empty for one rank.
   std::string mesh;
+  /// An axis that cuts nothing is an error.
+  bool strict = false;
 };
 
-/// nn -> one nn + dist program a class of ranks.
+/// nn -> one nn + dist program a class of ranks. Weights are cut as the module's
+/// `dist.weights` says, where it says so.
 void buildShardPipeline(mlir::OpPassManager &passes, const ShardOptions &options);
 
 } // namespace cleave

@@ -115,6 +115,12 @@ LogicalResult ProgramBuilder::addCollective(Operation *op, cleave_command &comma
         command.group = group(scatter.getAxes());
         return addCounts(op, scatter.getCounts(), scatter.getDim(), scatter.getInput());
       })
+      .Case([&](dist::ExchangeOp exchange) {
+        command.op = CLEAVE_OP_ALL_TO_ALL;
+        command.group = group(exchange.getAxes());
+        llvm::append_range(counts, exchange.getCounts());
+        return success();
+      })
       .Default([&](Operation *other) {
         return other->emitError("the runtime has no command for this op");
       });

@@ -7,6 +7,10 @@
 //                                          %g = dist.all_gather %t dim 0
 //                                          %y = nn.transpose %g [1, 0]
 //
+//   %y = dist.all_to_all %x           =>   %b = nn.transpose, nn.reshape %x
+//            split 1 concat 0              %e = dist.exchange %b
+//                                          %y = nn.reshape, nn.transpose %e
+//
 //===----------------------------------------------------------------------===//
 
 #include "cleave/Transforms/Kernel/Passes.h"
@@ -57,24 +61,104 @@ template <typename Op> static void transposeAround(Op op) {
   op.erase();
 }
 
-static void gatherAndSlice(dist::AllToAllOp op) {
-  OpBuilder b(op);
-  SmallVector<int64_t> whole(typeOf(op.getInput()).getShape());
-  whole[op.getConcat()] = typeOf(op.getResult()).getDimSize(op.getConcat());
-  Value gathered = dist::AllGatherOp::create(
-      b, op.getLoc(), RankedTensorType::get(whole, typeOf(op.getInput()).getElementType()),
-      op.getInput(), op.getConcat(), op.getAxes(), op.getConcats());
-  Value kept = dist::SliceOp::create(b, op.getLoc(), op.getResult().getType(), gathered,
-                                     op.getSplit(), op.getAxes(), op.getSplits());
-  op.replaceAllUsesWith(kept);
-  op.erase();
-}
+namespace {
+
+/// An all_to_all as an exchange of blocks. What member i sends to member j, its part
+/// j of `split`, is [s_j, c_i, rest]: contiguous once `split` is the outermost
+/// dimension and `concat` the next.
+class BlockExchange {
+public:
+  explicit BlockExchange(dist::AllToAllOp op)
+      : op(op), b(op), split(op.getSplit()), concat(op.getConcat()), order({split, concat}) {
+    for (int64_t i = 0; i < typeOf(op.getInput()).getRank(); ++i)
+      if (i != split && i != concat)
+        order.push_back(i);
+  }
+
+  void replace() {
+    ArrayRef<int64_t> shape = typeOf(op.getInput()).getShape();
+    for (int64_t dim : ArrayRef(order).drop_front(2))
+      rest.push_back(shape[dim]);
+    int64_t inner = ShapedType::getNumElements(rest);
+    SmallVector<int64_t> counts;
+    for (int64_t mine : op.getConcats())
+      for (int64_t theirs : op.getSplits())
+        counts.push_back(theirs * mine * inner);
+    Value sent = transpose(op.getInput(), order);
+    int64_t elements = typeOf(op.getResult()).getNumElements();
+    auto exchange = dist::ExchangeOp::create(
+        b, op.getLoc(), flat(elements), reshape(sent, typeOf(sent).getNumElements()),
+        op.getAxes(), counts);
+    exchange->setDiscardableAttrs(op->getDiscardableAttrDictionary());
+    op.replaceAllUsesWith(elements ? unpack(exchange)
+                                   : reshape(exchange, typeOf(op.getResult()).getShape()));
+    op.erase();
+  }
+
+private:
+  RankedTensorType flat(int64_t elements) {
+    return RankedTensorType::get({elements}, typeOf(op.getInput()).getElementType());
+  }
+
+  Value reshape(Value value, ArrayRef<int64_t> shape) {
+    return nn::ReshapeOp::create(
+        b, op.getLoc(), RankedTensorType::get(shape, typeOf(value).getElementType()), value);
+  }
+
+  Value transpose(Value value, ArrayRef<int64_t> permutation) {
+    return isIdentityPermutation(permutation)
+               ? value
+               : Value(nn::TransposeOp::create(b, op.getLoc(), value, permutation));
+  }
+
+  /// The blocks [s, c_i, rest] of all members as the result lies.
+  Value unpack(Value blocks) {
+    ArrayRef<int64_t> concats = op.getConcats();
+    ArrayRef<int64_t> result = typeOf(op.getResult()).getShape();
+    SmallVector<int64_t> block = {result[split], 0};
+    llvm::append_range(block, rest);
+    if (llvm::all_equal(concats)) {
+      // All in one movement: [p, s, c, rest], with the members in front of c.
+      block[1] = concats.front();
+      block.insert(block.begin(), concats.size());
+      SmallVector<int64_t> places;
+      for (int64_t dim : invertPermutationVector(order)) {
+        if (dim == 1)
+          places.push_back(0);
+        places.push_back(dim + 1);
+      }
+      return reshape(transpose(reshape(blocks, block), places), result);
+    }
+    SmallVector<Value> parts;
+    int64_t begin = 0, row = ShapedType::getNumElements(rest) * result[split];
+    for (int64_t count : concats) {
+      if (count == 0)
+        continue;
+      block[1] = count;
+      Value part = nn::SliceOp::create(b, op.getLoc(), blocks, ArrayRef(begin),
+                                       ArrayRef(count * row), ArrayRef<int64_t>(1));
+      parts.push_back(reshape(part, block));
+      begin += count * row;
+    }
+    Value joined = parts.size() == 1 ? parts.front()
+                                     : nn::ConcatOp::create(b, op.getLoc(), parts, 1);
+    return transpose(joined, invertPermutationVector(order));
+  }
+
+  dist::AllToAllOp op;
+  OpBuilder b;
+  int64_t split, concat;
+  SmallVector<int64_t> order; ///< split, concat, the others
+  SmallVector<int64_t> rest;  ///< sizes of the others
+};
+
+} // namespace
 
 namespace {
 
 struct MakeContiguous : cleave::impl::MakeContiguousBase<MakeContiguous> {
   void runOnOperation() override {
-    getOperation().walk([](dist::AllToAllOp op) { gatherAndSlice(op); });
+    getOperation().walk([](dist::AllToAllOp op) { BlockExchange(op).replace(); });
     getOperation().walk([](dist::AllGatherOp op) { transposeAround(op); });
     getOperation().walk([](dist::ReduceScatterOp op) { transposeAround(op); });
   }

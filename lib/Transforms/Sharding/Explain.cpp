@@ -1,9 +1,8 @@
 //===- Explain.cpp - what travels, why, and what each rank holds ----------===//
 
-#include "cleave/Transforms/Sharding/Explain.h"
-#include "cleave/Support/NodeName.h"
-
+#include "ExplainParts.h"
 #include "Reshard.h"
+#include "cleave/Support/NodeName.h"
 #include "cleave/Transforms/Sharding/Search.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -38,19 +37,40 @@ static SmallVector<func::FuncOp> classFunctions(ModuleOp module) {
 }
 
 //===----------------------------------------------------------------------===//
-// Collectives
+// Cuts
 //===----------------------------------------------------------------------===//
 
-/// `name` with every number as `#`, so that layers have one name.
-static std::string withoutNumbers(StringRef name) {
-  std::string out;
-  for (char c : name)
-    if (!std::isdigit(static_cast<unsigned char>(c)))
-      out += c;
-    else if (out.empty() || out.back() != '#')
-      out += '#';
+static std::vector<ExplainedCut> collectCuts(ArrayAttr names) {
+  std::vector<ExplainedCut> out;
+  using Key = std::tuple<int64_t, std::vector<std::string>, std::string, std::string>;
+  std::map<Key, size_t> places;
+  for (auto name : names.getAsRange<DictionaryAttr>()) {
+    auto number = [&](StringRef key) { return name.getAs<IntegerAttr>(key).getInt(); };
+    ExplainedCut cut{number("size"), {}, name.getAs<StringAttr>("role").str(), 1,
+                     number("weights"), number("values"), name.getAs<StringAttr>("first").str()};
+    for (StringAttr axis : name.getAs<ArrayAttr>("axes").getAsRange<StringAttr>())
+      cut.axes.push_back(axis.str());
+    Key key{cut.size, cut.axes, cut.role, withoutNumbers(cut.first)};
+    auto [it, isNew] = places.try_emplace(key, out.size());
+    if (isNew) {
+      out.push_back(std::move(cut));
+      continue;
+    }
+    ExplainedCut &known = out[it->second];
+    ++known.count;
+    known.weights += cut.weights;
+    known.values += cut.values;
+  }
+  auto order = [](const ExplainedCut &cut) {
+    return std::tuple(-cut.weights, -cut.values, cut.first, cut.axes, cut.size);
+  };
+  llvm::sort(out, [&](const ExplainedCut &a, const ExplainedCut &b) { return order(a) < order(b); });
   return out;
 }
+
+//===----------------------------------------------------------------------===//
+// Collectives
+//===----------------------------------------------------------------------===//
 
 /// Bytes that the members of a group send: the most of one, and the sum.
 static std::pair<int64_t, int64_t> sentBy(dist::CollectiveOpInterface op, int64_t group) {
@@ -63,12 +83,22 @@ static std::pair<int64_t, int64_t> sentBy(dist::CollectiveOpInterface op, int64_
   return {most, sum};
 }
 
-static std::vector<ExplainedCollective> collectCollectives(ArrayRef<func::FuncOp> classes,
-                                                           MeshAttr mesh) {
-  SmallVector<SmallVector<dist::CollectiveOpInterface>> lists;
-  for (func::FuncOp func : classes)
-    lists.emplace_back(func.getOps<dist::CollectiveOpInterface>());
+/// The collectives of each class, in order.
+using Lists = SmallVector<SmallVector<dist::CollectiveOpInterface>>;
 
+/// What `rank`, whose class runs `list`, sends of each kind.
+static std::map<std::string, int64_t>
+sentOf(ArrayRef<dist::CollectiveOpInterface> list, MeshAttr mesh, int64_t rank) {
+  std::map<std::string, int64_t> sent;
+  for (dist::CollectiveOpInterface op : list) {
+    SmallVector<StringAttr> axes = op.getGroupAxes();
+    sent[op->getName().stripDialect().str()] +=
+        op.getBytesSent(*mesh.getGroupSize(axes), mesh.getMember(axes, rank));
+  }
+  return sent;
+}
+
+static std::vector<ExplainedCollective> collectCollectives(Lists &lists, MeshAttr mesh) {
   std::vector<ExplainedCollective> out;
   using Key = std::tuple<std::string, std::vector<std::string>, int64_t, int64_t,
                          std::string, std::string>;
@@ -80,7 +110,7 @@ static std::vector<ExplainedCollective> collectCollectives(ArrayRef<func::FuncOp
                               nodeName(op->getLoc()).str(), ""};
     for (StringAttr axis : axes)
       entry.axes.push_back(axis.str());
-    for (const auto &list : lists) {
+    for (auto &list : lists) {
       auto [most, sum] = sentBy(list[i], group);
       entry.bytes = std::max(entry.bytes, most);
       entry.bound = std::max(entry.bound, sum / group);
@@ -121,7 +151,7 @@ static bool readsWeight(Value value) {
 static ExplainedRank memoryOf(func::FuncOp func) {
   DenseSet<Value> loaded = loadedValues(func), counted;
   DenseMap<Value, Operation *> lastReader;
-  ExplainedRank rank{0, 0, 0};
+  ExplainedRank rank{0, 0, 0, {}};
   for (Operation &op : func.getBody().front())
     for (Value operand : op.getOperands()) {
       lastReader[operand] = &op;
@@ -178,12 +208,18 @@ Explanation cleave::collectExplain(ModuleOp module) {
 
   for (auto [name, size] : llvm::zip(mesh.getNames(), mesh.getSizes()))
     out.mesh.push_back({name.str(), size});
+  if (auto cuts = module->getAttrOfType<ArrayAttr>(kCuts))
+    out.cuts = collectCuts(cuts);
   SmallVector<ExplainedRank> memory;
-  for (func::FuncOp func : functions)
+  Lists lists;
+  for (func::FuncOp func : functions) {
     memory.push_back(memoryOf(func));
+    lists.emplace_back(func.getOps<dist::CollectiveOpInterface>());
+  }
   for (auto [rank, number] : llvm::enumerate(classes.asArrayRef())) {
     out.ranks.push_back(memory[number]);
     out.ranks.back().caches = cacheBytes(functions[number], tensors, mesh, rank);
+    out.ranks.back().sent = sentOf(lists[number], mesh, rank);
   }
   for (NamedAttribute tensor : tensors) {
     ExplainedTensor entry{tensor.getName().str(), {}, ""};
@@ -195,6 +231,6 @@ Explanation cleave::collectExplain(ModuleOp module) {
     }
     out.tensors.push_back(std::move(entry));
   }
-  out.collectives = collectCollectives(functions, mesh);
+  out.collectives = collectCollectives(lists, mesh);
   return out;
 }

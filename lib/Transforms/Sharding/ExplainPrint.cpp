@@ -1,14 +1,14 @@
 //===- ExplainPrint.cpp - an explanation as JSON and as text --------------===//
 
-#include "cleave/Transforms/Sharding/Explain.h"
+#include "ExplainParts.h"
 
-#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <nlohmann/json.hpp>
 
 using namespace cleave;
+using namespace cleave::sharding;
 
 std::string cleave::toJson(const Explanation &explanation) {
   using Json = nlohmann::ordered_json;
@@ -17,11 +17,21 @@ std::string cleave::toJson(const Explanation &explanation) {
   for (auto &[name, size] : explanation.mesh)
     out["mesh"][name] = size;
   out["stages"] = explanation.stages;
+  out["cuts"] = Json::array();
+  for (const ExplainedCut &cut : explanation.cuts)
+    out["cuts"].push_back({{"size", cut.size},
+                           {"axes", cut.axes},
+                           {"role", cut.role},
+                           {"count", cut.count},
+                           {"weights", cut.weights},
+                           {"values", cut.values},
+                           {"first", cut.first}});
   out["ranks"] = Json::array();
   for (const ExplainedRank &rank : explanation.ranks)
     out["ranks"].push_back({{"weights", rank.weights},
                             {"activations", rank.activations},
-                            {"caches", rank.caches}});
+                            {"caches", rank.caches},
+                            {"sent", rank.sent}});
   out["tensors"] = Json::array();
   for (const ExplainedTensor &tensor : explanation.tensors)
     out["tensors"].push_back(
@@ -38,14 +48,24 @@ std::string cleave::toJson(const Explanation &explanation) {
   return out.dump(2, ' ', false, Json::error_handler_t::replace);
 }
 
-/// `1.5 MiB`
-static std::string size(int64_t bytes) {
-  constexpr const char *kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double amount = bytes;
-  unsigned unit = 0;
-  for (; amount >= 1024 && unit < 4; ++unit)
-    amount /= 1024;
-  return llvm::formatv(unit ? "{0:f1} {1}" : "{0:f0} {1}", amount, kUnits[unit]);
+static void printCuts(llvm::raw_ostream &os, const Explanation &explanation) {
+  os << "\ncut\n";
+  if (explanation.cuts.empty())
+    os << "  nothing\n";
+  for (const ExplainedCut &cut : explanation.cuts)
+    os << llvm::formatv("  {0,4} x {1,-10} {2,6} over {3,-6} in {4} weights, {5} values: {6}\n",
+                        cut.count, cut.role.empty() ? "dimension" : cut.role, cut.size,
+                        axesText(cut.axes), cut.weights, cut.values, cut.first);
+}
+
+static void printRanks(llvm::raw_ostream &os, const Explanation &explanation) {
+  os << "\nranks\n";
+  for (const RankSpan &span : equalRanks(explanation)) {
+    const ExplainedRank &rank = explanation.ranks[span.first];
+    os << llvm::formatv("  {0,5}: weights {1,10}, activations {2,10}, caches {3,10}, sends {4,10}\n",
+                        span.text(), sizeText(rank.weights), sizeText(rank.activations),
+                        sizeText(rank.caches), sizeText(sentBytes(rank)));
+  }
 }
 
 std::string cleave::toText(const Explanation &explanation) {
@@ -54,24 +74,20 @@ std::string cleave::toText(const Explanation &explanation) {
   os << "mesh";
   for (auto &[name, extent] : explanation.mesh)
     os << " " << name << "=" << extent;
-  os << "\n\ncollectives\n";
+  os << "\n";
+  printCuts(os, explanation);
+  printRanks(os, explanation);
+  os << "\ncollectives\n";
   if (explanation.collectives.empty())
     os << "  none\n";
   for (const ExplainedCollective &collective : explanation.collectives)
     os << llvm::formatv("  {0,4} x {1,-14} over {2,-6} {3,10} a rank, bound {4,10}  {5}\n",
                         collective.count, collective.kind,
-                        llvm::join(collective.axes, ","), size(collective.bytes),
-                        size(collective.bound), collective.cause)
+                        axesText(collective.axes), sizeText(collective.bytes),
+                        sizeText(collective.bound), collective.cause)
        << "         " << collective.reason << "\n";
   os << "\ncut tensors\n";
-  for (const ExplainedTensor &tensor : explanation.tensors)
-    if (llvm::StringRef(tensor.sharding).contains("over"))
-      os << "  " << tensor.name << " " << tensor.sharding << "\n";
-  os << "\nranks\n";
-  for (size_t rank = 0; rank < explanation.ranks.size(); ++rank)
-    os << llvm::formatv("  {0,4}: weights {1,10}, activations {2,10}, caches {3,10}\n", rank,
-                        size(explanation.ranks[rank].weights),
-                        size(explanation.ranks[rank].activations),
-                        size(explanation.ranks[rank].caches));
+  for (const CutTensors &tensors : cutTensors(explanation))
+    os << llvm::formatv("  {0,4} x {1} {2}\n", tensors.count, tensors.name, tensors.sharding);
   return text;
 }

@@ -42,6 +42,13 @@ dist::MeshAttr cleave::parseMesh(MLIRContext *context, StringRef text,
       error = ("an axis is name=size, with a size of 1 to 4096, got: " + entry).str();
       return nullptr;
     }
+    if (name == "pp" && size > 1) {
+      error = ("axis \"pp\" of size " + number +
+               " asks for pipeline stages, which are not made yet; leave it out, or give its "
+               "ranks to another axis")
+                  .str();
+      return nullptr;
+    }
     StringAttr axis = StringAttr::get(context, name);
     if (llvm::is_contained(names, axis)) {
       error = ("axis named twice: " + name).str();

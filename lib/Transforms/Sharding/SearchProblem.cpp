@@ -332,4 +332,5 @@ void SearchProblem::annotate(dist::MeshAttr mesh) {
   auto module = func->getParentOfType<ModuleOp>();
   module->setAttr(dist::kMesh, mesh);
   module->setAttr(kWeightShardings, builder.getDictionaryAttr(byName));
+  recordCuts(mesh);
 }

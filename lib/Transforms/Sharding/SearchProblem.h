@@ -40,6 +40,9 @@ public:
   bool cuts(unsigned axis);
 
 private:
+  /// Leaves the names that the last solution cuts on the module.
+  void recordCuts(dist::MeshAttr mesh);
+
   struct Reader {
     mlir::Operation *op;
     unsigned operand;

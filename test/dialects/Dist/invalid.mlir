@@ -119,6 +119,40 @@ func.func @all_to_all_c4(%x: tensor<4x2xf32>) {
 
 // -----
 
+func.func @exchange_c1(%x: tensor<6xf32>) {
+  // expected-error @below {{runs over no axis}}
+  %r = dist.exchange %x over [] counts [6] : tensor<6xf32> to tensor<6xf32>
+  return
+}
+
+// -----
+
+func.func @exchange_c2(%x: tensor<6xf32>) {
+  // expected-error @below {{has counts that are no square, got: 3}}
+  %r = dist.exchange %x over ["tp"] counts [6, 3, 4] : tensor<6xf32> to tensor<6xf32>
+  return
+}
+
+// -----
+
+module attributes {dist.mesh = #dist.mesh<"tp"=3>} {
+func.func @exchange_c2_mesh(%x: tensor<6xf32>) {
+  // expected-error @below {{has 4 counts for a group of 3}}
+  %r = dist.exchange %x over ["tp"] counts [6, 3, 4, 2] : tensor<6xf32> to tensor<5xf32>
+  return
+}
+}
+
+// -----
+
+func.func @exchange_c3(%x: tensor<6xf32>) {
+  // expected-error @below {{is no member's part of the exchange, got: 'tensor<6xf32>' to 'tensor<10xf32>'}}
+  %r = dist.exchange %x over ["tp"] counts [6, 3, 4, 2] : tensor<6xf32> to tensor<10xf32>
+  return
+}
+
+// -----
+
 // expected-error @below {{an axis has no name of its own, got: "tp"}}
 module attributes {dist.mesh = #dist.mesh<"tp"=2, "tp"=2>} {}
 

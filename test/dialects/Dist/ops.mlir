@@ -47,6 +47,14 @@ func.func @all_to_all(%x: tensor<1x4x8xf32>) -> tensor<1x8x4xf32> {
   return %r : tensor<1x8x4xf32>
 }
 
+// The second member: it sends 4 elements of 6 to the first and gets 3.
+// CHECK-LABEL: @exchange
+func.func @exchange(%x: tensor<6xf32>) -> tensor<5xf32> {
+  // CHECK: dist.exchange %{{.*}} over ["dp"] counts [6, 3, 4, 2] : tensor<6xf32> to tensor<5xf32>
+  %r = dist.exchange %x over ["dp"] counts [6, 3, 4, 2] : tensor<6xf32> to tensor<5xf32>
+  return %r : tensor<5xf32>
+}
+
 // CHECK-LABEL: @shardings
 func.func @shardings() attributes {
   // CHECK-SAME: cut = #dist.sharding<[2, 8 over "tp", 4 over "tp" * 16]>

@@ -195,6 +195,15 @@ static SmallVector<HostTensor> meet(Operation *op, ArrayRef<HostTensor> parts) {
     for (int64_t m = 0; m < members; ++m)
       out.push_back(sliceOf(total, scatter.getDim(), before(scatter.getCounts(), m),
                             scatter.getCounts()[m]));
+  } else if (auto blocks = dyn_cast<dist::ExchangeOp>(op)) {
+    for (int64_t m = 0; m < members; ++m) {
+      SmallVector<HostTensor> pieces;
+      for (int64_t from = 0; from < members; ++from) {
+        ArrayRef<int64_t> row = blocks.getCounts().slice(from * members, members);
+        pieces.push_back(sliceOf(parts[from], 0, before(row, m), row[m]));
+      }
+      out.push_back(concatOf(pieces, 0));
+    }
   } else {
     auto exchange = cast<dist::AllToAllOp>(op);
     for (int64_t m = 0; m < members; ++m) {

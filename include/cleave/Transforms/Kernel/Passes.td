@@ -7,9 +7,8 @@ def MakeContiguous : Pass<"kernel-make-contiguous", "::mlir::ModuleOp"> {
   let description = [{
     Communicators move contiguous blocks. A gather or scatter along an inner
     dimension is done along the outermost one between two transposes, which fuse
-    into the kernels around it. An all_to_all, for which blocks differ in two
-    dimensions, is a gather of which each rank keeps its part: more bytes than
-    need be.
+    into the kernels around it. An all_to_all becomes an exchange of blocks between
+    movements that pack what goes to each member and put in order what comes.
   }];
   let dependentDialects = ["::cleave::dist::DistDialect", "::cleave::nn::NnDialect"];
 }

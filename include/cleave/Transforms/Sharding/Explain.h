@@ -5,10 +5,22 @@
 
 #include "mlir/IR/BuiltinOps.h"
 
+#include <map>
 #include <string>
 #include <vector>
 
 namespace cleave {
+
+/// Dimensions of one name: what belongs together and is cut together.
+struct ExplainedCut {
+  int64_t size;
+  std::vector<std::string> axes;
+  std::string role;    ///< heads, kv heads, inner, hidden, vocabulary; or nothing
+  int64_t count;       ///< of equal ones, which are found in layers alone
+  int64_t weights;     ///< that share it, of all
+  int64_t values;      ///< computed in a run
+  std::string first;   ///< one of them, and its dimension
+};
 
 struct ExplainedCollective {
   std::string kind; ///< all_reduce, all_gather, reduce_scatter, all_to_all
@@ -31,11 +43,13 @@ struct ExplainedRank {
   int64_t weights;     ///< parameters, as the program reads them
   int64_t activations; ///< most that is alive at once, before kernels are fused
   int64_t caches;      ///< its part of inputs that outputs extend
+  std::map<std::string, int64_t> sent; ///< by kind of collective, one execution
 };
 
 struct Explanation {
   std::vector<std::pair<std::string, int64_t>> mesh;
   int64_t stages = 1;
+  std::vector<ExplainedCut> cuts; ///< those of most weights first
   std::vector<ExplainedRank> ranks;
   std::vector<ExplainedTensor> tensors; ///< weights and caches
   std::vector<ExplainedCollective> collectives;
@@ -48,6 +62,8 @@ Explanation collectExplain(mlir::ModuleOp module);
 std::string toJson(const Explanation &explanation);
 /// The same for people.
 std::string toText(const Explanation &explanation);
+/// The same as a page that needs nothing else: no script, no network.
+std::string toHtml(const Explanation &explanation, llvm::StringRef title);
 
 } // namespace cleave
 

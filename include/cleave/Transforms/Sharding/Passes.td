@@ -35,7 +35,8 @@ def Search : Pass<"shard-search", "::mlir::ModuleOp"> {
     The decision stands on the ops afterwards: `dist.operands` and `dist.results`
     are the shardings that the op takes and gives, `dist.held` those in which its
     results are kept for their readers (on arguments too), and the module has
-    `dist.mesh` and, for every weight, how it is cut, `dist.weights`.
+    `dist.mesh`, for every weight how it is cut, `dist.weights`, and the names of
+    dimensions that are cut, `dist.cuts`.
 
     An axis that cuts nothing is a warning.
   }];

@@ -15,6 +15,9 @@ inline constexpr llvm::StringLiteral kOperandShardings = "dist.operands";
 inline constexpr llvm::StringLiteral kResultShardings = "dist.results";
 inline constexpr llvm::StringLiteral kHeldShardings = "dist.held";
 inline constexpr llvm::StringLiteral kWeightShardings = "dist.weights";
+/// The names that are cut, each a dictionary: `size`, `axes`, `role`, the `weights` and
+/// `values` that share it, and the `first` of them.
+inline constexpr llvm::StringLiteral kCuts = "dist.cuts";
 /// On a localised module: name -> shardings of weights and cut inputs.
 inline constexpr llvm::StringLiteral kTensorShardings = "dist.tensors";
 

@@ -4,15 +4,28 @@
 
 // Two layers that differ in a number are told once.
 // CHECK: mesh tp=2
+// CHECK: cut
+// CHECK-NEXT: 2 x inner 128 over tp in 4 weights, 4 values: up0 dim 1
+// CHECK: ranks
+// CHECK-NEXT: 0-1: weights 64.0 KiB, activations {{.*}}, caches 0 B, sends 4.0 KiB
 // CHECK: 2 x all_reduce over tp 2.0 KiB a rank, bound 2.0 KiB layers.0/down
 // CHECK-NEXT: matmul sums along what is cut over tp, so each rank has a part of the sum
-// CHECK: up0 [64, 128 over "tp"]
-// CHECK: 0: weights 64.0 KiB
+// CHECK: cut tensors
+// CHECK-NEXT: 2 x down0 [128 over "tp", 64]
+// CHECK-NEXT: 2 x up0 [64, 128 over "tp"]
 
 // JSON: "mesh": {
 // JSON-NEXT: "tp": 2
 // JSON: "stages": 1
+// JSON: "size": 128,
+// JSON: "role": "inner",
+// JSON-NEXT: "count": 2,
+// JSON-NEXT: "weights": 4,
+// JSON-NEXT: "values": 4,
+// JSON-NEXT: "first": "up0 dim 1"
 // JSON: "weights": 65536
+// JSON: "sent": {
+// JSON-NEXT: "all_reduce": 4096
 // JSON: "name": "down0"
 // JSON: "sharding": "[128 over \"tp\", 64]"
 // JSON: "kind": "all_reduce"

@@ -1,0 +1,124 @@
+//===- ExplainPage.cpp - an explanation as a page -------------------------===//
+
+#include "ExplainParts.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <algorithm>
+
+using namespace cleave;
+using namespace cleave::sharding;
+
+static constexpr llvm::StringLiteral kHead = R"(<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{0}</title>
+<style>
+:root {{ color-scheme: light dark; --ink: #1c2733; --soft: #6b7885; --line: #d9dfe5; --page: #fbfcfd;
+  --weights: #2f6fb3; --activations: #e0912f; --caches: #5a9e6f; --sent: #8d5aa8 }
+@media (prefers-color-scheme: dark) {{ :root {{ --ink: #e3e8ed; --soft: #93a0ad; --line: #33404d; --page: #151b21 } }
+body {{ font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
+  max-width: 68rem; margin: 2.5rem auto; padding: 0 1.2rem }
+h1 {{ font-size: 1.5rem; margin: 0 } h2 {{ font-size: 1.1rem; margin: 2.4rem 0 .5rem }
+p, .soft {{ color: var(--soft) } table {{ border-collapse: collapse; width: 100% }
+th {{ text-align: left; font-weight: 600; color: var(--soft) } td, th {{ padding: .35rem .8rem .35rem 0;
+  border-bottom: 1px solid var(--line); vertical-align: top } .n {{ text-align: right; white-space: nowrap }
+code {{ font: 13px ui-monospace, monospace; overflow-wrap: anywhere }
+.bar {{ display: flex; height: .7rem; min-width: 8rem; margin-top: .4rem } .bar i {{ display: block }
+.key i {{ display: inline-block; width: .7rem; height: .7rem; margin: 0 .3rem 0 1rem }
+</style>
+)";
+
+static std::string escape(llvm::StringRef text) {
+  std::string out;
+  for (char c : text)
+    switch (c) {
+    case '&': out += "&amp;"; break;
+    case '<': out += "&lt;"; break;
+    case '>': out += "&gt;"; break;
+    case '"': out += "&quot;"; break;
+    default: out += c;
+    }
+  return out;
+}
+
+/// A piece of a bar, `bytes` of `most`.
+static std::string piece(llvm::StringRef color, int64_t bytes, int64_t most) {
+  return llvm::formatv("<i style=\"background:var(--{0});width:{1:f2}%\"></i>", color,
+                       most ? 100.0 * bytes / most : 0.0);
+}
+
+static void writeCuts(llvm::raw_ostream &os, const Explanation &explanation) {
+  os << "<h2>What is cut</h2>\n<table><tr><th class=n>names<th>role<th class=n>size<th>over"
+        "<th class=n>weights<th class=n>values<th>first\n";
+  for (const ExplainedCut &cut : explanation.cuts)
+    os << llvm::formatv("<tr><td class=n>{0}<td>{1}<td class=n>{2}<td>{3}<td class=n>{4}"
+                        "<td class=n>{5}<td><code>{6}</code>\n",
+                        cut.count, cut.role.empty() ? "dimension" : cut.role, cut.size,
+                        escape(axesText(cut.axes)), cut.weights, cut.values, escape(cut.first));
+  os << "</table>\n";
+}
+
+static void writeRanks(llvm::raw_ostream &os, const Explanation &explanation) {
+  int64_t most = 0;
+  for (const ExplainedRank &rank : explanation.ranks)
+    most = std::max(most, rank.weights + rank.activations + rank.caches);
+  os << "<h2>Memory of each rank</h2>\n<p class=key>";
+  for (llvm::StringRef kind : {"weights", "activations", "caches"})
+    os << "<i style=\"background:var(--" << kind << ")\"></i>" << kind;
+  os << "</p>\n<table><tr><th>rank<th class=n>weights<th class=n>activations<th class=n>caches"
+        "<th class=n>sends<th>\n";
+  for (const RankSpan &span : equalRanks(explanation)) {
+    const ExplainedRank &rank = explanation.ranks[span.first];
+    os << llvm::formatv("<tr><td>{0}<td class=n>{1}<td class=n>{2}<td class=n>{3}<td class=n>{4}"
+                        "<td><div class=bar>{5}{6}{7}</div>\n",
+                        span.text(), sizeText(rank.weights), sizeText(rank.activations),
+                        sizeText(rank.caches), sizeText(sentBytes(rank)),
+                        piece("weights", rank.weights, most),
+                        piece("activations", rank.activations, most),
+                        piece("caches", rank.caches, most));
+  }
+  os << "</table>\n";
+}
+
+static void writeCollectives(llvm::raw_ostream &os, const Explanation &explanation) {
+  auto total = [](const ExplainedCollective &c) { return c.count * c.bytes; };
+  std::vector<std::pair<int64_t, size_t>> sorted;
+  for (auto [i, collective] : llvm::enumerate(explanation.collectives))
+    sorted.push_back({-total(collective), i});
+  llvm::sort(sorted);
+  int64_t most = sorted.empty() ? 0 : -sorted.front().first;
+  os << "<h2>What travels</h2>\n<p>Bytes are what a rank sends in one execution; the bound is "
+        "what ranks have to send on average.</p>\n<table><tr><th class=n>count<th>kind<th>over"
+        "<th class=n>each<th class=n>bound<th class=n>all<th><th>cause and reason\n";
+  for (auto [negative, i] : sorted) {
+    const ExplainedCollective &collective = explanation.collectives[i];
+    os << llvm::formatv("<tr><td class=n>{0}<td>{1}<td>{2}<td class=n>{3}<td class=n>{4}"
+                        "<td class=n>{5}<td><div class=bar>{6}</div><td><code>{7}</code><br>"
+                        "<span class=soft>{8}</span>\n",
+                        collective.count, collective.kind, escape(axesText(collective.axes)),
+                        sizeText(collective.bytes), sizeText(collective.bound),
+                        sizeText(total(collective)), piece("sent", total(collective), most),
+                        escape(collective.cause), escape(collective.reason));
+  }
+  os << "</table>\n<h2>Cut tensors</h2>\n<table><tr><th class=n>count<th>first<th>sharding\n";
+  for (const CutTensors &tensors : cutTensors(explanation))
+    os << llvm::formatv("<tr><td class=n>{0}<td><code>{1}</code><td><code>{2}</code>\n",
+                        tensors.count, escape(tensors.name), escape(tensors.sharding));
+  os << "</table>\n</html>\n";
+}
+
+std::string cleave::toHtml(const Explanation &explanation, llvm::StringRef title) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  os << llvm::formatv(kHead.data(), escape(title));
+  os << "<h1>" << escape(title) << "</h1>\n<p>";
+  for (auto &[name, size] : explanation.mesh)
+    os << escape(name) << "=" << size << " ";
+  os << "· " << explanation.ranks.size() << " ranks</p>\n";
+  writeCuts(os, explanation);
+  writeRanks(os, explanation);
+  writeCollectives(os, explanation);
+  return text;
+}

@@ -1,0 +1,74 @@
+//===- ExplainParts.cpp - what text and page say alike --------------------===//
+
+#include "ExplainParts.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace cleave;
+using namespace cleave::sharding;
+
+std::string sharding::withoutNumbers(llvm::StringRef name) {
+  std::string out;
+  for (char c : name)
+    if (!std::isdigit(static_cast<unsigned char>(c)))
+      out += c;
+    else if (out.empty() || out.back() != '#')
+      out += '#';
+  return out;
+}
+
+std::string sharding::sizeText(int64_t bytes) {
+  constexpr const char *kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double amount = bytes;
+  unsigned unit = 0;
+  for (; amount >= 1024 && unit < 4; ++unit)
+    amount /= 1024;
+  return llvm::formatv(unit ? "{0:f1} {1}" : "{0:f0} {1}", amount, kUnits[unit]);
+}
+
+std::string sharding::axesText(const std::vector<std::string> &axes) {
+  return llvm::join(axes, ",");
+}
+
+std::string RankSpan::text() const {
+  return first == last ? std::to_string(first)
+                       : std::to_string(first) + "-" + std::to_string(last);
+}
+
+std::vector<RankSpan> sharding::equalRanks(const Explanation &explanation) {
+  std::vector<RankSpan> spans;
+  auto all = [&](size_t rank) {
+    const ExplainedRank &entry = explanation.ranks[rank];
+    return std::tuple(entry.weights, entry.activations, entry.caches, entry.sent);
+  };
+  for (size_t rank = 0; rank < explanation.ranks.size(); ++rank)
+    if (!spans.empty() && all(spans.back().first) == all(rank))
+      spans.back().last = rank;
+    else
+      spans.push_back({rank, rank});
+  return spans;
+}
+
+std::vector<CutTensors> sharding::cutTensors(const Explanation &explanation) {
+  std::vector<CutTensors> out;
+  std::map<std::pair<std::string, std::string>, size_t> places;
+  for (const ExplainedTensor &tensor : explanation.tensors) {
+    if (!llvm::StringRef(tensor.sharding).contains("over"))
+      continue;
+    auto [it, isNew] =
+        places.try_emplace({withoutNumbers(tensor.name), tensor.sharding}, out.size());
+    if (isNew)
+      out.push_back({1, tensor.name, tensor.sharding});
+    else
+      ++out[it->second].count;
+  }
+  return out;
+}
+
+int64_t sharding::sentBytes(const ExplainedRank &rank) {
+  int64_t bytes = 0;
+  for (auto &[kind, sent] : rank.sent)
+    bytes += sent;
+  return bytes;
+}

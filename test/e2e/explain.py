@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+"""Holds what `cleave explain` says against what runs, and against what is known.
+
+    python explain.py PROPERTY CLEAVE MODELS
+
+PROPERTY is one of the functions below that take a tree; ends with status 1 and a
+line for each violation.
+"""
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from html.parser import HTMLParser
+
+KINDS = {"all_reduce", "all_gather", "reduce_scatter", "all_to_all"}
+
+
+class Tree:
+    def __init__(self, cleave, models):
+        self.cleave, self.models, self.violations = cleave, models, []
+
+    def path(self, name):
+        return os.path.join(self.models, name + ".onnx")
+
+    def json(self, command, name, *options):
+        done = subprocess.run([self.cleave, command, self.path(name), "--json", *options],
+                              capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"{command} {name} {' '.join(options)}: {done.stderr}")
+        return json.loads(done.stdout)
+
+    def expect(self, true, *what):
+        if not true:
+            self.violations.append(" ".join(str(part) for part in what))
+
+
+def is_count(value):
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def schema(tree):
+    """One object with these keys and types, whatever the model and the mesh."""
+    for name, mesh in (("llama_mobius", "tp=4"), ("gpt2_odd_optimum", "tp=8"),
+                       ("bert_optimum", "dp=2,tp=2"), ("t5_decoder_past_optimum", "tp=3")):
+        said = tree.json("explain", name, "--mesh", mesh, "--dim", "batch=2", "--dim", "batch_size=2")
+        tree.expect(list(said) == ["mesh", "stages", "cuts", "ranks", "tensors", "collectives"],
+                    name, "has the keys", list(said))
+        axes = dict(axis.split("=") for axis in mesh.split(","))
+        tree.expect(said["mesh"] == {axis: int(size) for axis, size in axes.items()}, name, said["mesh"])
+        tree.expect(said["stages"] == 1, name, said["stages"])
+        ranks = 1
+        for size in axes.values():
+            ranks *= int(size)
+        tree.expect(len(said["ranks"]) == ranks, name, "has", len(said["ranks"]), "ranks")
+        rows = [("ranks", rank, {"weights": is_count, "activations": is_count, "caches": is_count,
+                                 "sent": lambda sent: set(sent) <= KINDS and
+                                 all(map(is_count, sent.values()))}) for rank in said["ranks"]]
+        texts = lambda value: isinstance(value, list) and all(isinstance(t, str) and t for t in value)
+        text = lambda value: isinstance(value, str)
+        rows += [("cuts", cut, {"size": is_count, "axes": texts, "role": text, "count": is_count,
+                                "weights": is_count, "values": is_count, "first": text})
+                 for cut in said["cuts"]]
+        rows += [("tensors", tensor, {"name": text, "shape": lambda shape: all(map(is_count, shape)),
+                                      "sharding": text})
+                 for tensor in said["tensors"]]
+        rows += [("collectives", collective,
+                  {"kind": lambda kind: kind in KINDS, "axes": texts, "count": is_count,
+                   "bytes": is_count, "bound": is_count, "cause": lambda cause: text(cause) and cause,
+                   "reason": lambda reason: text(reason) and reason})
+                 for collective in said["collectives"]]
+        for key, row, types in rows:
+            tree.expect(list(row) == list(types) and all(is_right(row[k]) for k, is_right in types.items()),
+                        name, key, row)
+        tree.expect(said["cuts"] and said["tensors"] and said["collectives"], name, "says too little")
+
+
+def counters(tree):
+    """What the runtime counts on every rank is what was foretold, call by call."""
+    names = ("bert_optimum", "gpt2_optimum", "gpt2_odd_optimum", "llama_mobius", "llama_mobius_odd",
+             "llama_mobius_fp16", "llama_torchscript", "mixtral_mobius", "t5_decoder_past_optimum")
+    kinds = set()
+    for name in names:
+        for mesh in ("tp=2", "tp=3", "tp=4", "tp=8", "dp=2,tp=2", "sp=2"):
+            options = ["--mesh", mesh]
+            if "dp" in mesh:
+                options += ["--dim", "batch=2", "--dim", "batch_size=2"]
+            said = tree.json("explain", name, *options)
+            ran = tree.json("run", name, *options)
+            calls = {}
+            for collective in said["collectives"]:
+                calls[collective["kind"]] = calls.get(collective["kind"], 0) + collective["count"]
+            kinds |= set(calls)
+            for rank, (foretold, counted) in enumerate(zip(said["ranks"], ran["ranks"], strict=True)):
+                sent = {kind: bytes for kind, bytes in foretold["sent"].items() if bytes}
+                tree.expect(counted["sent"] == sent, name, mesh, "rank", rank, "sent", counted["sent"],
+                            "not", sent)
+                collectives = {kind: n for kind, n in counted["calls"].items() if kind in KINDS}
+                tree.expect(collectives == calls, name, mesh, "rank", rank, "calls", collectives,
+                            "not", calls)
+            for kind in calls:
+                of_kind = [c for c in said["collectives"] if c["kind"] == kind]
+                most = max(rank["sent"][kind] for rank in said["ranks"])
+                least = sum(c["count"] * c["bound"] for c in of_kind)
+                upper = sum(c["count"] * c["bytes"] for c in of_kind)
+                tree.expect(least <= most <= upper, name, mesh, kind, least, most, upper)
+                # With one class of ranks all send the same, and that is the sum.
+                if len({rank["sent"][kind] for rank in said["ranks"]}) == 1:
+                    tree.expect(most == upper or mesh in ("tp=3", "tp=8"), name, mesh, kind, most, upper)
+    tree.expect(kinds == KINDS, "only these kinds ran:", kinds)
+
+
+def layers(tree):
+    """Two sums a layer, of T each, at the bound; the rest gathers what is wanted whole."""
+    hidden, tokens = 64, 16
+    for name, count in (("gpt2_optimum", 2), ("llama_mobius", 2), ("llama_genai_gqa", 2),
+                        ("llama_torchscript", 2), ("bert_optimum", 2)):
+        for ranks in (2, 4):
+            said = tree.json("explain", name, "--mesh", f"tp={ranks}")
+            sums = [c for c in said["collectives"] if c["kind"] == "all_reduce"]
+            tree.expect(sum(c["count"] for c in sums) == 2 * count, name, ranks, "sums", sums)
+            share = 2 * (ranks - 1) * tokens * hidden * 4 // ranks
+            for c in sums:
+                tree.expect(c["bytes"] == c["bound"] == share, name, ranks, c)
+            for c in said["collectives"]:
+                whole = c["kind"] == "all_gather" and "whole" in c["reason"]
+                tree.expect(c in sums or whole, name, ranks, "has", c)
+
+
+def decode(tree):
+    """One layout of the weights for all sizes, where searches alone would differ."""
+    def cuts(name, mesh, *dims):
+        said = tree.json("explain", name, "--mesh", mesh,
+                         *[part for dim in dims for part in ("--dim", dim)])
+        caches = {t["name"] for t in said["tensors"] if t["name"].startswith("past")}
+        return {t["name"]: t["sharding"] for t in said["tensors"] if t["name"] not in caches}
+
+    def alone(name, mesh, tokens, past):
+        dims = f"batch=64,sequence_len={tokens},past_sequence_len={past},past_seq_len+seq_len={past + tokens}"
+        done = subprocess.run(["cleave-opt", tree.path(name), f"--convert-onnx-to-nn=dims={dims}",
+                               f"--shard-search=mesh={mesh}", "--mlir-print-local-scope"],
+                              capture_output=True, text=True, check=True)
+        return re.search(r"dist\.weights = {(.*)}", done.stdout)[1]
+
+    for name in ("llama_mobius", "llama_genai_gqa", "llama_mobius_odd"):
+        for mesh in ("tp=2", "tp=4", "tp=8"):
+            tree.expect(alone(name, mesh, 1, 1024) != alone(name, mesh, 4096, 0), name, mesh, "is no test")
+            step = cuts(name, mesh, "sequence_len=1", "past_sequence_len=40")
+            prefill = cuts(name, mesh, "batch=64", "sequence_len=4096", "past_sequence_len=0")
+            tree.expect("over" in str(step), name, mesh, "cuts no weight")
+            # Small sizes fold what big ones read of the rope's tables.
+            both = step.keys() & prefill.keys()
+            tree.expect(len(both) >= 10, name, mesh, both)
+            tree.expect(all(step[k] == prefill[k] for k in both), name, mesh, "differs:",
+                        {k: (step[k], prefill[k]) for k in both if step[k] != prefill[k]})
+
+
+class Page(HTMLParser):
+    """The rows of the tables of a page, and all it would fetch."""
+
+    def __init__(self):
+        super().__init__()
+        self.tables, self.fetched, self.title = {}, [], ""
+        self.heading = self.tag = None
+
+    def handle_starttag(self, tag, attributes):
+        self.tag = tag
+        self.fetched += [tag] if tag in ("script", "link", "img", "iframe") else []
+        self.fetched += [key for key, _ in attributes if key in ("src", "href")]
+        if tag == "h2":
+            self.heading = ""
+        elif tag == "tr":
+            self.tables.setdefault(self.heading, []).append([])
+        elif tag in ("td", "th"):
+            self.tables[self.heading][-1].append("")
+
+    def handle_data(self, data):
+        if self.tag == "title":
+            self.title += data.strip()
+        elif self.tag == "h2":
+            self.heading += data.strip()
+        elif self.tables.get(self.heading) and self.tag in ("td", "th", "code", "span", "br"):
+            self.tables[self.heading][-1][-1] += data.strip() + " "
+
+    def handle_endtag(self, tag):
+        if tag == "h2":
+            self.tag = None
+
+
+def page(tree):
+    """One file that fetches nothing and says the same, what costs most first."""
+    name, mesh = "llama_mobius_odd", "tp=4"
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "page.html")
+        said = tree.json("explain", name, "--mesh", mesh, "--html", path)
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        refused = subprocess.run([tree.cleave, "explain", tree.path(name), "--mesh", mesh, "--html",
+                                  os.path.join(folder, "nowhere", "page.html")], capture_output=True)
+        tree.expect(refused.returncode == 2 and b"cannot write" in refused.stderr, refused.stderr)
+        tree.expect(os.listdir(folder) == ["page.html"], os.listdir(folder))
+    read = Page()
+    read.feed(text)
+    tree.expect(not read.fetched and "://" not in text and "@import" not in text, read.fetched)
+    tree.expect(read.title == name + ".onnx", read.title)
+    rows = {heading: rows[1:] for heading, rows in read.tables.items()}
+    tree.expect(len(rows["What is cut"]) == len(said["cuts"]), rows["What is cut"])
+    tree.expect(len(rows["Memory of each rank"]) > 1, rows["Memory of each rank"])
+    by_bytes = sorted(said["collectives"], key=lambda c: -c["count"] * c["bytes"])
+    for collective, row in zip(by_bytes, rows["What travels"], strict=True):
+        tree.expect(int(row[0]) == collective["count"] and row[1].strip() == collective["kind"] and
+                    collective["cause"] in row[-1] and collective["reason"] in row[-1], row, collective)
+
+
+PROPERTIES = {function.__name__: function
+              for function in (schema, counters, layers, decode, page)}
+
+
+def main():
+    tree = Tree(*sys.argv[2:4])
+    PROPERTIES[sys.argv[1]](tree)
+    print(*tree.violations, sep="\n")
+    sys.exit(bool(tree.violations))
+
+
+main()
