@@ -168,7 +168,8 @@ LogicalResult ConvOp::verify() {
   ArrayRef<int64_t> input = shapeOf(getInput()), filter = shapeOf(getFilter());
   int64_t groups = getGroups();
   // C2
-  if (groups < 1 || input[1] != filter[1] * groups || filter[0] % groups != 0)
+  if (groups < 1 || input[1] % groups != 0 || input[1] / groups != filter[1] ||
+      filter[0] % groups != 0)
     return emitOpError("channels do not fall into ") << groups << " groups, got: "
            << getInput().getType() << " and " << getFilter().getType();
   return success();

@@ -4,6 +4,9 @@
 
 #include "Onnx/Onnx.h"
 
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/MathExtras.h"
+
 using namespace mlir;
 using namespace cleave;
 
@@ -41,6 +44,31 @@ llvm::Error cleave::bindShape(const ModelInput &input, ArrayRef<int64_t> shape, 
                                      dim.name.c_str(), static_cast<long long>(size));
   }
   return llvm::Error::success();
+}
+
+/// Whether a dimension's name goes on after this character.
+static bool isWord(char c) { return llvm::isAlnum(c) || c == '_' || c == '.'; }
+
+llvm::Error cleave::checkDimName(ArrayRef<ModelInput> inputs, StringRef name) {
+  std::string known;
+  for (const ModelInput &input : inputs)
+    for (const ModelDim &dim : input.dims) {
+      if (dim.size >= 0)
+        continue;
+      if (dim.name == name)
+        return llvm::Error::success();
+      for (StringRef rest = dim.name; !rest.empty();) {
+        rest = rest.drop_until(isWord);
+        StringRef word = rest.take_while(isWord);
+        if (!word.empty() && word == name)
+          return llvm::Error::success();
+        rest = rest.drop_front(word.size());
+      }
+      if (!StringRef(known).contains("\"" + dim.name + "\""))
+        known += (known.empty() ? "" : ", ") + ("\"" + dim.name + "\"");
+    }
+  return llvm::createStringError("--dim: the model has no dimension \"" + name + "\"; it has " +
+                                 (known.empty() ? "none that is open" : known));
 }
 
 /// What a name says of its dimension, so that two spellings of one thing agree.
@@ -87,9 +115,9 @@ private:
       if (!plus && !eat('-'))
         break;
       std::optional<int64_t> next = product();
-      if (!next)
+      if (!next || (plus ? llvm::AddOverflow(*value, *next, *value)
+                         : llvm::SubOverflow(*value, *next, *value)))
         return std::nullopt;
-      value = plus ? *value + *next : *value - *next;
     }
     return value;
   }
@@ -104,7 +132,7 @@ private:
   }
   std::optional<int64_t> operand() {
     text = text.ltrim();
-    StringRef word = text.take_while([](char c) { return isalnum(c) || c == '_' || c == '.'; });
+    StringRef word = text.take_while(isWord);
     if (word.empty())
       return std::nullopt;
     text = text.drop_front(word.size());

@@ -2,12 +2,22 @@
 
 #include "cleave/Driver/Compile.h"
 
+#include "Memory.h"
+
 using namespace cleave;
 
 llvm::Expected<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<CompiledProgram> program,
                                                        unsigned threads) {
   std::unique_ptr<Runner> runner(new Runner);
   runner->compiled = std::move(program);
+  uint64_t bytes = 0;
+  for (uint32_t rank = 0; rank < runner->program()->num_ranks; ++rank) {
+    const cleave_rank_program &own =
+        runner->program()->programs[runner->program()->class_of_rank[rank]];
+    bytes += own.param_bytes + own.arena_bytes;
+  }
+  if (llvm::Error error = requireMemory("weights and activations", bytes))
+    return std::move(error);
   cleave_session_options options = {};
   options.threads = threads;
   cleave_error error;

@@ -7,6 +7,7 @@
 #include "Types.h"
 
 #include "llvm/ADT/StringSet.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 
 #include <set>
@@ -92,6 +93,10 @@ FailureOr<DictionaryAttr> Importer::importOpset(
     if (import.version() < 1)
       return emitError(loc, "imports opset ") << import.version() << " of domain \""
                                               << domain << "\"";
+    if (domain.empty() && import.version() > newestOpset())
+      return emitError(loc, "imports opset ")
+             << import.version() << ", newer than the newest known, " << newestOpset()
+             << "; export the model with that one";
     // A model may say one domain twice; ONNX Runtime takes the last.
     opset[domain] = import.version();
     // Attribute names cannot be empty.
@@ -235,6 +240,8 @@ LogicalResult Importer::importNode(const NodeProto &node, Scope &scope) {
     attributes.set(proto.name(), attribute);
   }
   StringRef domain = canonicalDomain(node.domain());
+  if (domain.empty() && !opset.contains(""))
+    return emitError(loc, "is an op of the default domain, of which no opset is imported");
   const Schema *schema = findSchema(domain, node.op_type(), opset.lookup(domain));
   addDefaults(schema, attributes);
 
@@ -454,6 +461,9 @@ OwningOpRef<ModuleOp> Importer::importModel(const ::onnx::ModelProto &model) {
 }
 
 OwningOpRef<ModuleOp> cleave::importOnnx(StringRef path, MLIRContext *context) {
+  // Weights are read by offset, so a pipe would not do.
+  if (llvm::sys::fs::exists(path) && !llvm::sys::fs::is_regular_file(path))
+    return emitError(UnknownLoc::get(context), "is no regular file"), nullptr;
   auto file = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
                                           /*RequiresNullTerminator=*/false);
   if (!file)

@@ -13,6 +13,7 @@ using namespace cleave;
 namespace {
 /// The table in the order it was written: by domain, name and version.
 struct Table {
+  int64_t newest = 0;
   std::vector<Schema> schemas;
   std::vector<AttributeDefault> defaults;
   std::vector<size_t> firstDefault;
@@ -29,11 +30,13 @@ struct Table {
         entry.floatValue = static_cast<float>(value);
       defaults.push_back(entry);
     };
+#define NEWEST(version) newest = version;
 #define SCHEMA(domain, name, since)                                                      \
   schemas.push_back({domain, name, since, {}});                                          \
   firstDefault.push_back(defaults.size());
 #define DEFAULT(name, kind, value) addDefault(name, AttributeDefault::kind, value);
 #include "Schemas.inc"
+#undef NEWEST
 #undef SCHEMA
 #undef DEFAULT
     firstDefault.push_back(defaults.size());
@@ -62,3 +65,5 @@ const Schema *cleave::findSchema(llvm::StringRef domain, llvm::StringRef name,
       best = schema;
   return best;
 }
+
+int64_t cleave::newestOpset() { return table().newest; }

@@ -95,8 +95,13 @@ ir::DataAttr TensorImporter::importReference(const TensorProto &proto, uint64_t 
 static std::optional<std::string> typedBytes(const TensorProto &proto, Type type,
                                              uint64_t count) {
   std::string bytes;
+  // Of types below a byte, a field's element holds the byte that several share.
+  uint64_t elements =
+      type.isIntOrFloat() && type.getIntOrFloatBitWidth() < 8 && !type.isInteger(1)
+          ? *storedBytes(type, count)
+          : count;
   auto gather = [&](const auto &field, size_t width) {
-    if (static_cast<uint64_t>(field.size()) != count)
+    if (static_cast<uint64_t>(field.size()) != elements)
       return false;
     for (auto value : field)
       bytes.append(reinterpret_cast<const char *>(&value), width);
@@ -135,52 +140,63 @@ static Attribute contentOf(RankedTensorType type, StringRef bytes) {
   return StringAttr::get(type.getContext(), bytes);
 }
 
-ir::TensorAttr TensorImporter::import(const TensorProto &proto, Location loc) {
-  MLIRContext *context = loc.getContext();
-  Type element = elementTypeOf(proto.data_type(), context);
+FailureOr<RankedTensorType> cleave::importTensorType(const TensorProto &proto, Location loc) {
+  Type element = elementTypeOf(proto.data_type(), loc.getContext());
   if (!element)
     return emitError(loc, "has an element type that ONNX does not define, got: ")
-               << proto.data_type(),
-           nullptr;
+           << proto.data_type();
   uint64_t count = 1;
   for (int64_t size : proto.dims()) {
     if (size < 0)
-      return emitError(loc, "has a negative dimension, got: ") << size, nullptr;
+      return emitError(loc, "has a negative dimension, got: ") << size;
     if (__builtin_mul_overflow(count, static_cast<uint64_t>(size), &count) ||
         count > INT64_MAX / 16)
-      return emitError(loc, "has more elements than memory has addresses"), nullptr;
+      return emitError(loc, "has more elements than memory has addresses");
   }
+  if (!isa<ir::StringType>(element) && !storedBytes(element, count))
+    return emitError(loc, "has more elements than memory has addresses");
   SmallVector<int64_t> shape(proto.dims().begin(), proto.dims().end());
-  auto type = RankedTensorType::get(shape, element);
-  auto name = StringAttr::get(context, proto.name());
+  return RankedTensorType::get(shape, element);
+}
 
-  if (isa<ir::StringType>(element)) {
-    if (static_cast<uint64_t>(proto.string_data_size()) != count)
+FailureOr<std::string> cleave::importTensorBytes(const TensorProto &proto,
+                                                 RankedTensorType type, Location loc) {
+  uint64_t bytes = *storedBytes(type.getElementType(), type.getNumElements());
+  std::optional<std::string> content = proto.raw_data();
+  if (!proto.has_raw_data() &&
+      !(content = typedBytes(proto, type.getElementType(), type.getNumElements())))
+    return emitError(loc, "holds another number of elements than its shape says, want: ")
+           << type.getNumElements();
+  if (content->size() != bytes)
+    return emitError(loc, "takes ")
+           << bytes << " bytes by its type and shape, got: " << content->size();
+  return *content;
+}
+
+ir::TensorAttr TensorImporter::import(const TensorProto &proto, Location loc) {
+  MLIRContext *context = loc.getContext();
+  FailureOr<RankedTensorType> type = importTensorType(proto, loc);
+  if (failed(type))
+    return nullptr;
+  int64_t count = type->getNumElements();
+  auto name = StringAttr::get(context, proto.name());
+  if (isa<ir::StringType>(type->getElementType())) {
+    if (proto.string_data_size() != count)
       return emitError(loc, "holds another number of strings than its shape says, got: ")
                  << proto.string_data_size() << " of " << count,
              nullptr;
     SmallVector<Attribute> strings;
     for (const std::string &text : proto.string_data())
       strings.push_back(StringAttr::get(context, text));
-    return ir::TensorAttr::get(context, name, type, ArrayAttr::get(context, strings));
+    return ir::TensorAttr::get(context, name, *type, ArrayAttr::get(context, strings));
   }
-
-  std::optional<uint64_t> bytes = storedBytes(element, count);
-  if (!bytes)
-    return emitError(loc, "has more elements than memory has addresses"), nullptr;
   if (proto.data_location() == TensorProto::EXTERNAL) {
-    ir::DataAttr data = importReference(proto, *bytes, loc);
-    return data ? ir::TensorAttr::get(context, name, type, data) : nullptr;
+    ir::DataAttr data =
+        importReference(proto, *storedBytes(type->getElementType(), count), loc);
+    return data ? ir::TensorAttr::get(context, name, *type, data) : nullptr;
   }
-  std::optional<std::string> typed;
-  if (!proto.has_raw_data() && !(typed = typedBytes(proto, element, count)))
-    return emitError(loc, "holds another number of elements than its shape says, want: ")
-               << count,
-           nullptr;
-  StringRef content = typed ? StringRef(*typed) : StringRef(proto.raw_data());
-  if (content.size() != *bytes)
-    return emitError(loc, "takes ") << *bytes << " bytes by its type and shape, got: "
-                                    << content.size(),
-           nullptr;
-  return ir::TensorAttr::get(context, name, type, contentOf(type, content));
+  FailureOr<std::string> bytes = importTensorBytes(proto, *type, loc);
+  if (failed(bytes))
+    return nullptr;
+  return ir::TensorAttr::get(context, name, *type, contentOf(*type, *bytes));
 }

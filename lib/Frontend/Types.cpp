@@ -64,7 +64,7 @@ std::optional<uint64_t> cleave::storedBytes(Type elementType, uint64_t count) {
   return llvm::divideCeil(count * bits, 8);
 }
 
-static Type importTensorType(const ::onnx::TypeProto::Tensor &proto, Location loc) {
+static Type importDeclaredType(const ::onnx::TypeProto::Tensor &proto, Location loc) {
   MLIRContext *context = loc.getContext();
   Type element = elementTypeOf(proto.elem_type(), context);
   if (!element)
@@ -97,7 +97,7 @@ Type cleave::importType(const ::onnx::TypeProto &proto, Location loc) {
   case ::onnx::TypeProto::VALUE_NOT_SET:
     return ir::ValueType::get(context);
   case ::onnx::TypeProto::kTensorType:
-    return importTensorType(proto.tensor_type(), loc);
+    return importDeclaredType(proto.tensor_type(), loc);
   case ::onnx::TypeProto::kSequenceType: {
     Type element = importType(proto.sequence_type().elem_type(), loc);
     return element ? ir::SequenceType::get(context, element) : Type();

@@ -26,7 +26,16 @@ std::optional<uint64_t> storedBytes(mlir::Type elementType, uint64_t count);
 mlir::Type importType(const ::onnx::TypeProto &proto, mlir::Location loc);
 void exportType(mlir::Type type, ::onnx::TypeProto &proto);
 
-/// Reads and writes tensors; remembers the files that it has checked.
+/// The type that a tensor says it has; failure with a message if it cannot be.
+mlir::FailureOr<mlir::RankedTensorType> importTensorType(const ::onnx::TensorProto &proto,
+                                                         mlir::Location loc);
+/// The bytes of a tensor of such a type, no string, that holds them itself; failure with a
+/// message if they are too few or too many.
+mlir::FailureOr<std::string> importTensorBytes(const ::onnx::TensorProto &proto,
+                                               mlir::RankedTensorType type,
+                                               mlir::Location loc);
+
+/// Reads tensors; remembers the files that it has checked.
 class TensorImporter {
 public:
   /// `modelFile` is the path of the model and `modelBytes` its size.

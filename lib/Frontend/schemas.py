@@ -3,8 +3,9 @@
 
     python schemas.py OUTPUT.inc
 
-SCHEMA(domain, name, since) by domain, name and version, and behind each schema its
-DEFAULT(name, kind, value) lines: the attributes that have a default.
+NEWEST(version) is the newest opset of the default domain. SCHEMA(domain, name, since)
+follow by domain, name and version, and behind each schema its DEFAULT(name, kind, value)
+lines: the attributes that have a default.
 """
 import sys
 
@@ -30,6 +31,7 @@ def main(path):
                      key=lambda s: (s.domain, s.name, s.since_version))
     with open(path, "w") as out:
         out.write(f"// Made by schemas.py from onnx {onnx.__version__}.\n")
+        out.write(f"NEWEST({defs.onnx_opset_version()})\n")
         for schema in schemas:
             out.write(f'SCHEMA("{schema.domain}", "{schema.name}", {schema.since_version})\n')
             for name, attribute in sorted(schema.attributes.items()):

@@ -4,19 +4,21 @@
 
 #include <cerrno>
 #include <cstring>
+#include <climits>
+#include <cstdlib>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 using namespace cleave;
 
-PendingFile::PendingFile(llvm::StringRef path)
-    : path(path), temporary((path + "." + llvm::Twine(::getpid()) + ".partial").str()) {}
+PendingFile::PendingFile(llvm::StringRef path) : path(path) {}
 
 PendingFile::~PendingFile() {
   if (descriptor < 0)
     return;
   ::close(descriptor);
-  if (!kept)
+  if (!kept && !inPlace)
     ::unlink(temporary.c_str());
 }
 
@@ -25,7 +27,19 @@ llvm::Error PendingFile::failed() const {
 }
 
 llvm::Error PendingFile::open() {
-  descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  struct stat status;
+  char whole[PATH_MAX];
+  bool exists = ::stat(path.c_str(), &status) == 0;
+  if (exists && S_ISDIR(status.st_mode)) {
+    errno = EISDIR;
+    return failed();
+  }
+  inPlace = exists && !S_ISREG(status.st_mode);
+  if (exists && !inPlace && ::realpath(path.c_str(), whole))
+    path = whole;
+  temporary = path + "." + std::to_string(::getpid()) + ".partial";
+  descriptor = inPlace ? ::open(path.c_str(), O_WRONLY | O_CLOEXEC)
+                       : ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   return descriptor < 0 ? failed() : llvm::Error::success();
 }
 
@@ -43,6 +57,8 @@ llvm::Error PendingFile::write(llvm::StringRef bytes) {
 }
 
 llvm::Error PendingFile::keep() {
+  if (inPlace)
+    return llvm::Error::success();
   if (::fsync(descriptor) != 0 || ::rename(temporary.c_str(), path.c_str()) != 0)
     return failed();
   kept = true;

@@ -76,6 +76,8 @@ static llvm::Expected<NamedTensors> readFolder(llvm::StringRef path) {
     llvm::StringRef name = llvm::sys::path::filename(it->path());
     if (!name.consume_back(".npy"))
       continue;
+    if (!llvm::sys::fs::is_regular_file(it->path()))
+      return llvm::createStringError("\"" + it->path() + "\" is no regular file");
     auto file = llvm::MemoryBuffer::getFile(it->path(), false, false);
     if (!file)
       return llvm::createStringError("\"" + it->path() + "\" cannot be read: " +
@@ -93,7 +95,11 @@ static llvm::Expected<NamedTensors> readFolder(llvm::StringRef path) {
 llvm::Expected<NamedTensors> cleave::readTensors(llvm::StringRef path) {
   if (!llvm::sys::fs::exists(path))
     return llvm::createStringError("\"" + path + "\" does not exist");
-  return llvm::sys::fs::is_directory(path) ? readFolder(path) : readNpz(path);
+  if (llvm::sys::fs::is_directory(path))
+    return readFolder(path);
+  if (!llvm::sys::fs::is_regular_file(path))
+    return llvm::createStringError("\"" + path + "\" is neither a file nor a folder");
+  return readNpz(path);
 }
 
 llvm::Error cleave::writeNpy(llvm::StringRef path, const Tensor &tensor) {

@@ -6,6 +6,7 @@
 
 #include "cleave/Conversion/Passes.h"
 #include "cleave/Frontend/Onnx.h"
+#include "cleave/Support/NodeName.h"
 #include "cleave/Transforms/Graph/Passes.h"
 #include "cleave/Transforms/Kernel/Passes.h"
 #include "cleave/Transforms/Sharding/Passes.h"
@@ -24,12 +25,32 @@
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/ToolOutputFile.h"
 
+#include <csignal>
+
 using namespace mlir;
+
+static void complain(const llvm::Twine &message) {
+  llvm::errs() << "cleave-opt: " << message << "\n";
+}
+
+/// Says the first error of `context` in one line, as the other programs do: `file` is what
+/// was read or written.
+static void complainOnce(MLIRContext &context, llvm::StringRef file) {
+  context.getDiagEngine().registerHandler(
+      [file = file.str(), said = std::make_shared<bool>(false)](Diagnostic &diagnostic) {
+        bool isError = diagnostic.getSeverity() == DiagnosticSeverity::Error;
+        if (!isError || std::exchange(*said, true))
+          return;
+        llvm::StringRef name = cleave::nodeName(diagnostic.getLocation());
+        complain(file + ": " + (name.empty() ? "" : "\"" + name + "\" ") + diagnostic.str());
+      });
+}
 
 /// The model at `path` as the text that passes begin with; null with a message.
 static std::unique_ptr<llvm::MemoryBuffer> importToText(llvm::StringRef path,
                                                         const DialectRegistry &registry) {
   MLIRContext context(registry);
+  complainOnce(context, path);
   OwningOpRef<ModuleOp> module = cleave::importOnnx(path, &context);
   if (!module)
     return nullptr;
@@ -47,6 +68,7 @@ static int runToModel(std::unique_ptr<llvm::MemoryBuffer> buffer, llvm::StringRe
   if (failed(MlirOptMain(out, std::move(buffer), registry, config)))
     return 1;
   MLIRContext context(registry);
+  complainOnce(context, output);
   OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(text, &context);
   return module && succeeded(cleave::exportOnnx(*module, output)) ? 0 : 2;
 }
@@ -65,13 +87,15 @@ int main(int argc, char **argv) {
   auto [input, output] = registerAndParseCLIOptions(
       argc, argv, "Cleave's optimizer driver, on MLIR or .onnx files\n", registry);
   llvm::InitLLVM init(argc, argv);
+  // A file that may not grow is an error to report, not an end.
+  std::signal(SIGXFSZ, SIG_IGN);
   std::string error;
   std::unique_ptr<llvm::MemoryBuffer> buffer =
       llvm::StringRef(input).ends_with(".onnx") ? importToText(input, registry)
                                                 : openInputFile(input, &error);
   if (!buffer) {
     if (!error.empty())
-      llvm::errs() << error << "\n";
+      complain(error);
     return 2;
   }
   MlirOptMainConfig config = MlirOptMainConfig::createFromCLOptions();
@@ -80,7 +104,7 @@ int main(int argc, char **argv) {
 
   std::unique_ptr<llvm::ToolOutputFile> file = openOutputFile(output, &error);
   if (!file) {
-    llvm::errs() << error << "\n";
+    complain(error);
     return 2;
   }
   if (failed(MlirOptMain(file->os(), std::move(buffer), registry, config)))

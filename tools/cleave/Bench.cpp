@@ -78,7 +78,8 @@ void cleave::addBench(CLI::App &app, int &status) {
   CLI::App *command = app.add_subcommand("bench", "times a model over the ranks of a mesh");
   options->addTo(*command, /*meshWanted=*/false);
   command->add_option("--iters", options->iters, "timed runs")->check(CLI::Range(1, 1000000));
-  command->add_option("--warmup", options->warmup, "runs before them");
+  command->add_option("--warmup", options->warmup, "runs before them")
+      ->check(CLI::Range(0, 1000000));
   command->add_option("--output", options->output, "an .npy for the first output, as f32");
   command->add_flag("--json", options->json, "one line of JSON");
   command->callback([=, &status] { status = bench(*options); });

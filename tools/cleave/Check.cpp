@@ -21,8 +21,8 @@ static Tolerance toleranceOf(cleave_type type) {
   return {256 * rounding, 256 * rounding};
 }
 
-/// Prints how far `got` is from `want`; whether all of it is within tolerance.
-static llvm::Expected<bool> compare(const char *title, const Runner &got,
+/// Writes to `out` how far `got` is from `want`; whether all of it is within tolerance.
+static llvm::Expected<bool> compare(llvm::raw_ostream &out, const char *title, const Runner &got,
                                     const NamedTensors &want, std::optional<Tolerance> given) {
   bool equal = true;
   for (const auto &[name, tensor] : got.outputs()) {
@@ -37,9 +37,9 @@ static llvm::Expected<bool> compare(const char *title, const Runner &got,
                                      llvm::toString(difference.takeError()));
     bool within = difference->share <= 1;
     equal &= within;
-    llvm::outs() << llvm::format("  %-9s %-28s |difference| <= %.3g (%.2g of what is tolerated)",
-                                 title, name.c_str(), difference->largest, difference->share);
-    llvm::outs() << (within ? "\n" : "  NOT EQUAL\n");
+    out << llvm::format("  %-9s %-28s |difference| <= %.3g (%.2g of what is tolerated)",
+                        title, name.c_str(), difference->largest, difference->share);
+    out << (within ? "\n" : "  NOT EQUAL\n");
   }
   return equal;
 }
@@ -48,16 +48,16 @@ static int check(const ModelOptions &options, const std::string &golden, double 
                  double rtol) {
   Compilation compilation;
   Progress progress(compilation);
+  llvm::Expected<LoadedModel> model = load(compilation, options);
+  if (!model)
+    return fail(model.takeError());
   std::optional<NamedTensors> expected;
   if (!golden.empty()) {
-    llvm::Expected<NamedTensors> tensors = readTensors(golden);
+    llvm::Expected<NamedTensors> tensors = readNamed(golden, "output", model->outputs);
     if (!tensors)
       return fail(tensors.takeError());
     expected = std::move(*tensors);
   }
-  llvm::Expected<LoadedModel> model = load(compilation, options);
-  if (!model)
-    return fail(model.takeError());
   std::unique_ptr<Runner> runners[2];
   for (bool sharded : {false, true}) {
     llvm::Expected<std::unique_ptr<Runner>> runner =
@@ -75,16 +75,19 @@ static int check(const ModelOptions &options, const std::string &golden, double 
   std::optional<Tolerance> given;
   if (atol >= 0 || rtol >= 0)
     given = Tolerance{std::max(atol, 0.0), std::max(rtol, 0.0)};
-  llvm::Expected<bool> equal = compare("uncut", *runners[1], whole, given);
+  // Results are printed once all of them are there.
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  llvm::Expected<bool> equal = compare(out, "uncut", *runners[1], whole, given);
   if (!equal)
     return fail(equal.takeError());
   if (expected) {
-    llvm::Expected<bool> same = compare("golden", *runners[1], *expected, given);
+    llvm::Expected<bool> same = compare(out, "golden", *runners[1], *expected, given);
     if (!same)
       return fail(same.takeError());
     *equal &= *same;
   }
-  llvm::outs() << (*equal ? "equal\n" : "not equal\n");
+  llvm::outs() << text << (*equal ? "equal\n" : "not equal\n");
   return *equal ? 0 : 1;
 }
 

@@ -2,6 +2,8 @@
 
 #include "Common.h"
 
+#include "Onnx/Onnx.h"
+
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -15,10 +17,13 @@ void ModelOptions::addTo(CLI::App &app, bool meshWanted) {
   auto *axes = app.add_option("--mesh", mesh, "named axes of ranks, as in tp=4");
   if (meshWanted)
     axes->required();
-  app.add_option("--inputs", inputs, "an .npz, or a folder of .npy files");
+  app.add_option("--inputs", inputs, "an .npz, a folder of .npy files, or a test_data_set_N");
   app.add_option("--dim", dims, "the size of a symbolic dimension, as in batch=2");
   app.add_option("--seed", seed, "draws the inputs that are not given");
-  app.add_option("--threads", threads, "cores to use, however many ranks; default: all");
+  app.add_option("--threads", threads, "cores to use, however many ranks; default: all")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--target", target, "what runs it: cpu");
+  app.add_option("--precision", precision, "of products and attention; default: the model's");
   app.add_flag("--strict", strict, "warnings are errors");
 }
 
@@ -45,10 +50,60 @@ static int64_t dataRanks(llvm::StringRef mesh) {
   return ranks;
 }
 
+/// What the command line has words for and Cleave no code yet.
+static llvm::Error checkSupported(const ModelOptions &options) {
+  if (!options.target.empty() && options.target != "cpu")
+    return llvm::createStringError("--target " + options.target +
+                                   " is not supported; there is cpu");
+  if (!options.precision.empty())
+    return llvm::createStringError("--precision " + options.precision +
+                                   " is not supported; without it the model's own is used");
+  return llvm::Error::success();
+}
+
+/// The sizes that --dim gives.
+static llvm::Expected<std::map<std::string, int64_t>>
+givenDims(const ModelOptions &options, llvm::ArrayRef<ModelInput> inputs) {
+  std::map<std::string, int64_t> given;
+  for (llvm::StringRef dim : options.dims) {
+    auto [name, size] = dim.rsplit('=');
+    int64_t value;
+    if (name.empty() || size.getAsInteger(10, value) || value < 0)
+      return llvm::createStringError("--dim wants name=size, got: \"" + dim + "\"");
+    if (llvm::Error error = checkDimName(inputs, name))
+      return std::move(error);
+    given[name.str()] = value;
+  }
+  return given;
+}
+
+/// Reads --inputs and adds their sizes to `dims`.
+static llvm::Expected<NamedTensors> givenInputs(const ModelOptions &options,
+                                                llvm::ArrayRef<ModelInput> inputs,
+                                                std::map<std::string, int64_t> &dims) {
+  std::vector<std::string> names;
+  for (const ModelInput &input : inputs)
+    names.push_back(input.name);
+  llvm::Expected<NamedTensors> tensors = readNamed(options.inputs, "input", names);
+  if (!tensors)
+    return tensors.takeError();
+  for (const ModelInput &input : inputs) {
+    auto tensor = tensors->find(input.name);
+    if (tensor == tensors->end())
+      return llvm::createStringError("input \"" + input.name + "\" is missing from \"" +
+                                     options.inputs + "\"");
+    if (llvm::Error error = bindShape(input, tensor->second.dims, dims))
+      return std::move(error);
+  }
+  return tensors;
+}
+
 llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOptions &options) {
   auto named = [&](llvm::Error error) {
     return llvm::createStringError(options.model + ": " + llvm::toString(std::move(error)));
   };
+  if (llvm::Error error = checkSupported(options))
+    return std::move(error);
   if (llvm::Error error = compilation.checkMesh(options.mesh))
     return std::move(error);
   LoadedModel result;
@@ -60,32 +115,19 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
   if (!inputs)
     return named(inputs.takeError());
 
-  std::map<std::string, int64_t> given;
-  for (llvm::StringRef dim : options.dims) {
-    auto [name, size] = dim.rsplit('=');
-    int64_t value;
-    if (name.empty() || size.getAsInteger(10, value) || value < 0)
-      return llvm::createStringError("--dim wants name=size, got: \"" + dim + "\"");
-    given[name.str()] = value;
-  }
+  auto graph = *result.module->getOps<onnx::GraphOp>().begin();
+  for (llvm::StringRef name : graph.getOutputs().getAsValueRange<StringAttr>())
+    result.outputs.push_back(name.str());
+  llvm::Expected<std::map<std::string, int64_t>> dims = givenDims(options, *inputs);
+  if (!dims)
+    return dims.takeError();
   if (!options.inputs.empty()) {
-    llvm::Expected<NamedTensors> tensors = readTensors(options.inputs);
+    llvm::Expected<NamedTensors> tensors = givenInputs(options, *inputs, *dims);
     if (!tensors)
       return tensors.takeError();
-    for (const ModelInput &input : *inputs) {
-      auto tensor = tensors->find(input.name);
-      if (tensor == tensors->end())
-        return llvm::createStringError("input \"" + input.name + "\" is missing from \"" +
-                                       options.inputs + "\"");
-      if (llvm::Error error = bindShape(input, tensor->second.dims, given))
-        return std::move(error);
-    }
-    for (const auto &[name, tensor] : *tensors)
-      if (llvm::none_of(*inputs, [&](const ModelInput &input) { return input.name == name; }))
-        return llvm::createStringError("the model has no input \"" + name + "\"");
     result.inputs = std::move(*tensors);
   }
-  std::map<std::string, int64_t> sizes = bindDims(*inputs, given);
+  std::map<std::string, int64_t> sizes = bindDims(*inputs, *dims);
   std::optional<std::map<std::string, int64_t>> decode =
       decodeDims(*inputs, sizes, dataRanks(options.mesh));
   OwningOpRef<ModuleOp> imported;
@@ -95,8 +137,14 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
     return named(std::move(error));
   if (imported)
     compilation.decodeFirst(*result.module, *imported, *decode, options.mesh);
-  if (options.inputs.empty())
-    result.inputs = drawInputs(*result.module, options.seed);
+  if (llvm::Error error = checkIndices(*result.module, result.inputs))
+    return std::move(error);
+  if (options.inputs.empty()) {
+    llvm::Expected<NamedTensors> drawn = drawInputs(*result.module, options.seed);
+    if (!drawn)
+      return drawn.takeError();
+    result.inputs = std::move(*drawn);
+  }
   return result;
 }
 

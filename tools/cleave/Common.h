@@ -13,7 +13,7 @@ namespace cleave {
 
 /// What a person may say of a model, its sizes and its inputs.
 struct ModelOptions {
-  std::string model, mesh, inputs;
+  std::string model, mesh, inputs, target, precision;
   std::vector<std::string> dims;
   uint64_t seed = 0;
   unsigned threads = 0;
@@ -27,10 +27,12 @@ struct ModelOptions {
 struct LoadedModel {
   mlir::OwningOpRef<mlir::ModuleOp> module;
   NamedTensors inputs;
+  /// Names, in the model's order.
+  std::vector<std::string> outputs;
 };
 
-/// Checks the mesh, imports the model, binds its sizes by the inputs and --dim, and draws inputs where
-/// none are given.
+/// Checks the options, imports the model, binds its sizes by the inputs and --dim, and
+/// draws inputs where none are given.
 llvm::Expected<LoadedModel> load(Compilation &compilation, const ModelOptions &options);
 
 /// Shards `module`. Warnings are printed; with --strict the first is an error.

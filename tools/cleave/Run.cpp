@@ -2,9 +2,12 @@
 
 #include "Common.h"
 
+#include "mlir/IR/BuiltinOps.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <nlohmann/json.hpp>
+
+#include <set>
 
 using namespace cleave;
 using Json = nlohmann::ordered_json;
@@ -44,9 +47,41 @@ static void print(const Runner &runner) {
   }
 }
 
-static int run(const ModelOptions &options, const std::string &outputs, bool json) {
+/// The phases of --stop-after, in order.
+static const std::set<std::string> kPhases = {"import", "graph", "shard", "kernel"};
+
+/// Prints what `phase` makes of the model.
+static llvm::Error printAfter(const std::string &phase, Compilation &compilation,
+                              const ModelOptions &options) {
+  if (phase == "import") {
+    auto module = compilation.import(options.model);
+    if (!module)
+      return llvm::createStringError(options.model + ": " + llvm::toString(module.takeError()));
+    (*module)->print(llvm::outs());
+    return llvm::Error::success();
+  }
+  llvm::Expected<LoadedModel> model = load(compilation, options);
+  if (!model)
+    return model.takeError();
+  if (phase != "graph")
+    if (llvm::Error error = shard(compilation, *model->module, options.mesh, options))
+      return error;
+  // The compiled code belongs to the module, which is printed as the kernel passes left it.
+  if (phase == "kernel")
+    if (auto program = compilation.compile(*model->module, options.threads); !program)
+      return program.takeError();
+  model->module->print(llvm::outs());
+  return llvm::Error::success();
+}
+
+static int run(const ModelOptions &options, const std::string &outputs,
+               const std::string &phase, bool json) {
   Compilation compilation;
   Progress progress(compilation);
+  if (!phase.empty()) {
+    llvm::Error error = printAfter(phase, compilation, options);
+    return error ? fail(std::move(error)) : 0;
+  }
   llvm::Expected<LoadedModel> model = load(compilation, options);
   if (!model)
     return fail(model.takeError());
@@ -58,27 +93,26 @@ static int run(const ModelOptions &options, const std::string &outputs, bool jso
   if (llvm::Error error = (*runner)->run(model->inputs))
     return fail(std::move(error), (*runner)->status);
 
+  NamedTensors named((*runner)->outputs().begin(), (*runner)->outputs().end());
+  if (!outputs.empty())
+    if (llvm::Error error = writeNpz(outputs, named))
+      return fail(std::move(error));
   if (json)
     llvm::outs() << report(**runner).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
   else
     print(**runner);
-  if (outputs.empty())
-    return 0;
-  NamedTensors named;
-  for (const auto &[name, tensor] : (*runner)->outputs())
-    named[name] = tensor;
-  if (llvm::Error error = writeNpz(outputs, named))
-    return fail(std::move(error));
   return 0;
 }
 
 void cleave::addRun(CLI::App &app, int &status) {
   auto options = std::make_shared<ModelOptions>();
-  auto outputs = std::make_shared<std::string>();
+  auto outputs = std::make_shared<std::string>(), phase = std::make_shared<std::string>();
   auto json = std::make_shared<bool>(false);
   CLI::App *command = app.add_subcommand("run", "runs a model over the ranks of a mesh");
   options->addTo(*command, /*meshWanted=*/false);
   command->add_option("--outputs", *outputs, "an .npz to write, keys are output names");
   command->add_flag("--json", *json, "one JSON object: the outputs, and what each rank counted");
-  command->callback([=, &status] { status = run(*options, *outputs, *json); });
+  command->add_option("--stop-after", *phase, "prints the IR after a phase instead of running")
+      ->check(CLI::IsMember(kPhases));
+  command->callback([=, &status] { status = run(*options, *outputs, *phase, *json); });
 }

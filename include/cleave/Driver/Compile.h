@@ -55,13 +55,24 @@ private:
 
 /// A tensor for each argument of the function `main` of a graph that no phase has
 /// sharded yet, drawn from `seed`: floats from a normal distribution; integers
-/// that index a table lie within it, and all others are 1, as in a mask.
-NamedTensors drawInputs(mlir::ModuleOp module, uint64_t seed);
+/// that index a table lie within it, and all others are 1, as in a mask. Fails if
+/// the machine cannot hold them.
+llvm::Expected<NamedTensors> drawInputs(mlir::ModuleOp module, uint64_t seed);
+
+/// Reads `path`: an .npz, a folder of .npy files, or one of TensorProto files that
+/// begin with `kind`, which is `input` or `output`. Fails for a tensor that is called
+/// like none of `names`.
+llvm::Expected<NamedTensors> readNamed(llvm::StringRef path, llvm::StringRef kind,
+                                       llvm::ArrayRef<std::string> names);
+
+/// Fails if an element of one of `inputs` indexes what is not there: for inputs that
+/// reach a gather of `module`, which no phase has sharded yet, as they are.
+llvm::Error checkIndices(mlir::ModuleOp module, const NamedTensors &inputs);
 
 /// A program with memory for its outputs.
 class Runner {
 public:
-  /// Creates the session, which loads the weights.
+  /// Creates the session, which loads the weights. Fails if the machine cannot hold it.
   static llvm::Expected<std::unique_ptr<Runner>>
   create(std::unique_ptr<CompiledProgram> program, unsigned threads);
   ~Runner();

@@ -30,6 +30,10 @@ struct ModelInput {
 /// known rank.
 llvm::Expected<std::vector<ModelInput>> modelInputs(mlir::ModuleOp module);
 
+/// Fails unless `name` is that of a symbolic dimension, or a word of one that is an
+/// expression.
+llvm::Error checkDimName(llvm::ArrayRef<ModelInput> inputs, llvm::StringRef name);
+
 /// What an unnamed size is by default, where no input says it.
 struct DimDefaults {
   int64_t batch = 1, sequence = 16, past = 16;

@@ -33,6 +33,9 @@ struct Schema {
 /// package knows none. The default domain is "", also spelt "ai.onnx".
 const Schema *findSchema(llvm::StringRef domain, llvm::StringRef name, int64_t version);
 
+/// The newest opset of the default domain that the onnx package knows.
+int64_t newestOpset();
+
 } // namespace cleave
 
 #endif // CLEAVE_FRONTEND_SCHEMAS_H

@@ -11,7 +11,8 @@
 namespace cleave {
 
 /// Bytes go to a temporary name beside `path`; `keep` brings them to the disk and
-/// renames. What is not kept is removed.
+/// renames. What is not kept is removed. A link keeps its place, what it points to is
+/// replaced; a device or a pipe is written as it is.
 class PendingFile {
 public:
   explicit PendingFile(llvm::StringRef path);
@@ -32,7 +33,7 @@ private:
   std::string path, temporary;
   int descriptor = -1;
   uint64_t written = 0;
-  bool kept = false;
+  bool inPlace = false, kept = false;
 };
 
 } // namespace cleave

@@ -28,6 +28,10 @@ Value cleave::mergeHeads(Node &n, Value x) {
 Value cleave::attend(Node &n, const AttentionForm &form) {
   if (!form.query || !form.key || !form.value)
     return nullptr;
+  if (rankOf(form.query) != 4)
+    return n.error() << "wants a query of three or four dimensions, got: "
+                     << form.query.getType(),
+           nullptr;
   SmallVector<Value> operands = {form.query, form.key, form.value};
   if (form.mask)
     operands.push_back(isa<FloatType>(elementOf(form.mask))
@@ -110,10 +114,10 @@ static LogicalResult attention(Node &n) {
   }
   if (!form.key || !form.value || rankOf(form.key) != 4)
     return n.error() << "wants operands of three or four dimensions";
-  if (n.has(3))
-    form.mask = lengthenMask(n, n.in(3), shapeOf(form.key)[2]);
-  if (n.has(6))
-    form.lengths = n.in(6);
+  if (n.has(3) && !(form.mask = lengthenMask(n, n.in(3), shapeOf(form.key)[2])))
+    return failure();
+  if (n.has(6) && !(form.lengths = n.in(6)))
+    return failure();
   form.causal = n.intAttr("is_causal");
   form.scale = n.floatAttr("scale");
   form.softcap = n.floatAttr("softcap");

@@ -68,9 +68,10 @@ static FailureOr<Window> windowOf(Node &n, ArrayRef<int64_t> spatial,
   if (w.strides.size() != rank || w.dilations.size() != rank || kernel.size() != rank)
     return n.error() << "wants a stride, a dilation and a kernel size for each of " << rank
                      << " spatial dimensions";
-  for (size_t i = 0; i < rank; ++i)
-    if (w.strides[i] < 1 || w.dilations[i] < 1)
-      return n.error() << "has a stride or a dilation below 1";
+  for (const Ints &steps : {w.strides, w.dilations, Ints(kernel)})
+    for (int64_t step : steps)
+      if (step < 1 || step > INT32_MAX)
+        return n.error() << "has an impossible stride, dilation or kernel size, got: " << step;
 
   StringRef mode = n.stringAttr("auto_pad");
   if (mode == "SAME_UPPER" || mode == "SAME_LOWER") {
@@ -82,9 +83,9 @@ static FailureOr<Window> windowOf(Node &n, ArrayRef<int64_t> spatial,
       w.high[i] = total - w.low[i];
     }
   } else if (std::optional<Ints> pads = n.intsAttr("pads"); pads && mode != "VALID") {
-    if (pads->size() != 2 * rank || llvm::any_of(*pads, [](int64_t p) { return p < 0; }))
+    if (pads->size() != 2 * rank || llvm::any_of(*pads, [](int64_t p) { return p < 0 || p > INT32_MAX; }))
       return n.error() << "wants two pads for each of " << rank
-                       << " spatial dimensions, none negative";
+                       << " spatial dimensions, none negative or above 2^31";
     w.low.assign(pads->begin(), pads->begin() + rank);
     w.high.assign(pads->begin() + rank, pads->end());
   }

@@ -8,7 +8,6 @@
 #include "Attention.h"
 
 #include <cmath>
-#include <numeric>
 
 using namespace mlir;
 using namespace cleave;
@@ -25,8 +24,8 @@ template <bool centred> static LogicalResult skipNorm(Node &n) {
   size_t bias = centred ? 4 : 3;
   if (n.has(bias))
     sum = add(n, sum, n.in(bias));
-  if (!sum)
-    return failure();
+  if (!sum || rankOf(sum) == 0)
+    return n.error() << "wants a tensor of rank 1 or more";
   Value beta = centred && n.has(3) ? n.in(3) : Value();
   Value result = normalise(n, sum, n.in(2), beta, rankOf(sum) - 1,
                            n.floatAttr("epsilon", 1e-12), centred);
@@ -41,7 +40,8 @@ template <bool centred> static LogicalResult skipNorm(Node &n) {
 
 static LogicalResult embedLayerNorm(Node &n) {
   Value ids = n.in(0), words = n.in(2), positionTable = n.in(3);
-  if (!ids || !words || !positionTable || rankOf(ids) != 2)
+  if (!ids || !words || !positionTable || rankOf(ids) != 2 || rankOf(words) != 2 ||
+      rankOf(positionTable) != 2)
     return n.error() << "wants ids of two dimensions and two tables";
   auto axis = n.b.getI64IntegerAttr(0);
   Value sum = n.make<nn::GatherOp>({words, ids}, {{"axis", axis}});
@@ -96,17 +96,17 @@ static LogicalResult quickGelu(Node &n) {
 static Value positionsFrom(Node &n, Value first, int64_t batch, int64_t length) {
   if (!first)
     return nullptr;
-  Ints counted(length);
-  std::iota(counted.begin(), counted.end(), 0);
   Value start = n.reshape(n.cast(first, n.b.getI64Type()),
                           {typeOf(first).getNumElements(), 1});
-  return n.broadcast(add(n, start, n.intConstant(counted)), {batch, length});
+  return n.broadcast(add(n, start, n.iota(length)), {batch, length});
 }
 
 static LogicalResult rotaryEmbedding(Node &n) {
   Value x = n.in(0), positions = n.in(1), cos = n.in(2);
   if (!x || !positions || !cos)
     return failure();
+  if (rankOf(cos) != 2)
+    return n.error() << "wants a table of two dimensions, got: " << cos.getType();
   bool merged = rankOf(x) == 3;
   if (merged) {
     int64_t heads = n.intAttr("num_heads");
@@ -143,7 +143,8 @@ static LogicalResult attention(Node &n) {
   if (!packed)
     return failure();
   Ints sizes = n.intsAttr("qkv_hidden_sizes").value_or(Ints(3, shapeOf(packed)[2] / 3));
-  if (sizes.size() != 3 || sizes[0] + sizes[1] + sizes[2] != shapeOf(packed)[2])
+  if (sizes.size() != 3 || !isPossible(sizes) ||
+      sizes[0] + sizes[1] + sizes[2] != shapeOf(packed)[2])
     return n.error() << "does not split into q, k and v, got: [" << sizes << "]";
   AttentionForm form;
   form.query = splitHeads(n, n.slice(packed, 2, 0, sizes[0]), heads);
@@ -181,8 +182,8 @@ static LogicalResult attention(Node &n) {
     else
       return n.unsupported("a mask of this shape");
   }
-  if (n.has(5))
-    form.mask = form.mask ? add(n, form.mask, n.in(5)) : n.in(5);
+  if (n.has(5) && !(form.mask = form.mask ? add(n, form.mask, n.in(5)) : n.in(5)))
+    return failure();
   Value result = mergeHeads(n, attend(n, form));
   if (present)
     return n.give({result, present});
@@ -192,8 +193,10 @@ static LogicalResult attention(Node &n) {
 /// The keys (or values) of a cache [b, g, p, d] of which new ones [b, g, s, d] take
 /// the places from `first` [b] on, in a buffer of `total` places.
 static Value updateCache(Node &n, Value past, Value fresh, Value first, int64_t total) {
-  if (!past || !fresh || rankOf(past) != 4)
+  if (!past || !fresh)
     return nullptr;
+  if (rankOf(past) != 4)
+    return n.error() << "wants a past of four dimensions, got: " << past.getType(), nullptr;
   int64_t missing = total - shapeOf(past)[2];
   if (missing > 0)
     past = n.make<nn::PadOp>({past, n.scalar(elementOf(past), 0)},
@@ -207,7 +210,8 @@ static Value updateCache(Node &n, Value past, Value fresh, Value first, int64_t 
 static LogicalResult groupQueryAttention(Node &n) {
   Value query = n.in(0);
   int64_t heads = n.intAttr("num_heads"), keyHeads = n.intAttr("kv_num_heads");
-  if (!query || rankOf(query) != 3 || heads < 1 || keyHeads < 1)
+  if (!query || rankOf(query) != 3 || heads < 1 || keyHeads < 1 ||
+      heads > INT32_MAX || keyHeads > INT32_MAX)
     return n.error() << "wants a query of three dimensions and heads";
   if (n.intAttr("local_window_size", -1) >= 0 || n.intAttr("smooth_softmax") || n.has(11))
     return n.unsupported("a window or an attention sink");
@@ -227,13 +231,15 @@ static LogicalResult groupQueryAttention(Node &n) {
   form.key = splitHeads(n, key, keyHeads);
   form.value = splitHeads(n, value, keyHeads);
 
-  FailureOr<Ints> total = n.ints(6);
+  FailureOr<int64_t> total = n.integer(6);
   Value last = n.in(5);
-  if (failed(total) || total->size() != 1 || !last || !form.value || !form.key || !form.query)
+  if (failed(total) || !last || !form.value || !form.key || !form.query)
     return failure();
+  if (*total < 0 || *total > kLargestTensor)
+    return n.error() << "has an impossible total length, got: " << *total;
   Value last64 = n.reshape(n.cast(last, n.b.getI64Type()), {batch});
   Value lengths = add(n, last64, n.scalar(n.b.getI64Type(), 1));
-  bool prompt = total->front() == length;
+  bool prompt = *total == length;
   Value first = prompt ? n.broadcast(n.scalar(n.b.getI64Type(), 0), {batch})
                        : n.make<nn::SubOp>({lengths, n.scalar(n.b.getI64Type(), length)});
   if (n.intAttr("do_rotary")) {
@@ -243,16 +249,16 @@ static LogicalResult groupQueryAttention(Node &n) {
     form.key = rotate(n, form.key, n.in(7), n.in(8), positions, interleaved);
   }
   if (n.has(3)) {
-    form.key = updateCache(n, n.in(3), form.key, first, total->front());
-    form.value = updateCache(n, n.in(4), form.value, first, total->front());
+    form.key = updateCache(n, n.in(3), form.key, first, *total);
+    form.value = updateCache(n, n.in(4), form.value, first, *total);
   }
   form.causal = true;
   if (!prompt)
     form.lengths = lengths;
   else if (form.key && shapeOf(form.key)[2] > length)
     return n.unsupported("a prompt in a longer buffer");
-  if (n.has(10))
-    form.mask = n.in(10);
+  if (n.has(10) && !(form.mask = n.in(10)))
+    return failure();
   form.scale = n.floatAttr("scale");
   form.softcap = n.floatAttr("softcap");
   return n.give({mergeHeads(n, attend(n, form)), form.key, form.value});

@@ -108,7 +108,7 @@ static LogicalResult dropout(Node &n) {
     return failure();
   if (n.has(2)) {
     std::optional<HostTensor> training = n.constant(n.in(2));
-    if (!training || training->ints[0] != 0)
+    if (!training || training->isFloat() || training->size() != 1 || training->ints[0] != 0)
       return n.unsupported("training mode");
   }
   return n.give({input, n.broadcast(n.scalar(n.b.getI1Type(), 1), shapeOf(input))});

@@ -39,6 +39,8 @@ static LogicalResult split(Node &n) {
   if (failed(axis))
     return failure();
   int64_t total = shapeOf(input)[*axis], parts = n.op.getNumResults();
+  if (parts == 0)
+    return success();
   if (!*sizes) {
     int64_t each = llvm::divideCeil(total, parts);
     sizes->emplace();
@@ -63,8 +65,8 @@ static LogicalResult split(Node &n) {
 // Bounds are clamped as Python clamps them, for either direction of the step.
 static LogicalResult slice(Node &n) {
   Value input = n.in(0);
-  FailureOr<std::optional<Ints>> starts = n.intsFrom("starts", 1), ends = n.intsFrom("ends", 2);
-  if (!input || failed(starts) || failed(ends) || !*starts || !*ends)
+  FailureOr<Ints> starts = n.intsWanted("starts", 1), ends = n.intsWanted("ends", 2);
+  if (!input || failed(starts) || failed(ends))
     return failure();
   FailureOr<std::optional<Ints>> axes = n.intsFrom("axes", 3);
   FailureOr<std::optional<Ints>> steps =
@@ -72,13 +74,13 @@ static LogicalResult slice(Node &n) {
   if (failed(axes) || failed(steps))
     return failure();
   if (!*axes) {
-    axes->emplace((*starts)->size());
+    axes->emplace(starts->size());
     std::iota((*axes)->begin(), (*axes)->end(), 0);
   }
   FailureOr<Ints> dims = n.wrapAxes(**axes, rankOf(input));
   if (failed(dims))
     return failure();
-  if ((*starts)->size() != dims->size() || (*ends)->size() != dims->size() ||
+  if (starts->size() != dims->size() || ends->size() != dims->size() ||
       (*steps && (*steps)->size() != dims->size()))
     return n.error() << "wants a start and an end for each of " << dims->size() << " axes";
 
@@ -94,7 +96,7 @@ static LogicalResult slice(Node &n) {
       return step > 0 ? std::clamp<int64_t>(wrapped, 0, size)
                       : std::clamp<int64_t>(wrapped, -1, size - 1);
     };
-    int64_t start = clamped((**starts)[i]), end = clamped((**ends)[i]);
+    int64_t start = clamped((*starts)[i]), end = clamped((*ends)[i]);
     int64_t reach = step > 0 ? end - start : start - end;
     sizes[dim] = reach <= 0 ? 0 : (reach - 1) / std::abs(step) + 1;
     from[dim] = sizes[dim] == 0 ? 0 : start;
@@ -115,7 +117,7 @@ static LogicalResult gather(Node &n) {
   if (failed(axis))
     return failure();
   std::optional<HostTensor> known = n.constant(indices);
-  if (known && rankOf(indices) == 0) {
+  if (known && !known->isFloat() && rankOf(indices) == 0) {
     FailureOr<int64_t> at = n.wrapAxis(known->ints[0], shapeOf(data)[*axis]);
     if (failed(at))
       return failure();
@@ -158,16 +160,17 @@ static LogicalResult tensorScatter(Node &n) {
   FailureOr<int64_t> axis = n.axisAttr("axis", rankOf(cache), -2);
   if (failed(axis))
     return failure();
-  HostTensor zeros(RankedTensorType::get(shapeOf(cache).take_front(1), n.b.getI64Type()));
-  Value positions = n.has(2) ? n.in(2) : n.constant(zeros);
+  Value positions = n.has(2) ? n.in(2)
+                             : n.broadcast(n.scalar(n.b.getI64Type(), 0),
+                                           shapeOf(cache).take_front(1));
   return n.give(n.make<nn::CacheUpdateOp>({cache, update, positions},
                                           {{"axis", n.b.getI64IntegerAttr(*axis)}}));
 }
 
 static LogicalResult pad(Node &n) {
   Value input = n.in(0);
-  FailureOr<std::optional<Ints>> pads = n.intsFrom("pads", 1);
-  if (!input || failed(pads) || !*pads)
+  FailureOr<Ints> pads = n.intsWanted("pads", 1);
+  if (!input || failed(pads))
     return failure();
   StringRef mode = n.stringAttr("mode");
   if (!mode.empty() && mode != "constant")
@@ -182,14 +185,17 @@ static LogicalResult pad(Node &n) {
       return failure();
     axes = *wrapped;
   }
-  if ((*pads)->size() != 2 * axes.size())
+  if (pads->size() != 2 * axes.size())
     return n.error() << "wants two pads for each of " << axes.size() << " axes, got: "
-                     << (*pads)->size();
+                     << pads->size();
+  for (int64_t amount : *pads)
+    if (amount < -kLargestTensor || amount > kLargestTensor)
+      return n.error() << "pads by an impossible amount, got: " << amount;
   Value value = n.has(2) ? n.reshape(n.in(2), {})
                          : n.scalar(elementOf(input), n.floatAttr("value"));
   for (auto [i, axis] : llvm::enumerate(axes)) {
-    low[axis] = (**pads)[i];
-    high[axis] = (**pads)[axes.size() + i];
+    low[axis] = (*pads)[i];
+    high[axis] = (*pads)[axes.size() + i];
   }
   // A negative pad takes elements away.
   for (int64_t dim = 0; dim < rank && input; ++dim) {
@@ -208,11 +214,11 @@ static LogicalResult pad(Node &n) {
 
 /// Whether j - i is at most (or at least) `diagonal`, for an [rows, columns] matrix.
 static Value triangle(Node &n, int64_t rows, int64_t columns, int64_t diagonal, bool upper) {
-  HostTensor mask(RankedTensorType::get({rows, columns}, n.b.getI1Type()));
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j)
-      mask.ints[i * columns + j] = upper ? j - i >= diagonal : j - i <= diagonal;
-  return n.constant(mask);
+  Value i = n.reshape(n.iota(rows), {rows, 1}), j = n.iota(columns);
+  auto kind = upper ? nn::CompareKind::Ge : nn::CompareKind::Le;
+  return n.make<nn::CompareOp>(
+      {n.make<nn::SubOp>({j, i}), n.scalar(n.b.getI64Type(), diagonal)},
+      {{"kind", nn::CompareKindAttr::get(n.b.getContext(), kind)}});
 }
 
 static LogicalResult trilu(Node &n) {
@@ -221,10 +227,11 @@ static LogicalResult trilu(Node &n) {
     return n.error() << "wants a matrix";
   int64_t diagonal = 0;
   if (n.has(1)) {
-    FailureOr<Ints> k = n.ints(1);
-    if (failed(k) || k->size() != 1)
+    FailureOr<int64_t> k = n.integer(1);
+    if (failed(k))
       return failure();
-    diagonal = std::clamp<int64_t>(k->front(), INT32_MIN, INT32_MAX);
+    // Beyond any matrix, and still exact as the double that `scalar` takes.
+    diagonal = std::clamp(*k, -kLargestTensor, kLargestTensor);
   }
   ArrayRef<int64_t> matrix = shapeOf(input).take_back(2);
   Value kept = triangle(n, matrix[0], matrix[1], diagonal, n.intAttr("upper"));
@@ -233,14 +240,15 @@ static LogicalResult trilu(Node &n) {
 
 static LogicalResult oneHot(Node &n) {
   Value indices = n.in(0), values = n.in(2);
-  FailureOr<Ints> depth = n.ints(1);
-  if (!indices || !values || failed(depth) || depth->size() != 1)
+  FailureOr<int64_t> depth = n.integer(1);
+  if (!indices || !values || failed(depth))
     return failure();
   FailureOr<int64_t> axis = n.axisAttr("axis", rankOf(indices), -1, /*end=*/true);
   if (failed(axis))
     return failure();
   Value whole = n.cast(indices, n.b.getI64Type());
-  Value size = n.scalar(n.b.getI64Type(), depth->front());
+  Value counted = n.iota(*depth);
+  Value size = n.scalar(n.b.getI64Type(), *depth);
   // Negative indices count from the end.
   auto less = nn::CompareKindAttr::get(n.b.getContext(), nn::CompareKind::Lt);
   auto equal = nn::CompareKindAttr::get(n.b.getContext(), nn::CompareKind::Eq);
@@ -248,10 +256,8 @@ static LogicalResult oneHot(Node &n) {
   whole = n.make<nn::SelectOp>({negative, n.make<nn::AddOp>({whole, size}), whole});
   Ints expanded(shapeOf(indices)), lanes(rankOf(indices) + 1, 1);
   expanded.insert(expanded.begin() + *axis, 1);
-  lanes[*axis] = depth->front();
-  Ints counted(depth->front());
-  std::iota(counted.begin(), counted.end(), 0);
-  Value lane = n.reshape(n.intConstant(counted), lanes);
+  lanes[*axis] = *depth;
+  Value lane = n.reshape(counted, lanes);
   Value hot = n.make<nn::CompareOp>({n.reshape(whole, expanded), lane}, {{"kind", equal}});
   return n.give(n.make<nn::SelectOp>({hot, n.reshape(n.slice(values, 0, 1, 1), {}),
                                       n.reshape(n.slice(values, 0, 0, 1), {})}));

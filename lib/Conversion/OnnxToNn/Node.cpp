@@ -2,13 +2,29 @@
 
 #include "Node.h"
 
+#include "llvm/Support/MathExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
+
+#include <numeric>
 
 using namespace mlir;
 using namespace cleave;
 
 /// Elements above which a constant is left to be computed at load or run time.
 static constexpr int64_t kFoldedElements = 1 << 18;
+/// Products above which a contraction of constants is.
+static constexpr int64_t kFoldedProducts = 1 << 24;
+/// Elements that are listed one by one.
+static constexpr int64_t kListedElements = 1 << 24;
+
+bool cleave::isPossible(ArrayRef<int64_t> shape) {
+  int64_t count = 1;
+  for (int64_t size : shape)
+    if (size < 0 || llvm::MulOverflow(count, std::max<int64_t>(size, 1), count) ||
+        count > kLargestTensor)
+      return false;
+  return true;
+}
 
 std::optional<HostTensor> cleave::readTensor(RankedTensorType type, StringRef file,
                                              uint64_t offset, uint64_t length) {
@@ -65,6 +81,25 @@ FailureOr<Ints> Node::ints(size_t i) {
     return error() << op.getOpType() << " wants integers that are known while compiling as input "
                    << i << "; sizes that depend on the data are not supported";
   return Ints(tensor->ints.begin(), tensor->ints.end());
+}
+
+FailureOr<int64_t> Node::integer(size_t i) {
+  FailureOr<Ints> list = ints(i);
+  if (failed(list))
+    return failure();
+  if (list->size() != 1)
+    return error() << op.getOpType() << " wants one integer as input " << i << ", got: "
+                   << list->size();
+  return list->front();
+}
+
+FailureOr<Ints> Node::intsWanted(StringRef name, size_t i) {
+  FailureOr<std::optional<Ints>> list = intsFrom(name, i);
+  if (failed(list))
+    return failure();
+  if (!*list)
+    return error() << op.getOpType() << " lacks \"" << name << "\"";
+  return **list;
 }
 
 FailureOr<std::optional<Ints>> Node::intsFrom(StringRef name, size_t i) {
@@ -165,6 +200,10 @@ SmallVector<Value> Node::build(StringRef opName, TypeRange types, ValueRange ope
     if (failed(inferred))
       return {};
   }
+  for (Type type : state.types)
+    if (!isPossible(cast<RankedTensorType>(type).getShape()))
+      return error() << op.getOpType() << " has a result of an impossible size, got: " << type,
+             SmallVector<Value>();
   Operation *built = b.create(state);
   if (failed(built->getName().verifyInvariants(built))) {
     built->erase();
@@ -188,6 +227,9 @@ SmallVector<Value> Node::fold(Operation *built) {
   bool small = built->getNumOperands() > 0;
   for (Value result : built->getResults())
     small &= typeOf(result).getNumElements() <= kFoldedElements;
+  if (isa<nn::MatmulOp, nn::ConvOp, nn::AttentionOp>(built))
+    small &= typeOf(built->getOperand(1)).getNumElements() <=
+             kFoldedProducts / std::max<int64_t>(typeOf(built->getResult(0)).getNumElements(), 1);
   SmallVector<HostTensor> tensors;
   for (Value operand : built->getOperands()) {
     if (!small || !operand.getDefiningOp<nn::ConstantOp>())
@@ -233,7 +275,7 @@ Value Node::cast(Value value, Type elementType) {
 }
 
 Value Node::slice(Value value, int64_t dim, int64_t start, int64_t size) {
-  if (!value)
+  if (!value || failed(wrapAxis(dim, rankOf(value))))
     return nullptr;
   Ints starts(rankOf(value), 0), sizes(shapeOf(value)), steps(rankOf(value), 1);
   starts[dim] = start;
@@ -257,12 +299,25 @@ Value Node::intConstant(ArrayRef<int64_t> elements) {
   return constant(tensor);
 }
 
+Value Node::iota(int64_t count) {
+  if (count < 0 || count > kListedElements)
+    return error() << op.getOpType() << " wants a list of up to 2^24 elements, got: " << count,
+           nullptr;
+  Ints counted(count);
+  std::iota(counted.begin(), counted.end(), 0);
+  return intConstant(counted);
+}
+
 Value Node::scalar(Type elementType, double value) {
   HostTensor tensor(RankedTensorType::get({}, elementType));
   if (tensor.isFloat())
     tensor.floats[0] = value;
   else
-    tensor.ints[0] = static_cast<int64_t>(value);
+    // A bound of floats on integers may be any float.
+    tensor.ints[0] = value >= 0x1p63  ? INT64_MAX
+                     : value > -0x1p63 ? static_cast<int64_t>(value)
+                                       : INT64_MIN;
+  tensor.round();
   return constant(tensor);
 }
 

@@ -46,8 +46,12 @@ public:
   std::optional<HostTensor> constant(mlir::Value value) const;
   /// The integers of input `i`, which has to be known; failure with a message.
   llvm::FailureOr<Ints> ints(size_t i);
+  /// The one integer of input `i`; failure with a message if it is not known or not one.
+  llvm::FailureOr<int64_t> integer(size_t i);
   /// The integers of attribute `name`, else of input `i`, else nothing.
   llvm::FailureOr<std::optional<Ints>> intsFrom(llvm::StringRef name, size_t i);
+  /// As intsFrom, but nothing is a failure with a message.
+  llvm::FailureOr<Ints> intsWanted(llvm::StringRef name, size_t i);
 
   //===-- Attributes ------------------------------------------------------===//
   mlir::Attribute attr(llvm::StringRef name) const;
@@ -91,6 +95,8 @@ public:
   mlir::Value constant(const HostTensor &tensor);
   mlir::Value intConstant(llvm::ArrayRef<int64_t> values);
   mlir::Value intScalar(int64_t value) { return reshape(intConstant(value), {}); }
+  /// 0 … count - 1; null with a message if that is too many to be listed.
+  mlir::Value iota(int64_t count);
   /// A scalar of `elementType`.
   mlir::Value scalar(mlir::Type elementType, double value);
 
@@ -107,6 +113,13 @@ private:
   mlir::DictionaryAttr bindings;
   mlir::Location location;
 };
+
+/// Elements above which no tensor is believed to be meant.
+inline constexpr int64_t kLargestTensor = int64_t(1) << 40;
+
+/// Whether no product of the sizes, empty dimensions aside, exceeds kLargestTensor:
+/// then arithmetic on them does not overflow.
+bool isPossible(llvm::ArrayRef<int64_t> shape);
 
 using nn::elementOf;
 using nn::shapeOf;

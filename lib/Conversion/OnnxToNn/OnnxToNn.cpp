@@ -8,6 +8,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "cleave/Conversion/OnnxToNn.h"
 #include "cleave/Conversion/Passes.h"
 
 #include "Node.h"
@@ -35,10 +36,23 @@ static const ConvertTable &convertTable() {
   return instance;
 }
 
+static std::string tableKey(StringRef domain, StringRef opType) {
+  return (domain.empty() ? "" : domain + ".").str() + opType.str();
+}
+
+bool cleave::convertsOp(StringRef domain, StringRef opType) {
+  // The graph takes the branch of an If itself.
+  std::string key = tableKey(domain, opType);
+  return key == "If" || convertTable().contains(key);
+}
+
 /// Integers up to this many elements are constants: shapes, positions, masks.
 static constexpr int64_t kConstantIntegers = 1 << 13;
 /// Floats up to this many are: ε, scales, bounds.
 static constexpr int64_t kConstantFloats = 8;
+
+/// Functions that call one another twice reach any number of nodes.
+static constexpr int64_t kMostNodes = 1 << 18;
 
 static bool isComputable(Type element) {
   return element.isF32() || element.isF64() || element.isF16() || element.isBF16() ||
@@ -53,6 +67,8 @@ Value cleave::materialize(onnx::TensorAttr tensor, OpBuilder &b, Location loc) {
     return emitError(loc, "has an element type that is not supported, got: ")
                << type.getElementType(),
            nullptr;
+  if (!isPossible(type.getShape()))
+    return emitError(loc, "has an impossible size, got: ") << type, nullptr;
   if (auto elements = dyn_cast<DenseElementsAttr>(tensor.getContent()))
     return nn::ConstantOp::create(b, loc, type, elements);
   auto data = cast<onnx::DataAttr>(tensor.getContent());
@@ -96,6 +112,7 @@ private:
   llvm::StringMap<int64_t> dims;
   llvm::StringMap<onnx::FunctionOp> functions;
   IRMapping values;
+  int64_t converted = 0;
 };
 
 } // namespace
@@ -117,7 +134,6 @@ FailureOr<RankedTensorType> GraphConverter::bind(Type type, StringRef name) {
            << ranked.getElementType();
   auto names = dyn_cast_or_null<onnx::DimsAttr>(ranked.getEncoding());
   Ints shape;
-  int64_t count = 1;
   for (auto [i, declared] : llvm::enumerate(ranked.getShape())) {
     int64_t size = declared;
     if (ShapedType::isDynamic(size)) {
@@ -130,11 +146,10 @@ FailureOr<RankedTensorType> GraphConverter::bind(Type type, StringRef name) {
                << key << "=N\"";
       size = known->second;
     }
-    if (size < 0 || __builtin_mul_overflow(count, std::max<int64_t>(size, 1), &count) ||
-        count > int64_t(1) << 40)
-      return emitError(loc, "input has an impossible size, got: ") << size;
     shape.push_back(size);
   }
+  if (!isPossible(shape))
+    return emitError(loc, "input has an impossible size, got: [") << shape << "]";
   return RankedTensorType::get(shape, ranked.getElementType());
 }
 
@@ -175,7 +190,7 @@ LogicalResult GraphConverter::inlineBranch(onnx::NodeOp node, DictionaryAttr bin
                                            int depth) {
   Node n(node, b, values, bindings);
   std::optional<HostTensor> condition = n.constant(n.in(0));
-  if (!condition || condition->size() != 1)
+  if (!condition || condition->isFloat() || condition->size() != 1)
     return n.unsupported("a condition that depends on the data");
   auto graph = dyn_cast_or_null<onnx::GraphAttr>(
       n.attr(condition->ints[0] ? "then_branch" : "else_branch"));
@@ -188,8 +203,11 @@ LogicalResult GraphConverter::convertNode(onnx::NodeOp node, DictionaryAttr bind
                                           int depth) {
   if (depth > 64)
     return emitError(node.getLoc(), "calls functions or takes branches deeper than 64");
+  if (++converted > kMostNodes)
+    return emitError(node.getLoc(), "is one of more than ")
+           << kMostNodes << " nodes, functions inlined";
   StringRef domain = node.getDomain();
-  std::string key = (domain.empty() ? "" : domain + ".").str() + node.getOpType().str();
+  std::string key = tableKey(domain, node.getOpType());
   if (auto convert = convertTable().find(key); convert != convertTable().end()) {
     Node n(node, b, values, bindings);
     return convert->second(n);

@@ -109,9 +109,8 @@ template <nn::ArgKind kind> static LogicalResult argReduce(Node &n) {
 
 static LogicalResult topK(Node &n) {
   Value input = n.in(0);
-  FailureOr<std::optional<Ints>> k =
-      n.attr("k") ? std::optional<Ints>(Ints{n.intAttr("k")}) : n.intsFrom("", 1);
-  if (!input || failed(k) || !*k || (*k)->size() != 1)
+  FailureOr<int64_t> k = n.attr("k") ? FailureOr<int64_t>(n.intAttr("k")) : n.integer(1);
+  if (!input || failed(k))
     return failure();
   FailureOr<int64_t> axis = n.axisAttr("axis", rankOf(input), -1);
   if (failed(axis))
@@ -120,16 +119,16 @@ static LogicalResult topK(Node &n) {
   SmallVector<Value> results = n.build(
       nn::TopKOp::getOperationName(), {}, input,
       {{"kind", nn::ArgKindAttr::get(n.b.getContext(), kind)},
-       {"k", n.b.getI64IntegerAttr((*k)->front())}, {"dim", n.b.getI64IntegerAttr(*axis)}});
+       {"k", n.b.getI64IntegerAttr(*k)}, {"dim", n.b.getI64IntegerAttr(*axis)}});
   return results.empty() ? failure() : n.give(results);
 }
 
 static LogicalResult cumSum(Node &n) {
   Value input = n.in(0);
-  FailureOr<Ints> axis = n.ints(1);
-  if (!input || failed(axis) || axis->size() != 1)
+  FailureOr<int64_t> axis = n.integer(1);
+  if (!input || failed(axis))
     return failure();
-  FailureOr<int64_t> dim = n.wrapAxis(axis->front(), rankOf(input));
+  FailureOr<int64_t> dim = n.wrapAxis(*axis, rankOf(input));
   if (failed(dim))
     return failure();
   auto flag = [&](StringRef name) { return n.intAttr(name) ? n.b.getUnitAttr() : UnitAttr(); };
@@ -207,7 +206,7 @@ template <bool centred> static LogicalResult norm(Node &n) {
 static LogicalResult batchNorm(Node &n) {
   Value x = n.in(0);
   if (!x || rankOf(x) < 2)
-    return failure();
+    return n.error() << "wants a tensor of rank 2 or more";
   if (n.intAttr("training_mode") || (n.attr("is_test") && !n.intAttr("is_test")))
     return n.unsupported("training mode");
   auto channel = [&](size_t i) -> Value {

@@ -68,6 +68,11 @@ static LogicalResult range(Node &n) {
   for (size_t i = 0; i < 3; ++i)
     if (!(parts[i] = n.constant(n.in(i))) || parts[i]->size() != 1)
       return n.unsupported("bounds that depend on the data");
+  for (const std::optional<HostTensor> &part : parts)
+    if (part->type.getElementType() != parts[0]->type.getElementType())
+      return n.error() << "counts in different element types, got: "
+                       << part->type.getElementType() << " and "
+                       << parts[0]->type.getElementType();
   auto number = [&](size_t i) {
     return parts[i]->isFloat() ? parts[i]->floats[0] : static_cast<double>(parts[i]->ints[0]);
   };
@@ -82,7 +87,9 @@ static LogicalResult range(Node &n) {
     if (result.isFloat())
       result.floats[i] = number(0) + i * number(2);
     else
-      result.ints[i] = parts[0]->ints[0] + i * parts[2]->ints[0];
+      result.ints[i] = static_cast<int64_t>(uint64_t(parts[0]->ints[0]) +
+                                            uint64_t(i) * uint64_t(parts[2]->ints[0]));
+  result.round();
   return n.give(n.constant(result));
 }
 
@@ -112,17 +119,18 @@ static LogicalResult tile(Node &n) {
   for (auto [size, repeat] : llvm::zip(shapeOf(input), *repeats)) {
     split.append({1, size});
     repeated.append({repeat, size});
-    merged.push_back(repeat * size);
+    if (llvm::MulOverflow(repeat, size, merged.emplace_back()))
+      return n.error() << "repeats beyond 64 bits, got: " << repeat << " times " << size;
   }
   return n.give(n.reshape(n.broadcast(n.reshape(input, split), repeated), merged));
 }
 
 static LogicalResult reshape(Node &n) {
   Value input = n.in(0);
-  FailureOr<std::optional<Ints>> requested = n.intsFrom("shape", 1);
-  if (!input || failed(requested) || !*requested)
+  FailureOr<Ints> requested = n.intsWanted("shape", 1);
+  if (!input || failed(requested))
     return failure();
-  Ints sizes = **requested;
+  Ints sizes = *requested;
   int64_t known = 1, open = -1;
   for (auto [i, size] : llvm::enumerate(sizes)) {
     if (size == 0 && !n.intAttr("allowzero")) {
@@ -132,11 +140,11 @@ static LogicalResult reshape(Node &n) {
       size = shapeOf(input)[i];
     }
     if (size < -1 || (size == -1 && open >= 0))
-      return n.error() << "asks for an impossible shape, got: [" << **requested << "]";
+      return n.error() << "asks for an impossible shape, got: [" << *requested << "]";
     if (size == -1)
       open = i;
     else if (__builtin_mul_overflow(known, size, &known))
-      return n.error() << "asks for a shape beyond 64 bits, got: [" << **requested << "]";
+      return n.error() << "asks for a shape beyond 64 bits, got: [" << *requested << "]";
   }
   int64_t count = typeOf(input).getNumElements();
   if (open >= 0)

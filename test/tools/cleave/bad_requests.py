@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""Requests that cannot be met: flags, meshes, sizes, inputs, and places to write to.
+
+    python bad_requests.py CLEAVE CLEAVE_OPT
+"""
+import os
+import resource
+import sys
+import tempfile
+
+import numpy as np
+from onnx import numpy_helper
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+from refusals import Refusals, gather  # noqa: E402
+
+CLEAVE, CLEAVE_OPT = sys.argv[1:]
+
+
+def flags(t, model):
+    for command in ("run", "check", "explain", "inspect", "bench"):
+        mesh = ["--mesh", "tp=2"] if command in ("check", "explain") else []
+        t.expect([CLEAVE, command, *mesh], "model")
+        t.expect([CLEAVE, command, model, *mesh, "--wobble"], "--wobble")
+    t.expect([CLEAVE], "subcommand")
+    t.expect([CLEAVE, "wobble", model], "subcommand")
+    t.expect([CLEAVE, "check", model], "--mesh")
+    t.expect([CLEAVE, "run", model, "--seed", "x"], "--seed")
+    for flag in ("--threads", "--iters", "--warmup"):
+        for bad in ("-1", "x", "1.5", "99999999999999999999"):
+            t.expect([CLEAVE, "bench", model, flag, bad], flag, bad)
+    t.expect([CLEAVE, "bench", model, "--iters", "0"], "--iters")
+    for command, rest in (("run", []), ("check", ["--mesh", "tp=2"]), ("bench", [])):
+        for precision in ("bf16", "f8"):
+            t.expect([CLEAVE, command, model, *rest, "--precision", precision], "--precision", precision)
+        for target in ("cuda", "simt", "abacus"):
+            t.expect([CLEAVE, command, model, *rest, "--target", target], "--target", target)
+
+
+def meshes(t, model):
+    for mesh in ("tp", "tp=", "=2", "tp=0", "tp=-2", "tp=2.5", "tp=x", "tp=2,tp=2", "tp=2,,dp=2", ",",
+                 "tp=99999999999999999999", "tp=1000000000", "tp=65536,dp=65536", "tp=2 dp=2"):
+        for command in ("run", "check", "explain", "bench"):
+            t.expect([CLEAVE, command, model, "--mesh", mesh], "--mesh")
+
+
+def sizes(t, model):
+    for dim in ("N", "N=", "=3", "N=-1", "N=x", "N=99999999999999999999"):
+        t.expect([CLEAVE, "run", model, "--dim", dim], "--dim", dim)
+    for huge in (2**31, 2**36, 2**40, 2**62):
+        t.expect([CLEAVE, "run", model, "--dim", f"N={huge}"])
+    t.expect([CLEAVE, "run", model, "--dim", "M=2"], "--dim", '"M"')
+
+
+def inputs(t, model):
+    ids, scale = np.zeros((2, 3), np.int64), np.ones(2, np.float32)
+
+    def given(*words, status=2, **arrays):
+        path = t.path("in.npz")
+        np.savez(path, **arrays)
+        for command, rest in (("run", []), ("check", ["--mesh", "tp=2"]), ("bench", [])):
+            t.expect([CLEAVE, command, model, "--inputs", path, *rest], *words, status=status)
+
+    given('"scale"', "missing", ids=ids)
+    given('"more"', ids=ids, scale=scale, more=scale)
+    given('"ids"', "i64", "f32", ids=ids.astype(np.float32), scale=scale)
+    given('"scale"', "f32", "f64", ids=ids, scale=scale.astype(np.float64))
+    given('"ids"', "dimensions", ids=ids[0], scale=scale)
+    given('"ids"', "3", "4", ids=np.zeros((2, 4), np.int64), scale=scale)
+    given('"scale"', ids=ids, scale=np.ones(3, np.float32))
+    for bad in (4, -5, 2**40, -2**63):
+        given('"ids"', '"embed"', str(bad), "-4 to 3", ids=ids + bad, scale=scale)
+    given('"scale"', "c8", ids=ids, scale=scale.astype(np.complex64))
+    given("in.npz", ids=np.array([["a", None, "b"]], dtype=object), scale=scale)
+
+    npz = t.path("in.npz")
+    np.savez(npz, ids=ids, scale=scale)
+    with open(npz, "rb") as file:
+        good = file.read()
+    for name, data in (("empty", b""), ("text", b"words\n"), ("cut", good[:len(good) // 2]),
+                       ("random", os.urandom(500)), ("damaged", good.replace(b"NUMPY", b"NUMPX"))):
+        path = t.write(name + ".npz", data)
+        t.expect([CLEAVE, "run", model, "--inputs", path], name + ".npz")
+    t.expect([CLEAVE, "run", model, "--inputs", t.path("missing.npz")], "missing.npz")
+    os.mkdir(t.path("folder"))
+    t.expect([CLEAVE, "run", model, "--inputs", t.path("folder")], "folder")
+    os.mkfifo(t.path("pipe"))
+    t.expect([CLEAVE, "run", model, "--inputs", t.path("pipe")], "pipe")
+    t.expect([CLEAVE, "run", model, "--inputs", "/dev/zero"], "/dev/zero")
+    np.save(t.path("folder/ids.npy"), ids)
+    t.expect([CLEAVE, "run", model, "--inputs", t.path("folder")], '"scale"')
+    t.write("folder/scale.npy", b"\x93NUMPY\x01\x00\xff\xff{")
+    t.expect([CLEAVE, "run", model, "--inputs", t.path("folder")], "scale", "cut off")
+    data_sets(t, model, ids, scale)
+    golden(t, model, npz)
+
+
+def data_sets(t, model, ids, scale):
+    folder = t.path("set")
+    os.mkdir(folder)
+
+    def given(*words, **parts):
+        for i, name in enumerate(("ids", "scale")):
+            if name in parts:
+                t.write(f"set/input_{i}.pb", parts[name])
+        t.expect([CLEAVE, "run", model, "--inputs", folder], *words)
+
+    good = numpy_helper.from_array(ids, "ids").SerializeToString()
+    given('"scale"', "missing", ids=good)
+    given("input_1.pb", scale=b"words")
+    given("input_1.pb", scale=b"")
+    given('"scale"', "f64", scale=numpy_helper.from_array(scale.astype(np.float64), "scale").SerializeToString())
+    lie = numpy_helper.from_array(scale, "scale")
+    lie.dims[0] = 3
+    given("input_1.pb", "12 bytes", scale=lie.SerializeToString())
+    lie.dims[0] = -2
+    given("input_1.pb", "negative", scale=lie.SerializeToString())
+    lie.dims[0], lie.data_type = 2, 77
+    given("input_1.pb", "77", scale=lie.SerializeToString())
+    far = numpy_helper.from_array(scale, "scale")
+    far.ClearField("raw_data")
+    far.data_location = far.EXTERNAL
+    far.external_data.add(key="location", value="/etc/passwd")
+    given("input_1.pb", scale=far.SerializeToString())
+    given('"ids"', "twice", scale=good)
+
+
+def golden(t, model, npz):
+    """Expected outputs that cannot be compared with."""
+    path = t.path("golden.npz")
+    check = [CLEAVE, "check", model, "--mesh", "1", "--inputs", npz, "--golden"]
+    for words, arrays in ((['"wrong"'], {"wrong": np.ones((2, 3, 2), np.float32)}),
+                          (['"y"', "type"], {"y": np.ones((2, 3, 2), np.float64)}),
+                          (['"y"', "shape"], {"y": np.ones((2, 3, 1), np.float32)})):
+        np.savez(path, **arrays)
+        t.expect([*check, path], *words)
+    t.expect([*check, t.path("none.npz")], "none.npz")
+
+
+def outputs(t, model):
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+    run = [CLEAVE, "run", model, "--outputs"]
+    bench = [CLEAVE, "bench", model, "--iters", "1", "--output"]
+    opt = [CLEAVE_OPT, model, "-o"]
+    for command, name in ((run, "y.npz"), (bench, "y.npy"), (opt, "y.onnx")):
+        t.expect([*command, t.path("nowhere/" + name)], "nowhere/" + name)
+        t.expect([*command, t.path("folder")], "folder")
+        t.expect([*command, t.path(name)], name, limit=small_files)
+        t.expect([*command, model + "/" + name], name)
+        kept = t.write(name, b"kept")
+        t.expect([*command, kept], name, limit=small_files)
+        with open(kept, "rb") as file:
+            if file.read() != b"kept":
+                t.report(command, "destroys what was there")
+        os.remove(kept)
+    for command in (run, bench):
+        t.expect([*command, "/dev/full"], "/dev/full", "space")
+        if not os.path.exists("/dev/full") or os.path.isfile("/dev/full"):
+            t.report(command, "replaces a device")
+    with open("/dev/full", "w") as full:
+        t.expect([CLEAVE, "run", model], "standard output", stdout=full)
+        t.expect([CLEAVE, "inspect", model], "standard output", stdout=full)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as work:
+        t = Refusals(work)
+        model = t.write("model.onnx", gather().SerializeToString())
+        for part in (flags, meshes, sizes, inputs, outputs):
+            part(t, model)
+        t.end()
+
+
+main()
