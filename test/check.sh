@@ -44,19 +44,69 @@ run_unit() {
   done
 }
 
-# Real models, executed on real ranks, against ONNX Runtime's outputs.
-run_models() {
-  local log=$logs/models.log counts
-  echo "== the models of $1 over meshes"
-  .venv/bin/python test/e2e/golden.py "$build/bin/cleave" "$1" "${@:2}" >"$log" 2>&1
+# A program of test/e2e, which ends with its counts.
+run_e2e() {
+  local log=$logs/$1.log counts
+  .venv/bin/python "test/e2e/$1.py" "${@:2}" >"$log" 2>&1
   grep -v passed "$log"
   counts=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2 0/p' "$log")
   add ${counts:-0 1 0}
 }
 
+# Real models, executed on real ranks, against ONNX Runtime's outputs.
+run_models() {
+  echo "== the models of $1 over meshes"
+  run_e2e golden "$build/bin/cleave" "$1" --jobs 2 "${@:2}"
+  echo "== the models of $1 read, written and run by ONNX Runtime"
+  run_e2e round_trip "$build/bin/cleave-opt" "$1"
+}
+
+# Models that do not belong to the tree.
+run_shared() {
+  local shared=../shared/models
+  if [ ! -d $shared/exported ]; then
+    echo "== no $shared: its models are left out"
+    return
+  fi
+  run_models $shared/exported --refused test/e2e/refused.json \
+    --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=4 --mesh tp=8
+  echo "== the models of $shared over meshes"
+  run_e2e foreign "$build/bin/cleave" $shared \
+    --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=4 --mesh tp=8
+}
+
+# fuzz NAME SECONDS
+fuzz() {
+  local log=$logs/fuzz-$1.log grown
+  grown=$(mktemp -d)
+  if "$build/bin/$1-fuzzer" -max_total_time="$2" -timeout=60 -rss_limit_mb=3072 \
+    -dict=test/fuzz/corpus/dictionary.txt -artifact_prefix="$logs/" \
+    "$grown" "test/fuzz/corpus/$1" >"$log" 2>&1; then
+    add 1 0 0
+  else
+    grep -E 'ERROR|SUMMARY|runtime error|Test unit written' "$log" || tail "$log"
+    add 0 1 0
+  fi
+  rm -rf "$grown"
+}
+
+run_fuzzers() {
+  local log=$logs/fuzz-build.log
+  echo "== the fuzzers: build with sanitizers (minutes the first time), run for a minute"
+  if cmake --build "$build" --target fuzzers >"$log" 2>&1; then
+    fuzz frontend 45
+    fuzz tensors 15
+  else
+    tail -n 40 "$log"
+    add 0 1 0
+  fi
+}
+
 run_lit
 run_unit
 run_models test/models --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=8
+run_shared
+run_fuzzers
 
 summary="$passed passed, $failed failed"
 [ $skipped = 0 ] || summary="$summary, $skipped skipped"
