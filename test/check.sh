@@ -104,7 +104,7 @@ run_fuzzers() {
 
 run_lit
 run_unit
-run_models test/models --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=8
+run_models test/models --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=8 --mesh dp=2,tp=2
 run_shared
 run_fuzzers
 

@@ -215,6 +215,24 @@ TEST_F(Sharded, Decoders) {
     }
 }
 
+// Where every cut pays, rows of attention are cut too, and caches are exchanged.
+TEST_F(Sharded, DecodersWhereEveryCutPays) {
+  Machine free = {0, 1e18, 1e6, 1e6};
+  for (StringRef text : {"sp=2", "sp=3", "cp=4", "ep=3", "sp=2,tp=2", "dp=2,cp=2"})
+    for (unsigned form = 0; form < 4; ++form) {
+      Decoder config;
+      config.fusedQkv = form & 1;
+      config.argmax = form & 1;
+      config.batch = 1 + (form & 2);
+      config.tokens = 7;
+      SCOPED_TRACE("form " + std::to_string(form));
+      OwningOpRef<ModuleOp> module = decoder(&context, config);
+      searchAndCompare(*module, text, free);
+      if (HasFatalFailure())
+        return;
+    }
+}
+
 // Prefill under the weights of a decode step.
 TEST_F(Sharded, PrefillFollowsDecode) {
   for (StringRef text : {"tp=2", "tp=4", "dp=2,tp=2"}) {
