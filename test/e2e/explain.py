@@ -224,7 +224,8 @@ def axes(tree):
         tree.expect(got == status and text in (err if status else out + err), *command, "gives", got, out, err)
 
     # Rows of a causal mask on 3 ranks, unevenly.
-    rows = ("llama_torchscript", "--mesh", "sp=3", "--dim", "batch=1", "--dim", "seq=1000")
+    rows = ("llama_mobius_decomposed", "--mesh", "sp=3", "--dim", "batch=4", "--dim",
+            "sequence_len=1000", "--dim", "past_sequence_len=0")
     said = tree.json("explain", *rows)
     tree.expect(any(cut["size"] == 1000 and cut["axes"] == ["sp"] for cut in said["cuts"]), said["cuts"])
     tree.expect(all(" over " not in t["sharding"] for t in said["tensors"]), "sp cuts weights")

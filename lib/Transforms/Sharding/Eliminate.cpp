@@ -41,8 +41,11 @@ Problem::Table Problem::makeTable(std::vector<int64_t> values) {
 
 void Problem::addTable(Variables variables, Table table) {
   base += table.minimum;
-  if (table.number != kNone)
-    place(std::move(variables), table.number);
+  if (table.number == kNone)
+    return;
+  // What has one value couples nothing: left in, a hub of pinned ops would join them all.
+  llvm::erase_if(variables, [&](unsigned variable) { return domain[variable] == 1; });
+  place(std::move(variables), table.number);
 }
 
 /// Sums the tables over (others…, variable) and takes the minimum over the last.

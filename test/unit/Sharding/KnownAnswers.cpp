@@ -190,6 +190,24 @@ TEST_F(KnownAnswers, ExpertsReduceOnce) {
   EXPECT_EQ(count(explain(g.finish({y}), "ep=4")), (Counts{{"all_reduce", 1}}));
 }
 
+// A pinned op has one strategy and couples nothing: values that all layers read must
+// not join the layers.
+TEST_F(KnownAnswers, PinsMakeNoTableWider) {
+  Decoder config = llama();
+  config.layers = 12;
+  OwningOpRef<ModuleOp> module = decoder(&context, config);
+  auto func = module->lookupSymbol<func::FuncOp>("main");
+  std::string error;
+  SearchRequest request{parseMesh(&context, "tp=4", error)};
+  FailureOr<SearchReport> free = searchShardings(func, request);
+  ASSERT_TRUE(succeeded(free));
+  request.pins = (*module)->getAttrOfType<DictionaryAttr>(kWeightShardings);
+  FailureOr<SearchReport> pinned = searchShardings(func, request);
+  ASSERT_TRUE(succeeded(pinned));
+  EXPECT_EQ(pinned->cost, free->cost);
+  EXPECT_LE(pinned->width, free->width);
+}
+
 TEST_F(KnownAnswers, PinnedWeightsAreFollowed) {
   Decoder config = {1, 1, 1, 64, 256, 8, 8, 32, 1024, 512};
   OwningOpRef<ModuleOp> decode = decoder(&context, config);
