@@ -10,8 +10,9 @@
 
 namespace cleave {
 
-/// Tensors of more bytes than this are referred to, smaller ones are held.
-inline constexpr uint64_t kInlineBytes = 1024;
+/// Tensors of more bytes than this are referred to, smaller ones are held: a value
+/// that is held is part of the code that uses it, and layers would differ by it.
+inline constexpr uint64_t kInlineBytes = 32;
 
 /// The location by which a tensor refers to the model's own file. A file that
 /// says so by itself is within its rights: bounds are checked all the same.
