@@ -1,6 +1,7 @@
 # All that a person needs: `make demo`, `make check`. The rest are their steps.
 SHELL := /bin/bash
 JOBS ?= $(shell nproc)
+DECODER = test/models/llama_mobius.onnx --inputs test/models/llama_mobius.case0.npz
 
 .PHONY: help deps build demo check bench format
 help:
@@ -24,9 +25,9 @@ demo: build
 check: build
 	@test/check.sh
 
-## make bench   the speed of a small model over 2 ranks
+## make bench   a model beside ONNX Runtime, in turn; [MODEL=F.onnx] [BENCH="--rounds 9 …"]
 bench: build
-	@build/bin/cleave bench test/models/llama_mobius.onnx --mesh tp=2
+	@.venv/bin/python test/bench/peer.py build/bin/cleave $(or $(MODEL),$(DECODER)) $(BENCH)
 
 ## make format  clang-format over the tree
 format:

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Times a model with Cleave and with ONNX Runtime, block by block in turn.
+
+    python peer.py CLEAVE MODEL.onnx [--dim name=size]... [--inputs CASE.npz] [--rounds N]
+
+One rank against one thread, and two ranks against two threads. Each round times a
+block of both, in alternating order, so that what else the machine does meets both;
+a ratio is the median over the rounds, above 1 where Cleave is faster. Without
+inputs they are drawn: floats as normal numbers, integers as 0 or 1, which suits
+ids, masks and kinds of tokens.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+
+import numpy as np
+import onnxruntime as ort
+
+TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16,
+         "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
+
+
+def session(path, threads):
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Its threads would else spin while the other is measured.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def drawn(model, dims):
+    random = np.random.default_rng(0)
+    inputs = {}
+    for value in model.get_inputs():
+        shape = [size if isinstance(size, int) else dims[size] for size in value.shape]
+        dtype = TYPES[value.type]
+        if np.issubdtype(dtype, np.floating):
+            inputs[value.name] = random.standard_normal(shape).astype(dtype)
+        else:
+            inputs[value.name] = random.integers(0, 2, shape).astype(dtype)
+    return inputs
+
+
+def of_case(path):
+    case = np.load(path)
+    return {key[3:]: case[key] for key in case.files if key.startswith("in:")}
+
+
+class OnnxRuntime:
+    def __init__(self, path, threads, inputs):
+        self.session, self.inputs = session(path, threads), inputs
+        self.block(2)
+
+    def block(self, iters):
+        times = []
+        for _ in range(iters):
+            start = time.perf_counter()
+            self.first = self.session.run(None, self.inputs)[0]
+            times.append((time.perf_counter() - start) * 1e3)
+        return statistics.median(times)
+
+
+class Cleave:
+    def __init__(self, program, path, ranks, inputs, work):
+        np.savez(os.path.join(work, "in.npz"), **inputs)
+        self.output = os.path.join(work, "out.npy")
+        self.command = [program, "bench", path, "--mesh", f"tp={ranks}" if ranks > 1 else "1",
+                        "--threads", str(ranks), "--inputs", os.path.join(work, "in.npz"),
+                        "--output", self.output, "--json"]
+
+    def block(self, iters):
+        done = subprocess.run(self.command + ["--iters", str(iters)], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise SystemExit(done.stderr.strip())
+        self.result = json.loads(done.stdout.strip().splitlines()[-1])
+        return statistics.median(self.result["latency_ms"])
+
+
+def compare(options, cores, inputs, work):
+    ours = Cleave(options.cleave, options.model, cores, inputs, work)
+    theirs = OnnxRuntime(options.model, cores, inputs)
+    # A block lasts about half a second, whatever the model.
+    iters = max(3, min(500, int(500 / max(theirs.block(3), 1e-3))))
+    pairs = []
+    for turn in range(options.rounds):
+        sides = [ours, theirs] if turn % 2 == 0 else [theirs, ours]
+        times = {side: side.block(iters) for side in sides}
+        pairs.append((times[ours], times[theirs]))
+    ratios = sorted(b / a for a, b in pairs)
+    difference = np.abs(np.load(ours.output) - theirs.first.astype(np.float32)).max()
+    names = ("1 rank ", "1 thread ") if cores == 1 else (f"{cores} ranks", f"{cores} threads")
+    print(f"{names[0]} {statistics.median(a for a, _ in pairs):8.3f} ms | ONNX Runtime, {names[1]} "
+          f"{statistics.median(b for _, b in pairs):8.3f} ms | {statistics.median(ratios):.2f} times as fast "
+          f"({ratios[0]:.2f} to {ratios[-1]:.2f}) | largest difference {difference:.2g}", flush=True)
+    return ours.result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("cleave")
+    parser.add_argument("model")
+    parser.add_argument("--dim", action="append", default=[], metavar="NAME=SIZE")
+    parser.add_argument("--inputs", metavar="CASE.npz")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    dims = {name: int(size) for name, size in (text.split("=") for text in options.dim)}
+    inputs = of_case(options.inputs) if options.inputs else drawn(session(options.model, 1), dims)
+    print(f"{options.model}, {options.rounds} rounds in turn")
+    with tempfile.TemporaryDirectory() as work:
+        for cores in (1, 2):
+            result = compare(options, cores, inputs, work)
+    print(f"load {result['load_ms']:.0f} ms, compile {result['compile_ms']:.0f} ms, "
+          f"peak memory {result['peak_rss_mb']:.0f} MB")
+
+
+main()
