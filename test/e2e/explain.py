@@ -36,6 +36,11 @@ class Tree:
             self.violations.append(" ".join(str(part) for part in what))
 
 
+def batch(name, size):
+    """Exporters differ in what they call it."""
+    return "--dim", f"{'batch_size' if name.endswith('_optimum') else 'batch'}={size}"
+
+
 def is_count(value):
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
@@ -44,7 +49,7 @@ def schema(tree):
     """One object with these keys and types, whatever the model and the mesh."""
     for name, mesh in (("llama_mobius", "tp=4"), ("gpt2_odd_optimum", "tp=8"),
                        ("bert_optimum", "dp=2,tp=2"), ("t5_decoder_past_optimum", "tp=3")):
-        said = tree.json("explain", name, "--mesh", mesh, "--dim", "batch=2", "--dim", "batch_size=2")
+        said = tree.json("explain", name, "--mesh", mesh, *batch(name, 2))
         tree.expect(list(said) == ["mesh", "stages", "cuts", "ranks", "tensors", "collectives"],
                     name, "has the keys", list(said))
         axes = dict(axis.split("=") for axis in mesh.split(","))
@@ -81,7 +86,7 @@ def counters(tree):
     meshes = ("tp=2", "tp=3", "tp=4", "tp=8", "dp=2,tp=2")
     names = ("bert_optimum", "gpt2_optimum", "gpt2_odd_optimum", "llama_mobius", "llama_mobius_odd",
              "llama_mobius_fp16", "llama_torchscript", "mixtral_mobius", "t5_decoder_past_optimum")
-    cases = [(name, mesh, ("--dim", "batch=2", "--dim", "batch_size=2"))
+    cases = [(name, mesh, batch(name, 2))
              for name in names for mesh in meshes]
     # Sums of many tokens are scattered.
     cases.append(("llama_torchscript", "dp=2,tp=2", ("--dim", "batch=8", "--dim", "seq=512")))
