@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 packages=(
   clang-22 lld-22 llvm-22-dev libmlir-22-dev mlir-22-tools llvm-22-tools
   clang-format-22 libclang-rt-22-dev
-  cmake ninja-build ccache make git
+  cmake ninja-build ccache make git pkg-config
   librapidcheck-dev libgtest-dev libgmock-dev libbenchmark-dev
   libzip-dev nlohmann-json3-dev libcli11-dev libfmt-dev libspdlog-dev
   libboost-context-dev libhwloc-dev libxxhash-dev
