@@ -14,9 +14,9 @@ namespace cleave {
 /// that is held is part of the code that uses it, and layers would differ by it.
 inline constexpr uint64_t kInlineBytes = 32;
 
-/// The location by which a tensor refers to the model's own file. A file that
-/// says so by itself is within its rights: bounds are checked all the same.
-inline constexpr llvm::StringLiteral kOwnFile = "";
+/// The location by which a tensor refers to the model's own file: no name that a file
+/// has. A model that says so by itself gets its own bytes, within their bounds.
+inline constexpr llvm::StringLiteral kOwnFile = "\1";
 
 /// The serialized ModelProto `model` with every `raw_data` above kInlineBytes
 /// replaced by a reference to the same bytes in the model's own file, so that

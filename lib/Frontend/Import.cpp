@@ -109,24 +109,21 @@ FailureOr<DictionaryAttr> Importer::importOpset(
 // Attributes
 //===----------------------------------------------------------------------===//
 
+Attribute cleave::defaultValue(const AttributeDefault &entry, Builder &b) {
+  switch (entry.kind) {
+  case AttributeDefault::Int: return b.getI64IntegerAttr(entry.intValue);
+  case AttributeDefault::Float: return b.getF32FloatAttr(entry.floatValue);
+  case AttributeDefault::String: return b.getStringAttr(entry.stringValue);
+  }
+  llvm_unreachable("all kinds are listed");
+}
+
 void Importer::addDefaults(const Schema *schema, NamedAttrList &attributes) {
   if (!schema)
     return;
-  for (const AttributeDefault &entry : schema->defaults) {
-    if (attributes.get(entry.name))
-      continue;
-    switch (entry.kind) {
-    case AttributeDefault::Int:
-      attributes.set(entry.name, b.getI64IntegerAttr(entry.intValue));
-      break;
-    case AttributeDefault::Float:
-      attributes.set(entry.name, b.getF32FloatAttr(entry.floatValue));
-      break;
-    case AttributeDefault::String:
-      attributes.set(entry.name, b.getStringAttr(entry.stringValue));
-      break;
-    }
-  }
+  for (const AttributeDefault &entry : schema->defaults)
+    if (!attributes.get(entry.name))
+      attributes.set(entry.name, defaultValue(entry, b));
 }
 
 static AttributeProto::AttributeType kindOf(const AttributeProto &proto) {

@@ -69,6 +69,8 @@ ir::DataAttr TensorImporter::importReference(const TensorProto &proto, uint64_t 
                  << entry.key() << ", got: \"" << entry.value() << "\"",
              nullptr;
   }
+  if (location.empty())
+    return emitError(loc, "has external data without a location"), nullptr;
   if (length != bytes)
     return emitError(loc, "takes ") << bytes << " bytes by its type and shape, got: " << length,
            nullptr;

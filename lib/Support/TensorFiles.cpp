@@ -16,6 +16,9 @@ using namespace cleave;
 /// than a bomb.
 static constexpr uint64_t kLargestArray = uint64_t(1) << 36;
 
+/// Bytes of a name that an archive has room for.
+static constexpr size_t kLongestName = 65535;
+
 /// Adds the array `contents` under `key`, which may end in "@bf16".
 static llvm::Error addArray(NamedTensors &tensors, llvm::StringRef path, llvm::StringRef key,
                             llvm::StringRef contents) {
@@ -56,6 +59,9 @@ static llvm::Expected<NamedTensors> readNpz(llvm::StringRef path) {
       whole = got > 0;
       contents.resize(before + std::max<zip_int64_t>(got, 0));
     }
+    // The checksum is looked at when the end is read.
+    char beyond;
+    whole = whole && zip_fread(file, &beyond, 1) == 0;
     if (file)
       zip_fclose(file);
     if (!whole)
@@ -126,6 +132,12 @@ llvm::Error cleave::writeNpz(llvm::StringRef path, const NamedTensors &tensors) 
   for (const auto &[name, tensor] : tensors)
     arrays[name + (tensor.type == CLEAVE_BF16 ? "@bf16" : "") + ".npy"] = formatNpy(tensor);
   for (const auto &[name, contents] : arrays) {
+    if (name.size() > kLongestName) {
+      zip_discard(archive);
+      return llvm::createStringError("cannot write \"" + path + "\": an array has a name of " +
+                                     llvm::Twine(name.size()) + " bytes, an archive holds " +
+                                     llvm::Twine(kLongestName));
+    }
     zip_source_t *source = zip_source_buffer(archive, contents.data(), contents.size(), 0);
     zip_int64_t entry = zip_file_add(archive, name.c_str(), source, ZIP_FL_ENC_UTF_8);
     if (entry < 0) {

@@ -56,6 +56,8 @@ static int check(const ModelOptions &options, const std::string &golden, double 
     llvm::Expected<NamedTensors> tensors = readNamed(golden, "output", model->outputs);
     if (!tensors)
       return fail(tensors.takeError());
+    if (tensors->empty())
+      return fail(llvm::createStringError("--golden \"" + golden + "\" holds no outputs"));
     expected = std::move(*tensors);
   }
   std::unique_ptr<Runner> runners[2];

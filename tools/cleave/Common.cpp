@@ -5,6 +5,7 @@
 #include "Onnx/Onnx.h"
 
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <unistd.h>
@@ -27,8 +28,18 @@ void ModelOptions::addTo(CLI::App &app, bool meshWanted) {
   app.add_flag("--strict", strict, "warnings are errors");
 }
 
+/// Names in a file are foreign: what would move a terminal's cursor is spelt out.
+static void printLine(llvm::StringRef text) {
+  for (unsigned char c : text)
+    if (c < 0x20 || c == 0x7f)
+      llvm::errs() << llvm::format("\\x%02x", c);
+    else
+      llvm::errs() << c;
+  llvm::errs() << "\n";
+}
+
 int cleave::fail(llvm::Error error, int status) {
-  llvm::errs() << "cleave: " << llvm::toString(std::move(error)) << "\n";
+  printLine("cleave: " + llvm::toString(std::move(error)));
   return status;
 }
 
@@ -37,7 +48,7 @@ llvm::Error cleave::shard(Compilation &compilation, ModuleOp module, llvm::Strin
   if (llvm::Error error = compilation.shard(module, mesh, options.strict))
     return error;
   for (const std::string &warning : compilation.warnings)
-    llvm::errs() << "cleave: warning: " << warning << "\n";
+    printLine("cleave: warning: " + warning);
   return llvm::Error::success();
 }
 

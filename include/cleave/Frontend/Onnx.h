@@ -3,10 +3,16 @@
 #ifndef CLEAVE_FRONTEND_ONNX_H
 #define CLEAVE_FRONTEND_ONNX_H
 
+#include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 
 namespace cleave {
+
+struct AttributeDefault;
+
+/// What a node means that leaves the attribute out.
+mlir::Attribute defaultValue(const AttributeDefault &entry, mlir::Builder &b);
 
 /// Reads the model at `path`. Tensors above a kilobyte become references
 /// (file, offset, length); the file is mapped and their bytes are not touched.

@@ -2,6 +2,9 @@
 
 #include "Node.h"
 
+#include "cleave/Frontend/Onnx.h"
+#include "cleave/Frontend/Schemas.h"
+
 #include "llvm/Support/MathExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
 
@@ -115,9 +118,19 @@ FailureOr<std::optional<Ints>> Node::intsFrom(StringRef name, size_t i) {
 
 Attribute Node::attr(StringRef name) const {
   Attribute value = onnx::NodeOp(op).getNodeAttributes().get(name);
-  if (auto ref = dyn_cast_or_null<onnx::RefAttr>(value))
-    return bindings ? bindings.get(ref.getName()) : Attribute();
-  return value;
+  auto ref = dyn_cast_or_null<onnx::RefAttr>(value);
+  if (!ref)
+    return value;
+  if (Attribute bound = bindings ? bindings.get(ref.getName()) : Attribute())
+    return bound;
+  // What the caller leaves out is left out here, and means its default.
+  onnx::NodeOp node(op);
+  if (const Schema *schema =
+          findSchema(node.getDomain(), node.getOpType(), node.getSinceVersion()))
+    for (const AttributeDefault &entry : schema->defaults)
+      if (entry.name == name)
+        return defaultValue(entry, b);
+  return nullptr;
 }
 
 int64_t Node::intAttr(StringRef name, int64_t otherwise) const {

@@ -46,8 +46,9 @@ static LogicalResult reduceWith(Node &n, Value (*before)(Node &, Value),
   FailureOr<std::optional<Ints>> dims = reducedDims(n, rankOf(input));
   if (failed(dims))
     return failure();
+  // Each element is a row of its own then.
   if (!*dims)
-    return n.give(input);
+    return n.give(after(n, before(n, input)));
   Value result = after(n, reduceDims(n, kind, before(n, input), **dims));
   if (!result || n.intAttr("keepdims", 1))
     return n.give(result);

@@ -156,7 +156,9 @@ static LogicalResult flatten(Node &n) {
   Value input = n.in(0);
   if (!input)
     return failure();
-  FailureOr<int64_t> axis = n.axisAttr("axis", rankOf(input), 1, /*end=*/true);
+  // Counted from the end it is a dimension; only from the front it may lie behind all.
+  int64_t wanted = n.intAttr("axis", 1);
+  FailureOr<int64_t> axis = n.wrapAxis(wanted, rankOf(input), /*end=*/wanted >= 0);
   if (failed(axis))
     return failure();
   int64_t rows = 1, columns = 1;

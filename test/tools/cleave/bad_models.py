@@ -68,6 +68,8 @@ def lies():
     yield with_tensor(data_type=0), ['"w"', "element type"]
     for location in (os.path.abspath(GOOD), "../w.bin", "inner/../../w.bin", "w.bin\0x"):
         yield external(location), ['"w"', "outside the model's folder"]
+    for location in (None, ""):
+        yield external(location), ['"w"', "without a location"]
     yield external("missing.bin"), ['"w"', "missing.bin"]
     yield external("inner"), ['"w"', "inner"]
     yield external("link.bin"), ['"w"', "symbolic link", "copy the file"]

@@ -78,7 +78,8 @@ def inputs(t, model):
     with open(npz, "rb") as file:
         good = file.read()
     for name, data in (("empty", b""), ("text", b"words\n"), ("cut", good[:len(good) // 2]),
-                       ("random", os.urandom(500)), ("damaged", good.replace(b"NUMPY", b"NUMPX"))):
+                       ("random", os.urandom(500)), ("damaged", good.replace(b"NUMPY", b"NUMPX")),
+                       ("flipped", good.replace(ids.tobytes(), (ids ^ 1).tobytes()))):
         path = t.write(name + ".npz", data)
         t.expect([CLEAVE, "run", model, "--inputs", path], name + ".npz")
     t.expect([CLEAVE, "run", model, "--inputs", t.path("missing.npz")], "missing.npz")
@@ -135,6 +136,8 @@ def golden(t, model, npz):
         np.savez(path, **arrays)
         t.expect([*check, path], *words)
     t.expect([*check, t.path("none.npz")], "none.npz")
+    np.savez(path)
+    t.expect([*check, path], "golden.npz", "holds no outputs")
 
 
 def outputs(t, model):
