@@ -96,15 +96,33 @@ static bool areEqualColumns(ConstantOp constant, int64_t size, int64_t a, int64_
   return true;
 }
 
+/// The dimensions of the rows; in front, those of size 1 say nothing.
+static ArrayRef<int64_t> outerOf(TableLane at) {
+  return shapeOf(at.table).drop_back(at.dims).drop_while([](int64_t size) { return size == 1; });
+}
+
+/// The source of a lane in a table with the same rows in the same order.
+static std::optional<TableLane> sourceInRow(TableLane to) {
+  std::optional<TableLane> from = source(to);
+  // With as many rows, a slice may still turn them round.
+  auto slice = to.table.getDefiningOp<SliceOp>();
+  bool turns = slice && llvm::any_of(slice.getSteps().drop_back(to.dims),
+                                     [](int64_t step) { return step != 1; });
+  return from && !turns && outerOf(*from) == outerOf(to) ? from : std::nullopt;
+}
+
 static bool areSame(TableLane a, TableLane b, int steps) {
-  while (auto from = source(a))
+  while (auto from = sourceInRow(a))
     a = *from;
-  while (auto from = source(b))
+  while (auto from = sourceInRow(b))
     b = *from;
   if (a == b)
     return true;
   if (a.table != b.table || a.dims != b.dims || steps == 0)
     return false;
+  // One movement of rows is the same for both.
+  if (std::optional<TableLane> from = source(a))
+    return areSame(*from, *source(b), steps - 1);
   // One op made both: of lanes that are the same, if it treats lanes alike.
   Operation *op = a.table.getDefiningOp();
   if (!op)

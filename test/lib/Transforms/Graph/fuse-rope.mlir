@@ -154,3 +154,22 @@ func.func @crossed_tables_stay(%x: tensor<3x4xf32>, %c: tensor<3x2xf32>, %s: ten
   %y = nn.concat %f, %g axis 1 : tensor<3x2xf32>, tensor<3x2xf32>
   return %y : tensor<3x4xf32>
 }
+
+// The halves of these tables are equal lanes of different rows.
+// CHECK-LABEL: @halves_of_other_rows_stay
+func.func @halves_of_other_rows_stay(%x: tensor<2x4xf32>, %f: tensor<2x2xf32>) -> tensor<2x4xf32> {
+  // CHECK-NOT: nn.rope
+  %a = nn.slice %f starts [0, 0] sizes [1, 2] steps [1, 1] : tensor<2x2xf32>
+  %b = nn.slice %f starts [1, 0] sizes [1, 2] steps [1, 1] : tensor<2x2xf32>
+  %d = nn.concat %a, %b axis 1 : tensor<1x2xf32>, tensor<1x2xf32>
+  %c = nn.cos %d : tensor<1x4xf32>
+  %s = nn.sin %d : tensor<1x4xf32>
+  %l = nn.slice %x starts [0, 0] sizes [2, 2] steps [1, 1] : tensor<2x4xf32>
+  %h = nn.slice %x starts [0, 2] sizes [2, 2] steps [1, 1] : tensor<2x4xf32>
+  %n = nn.neg %h : tensor<2x2xf32>
+  %r = nn.concat %n, %l axis 1 : tensor<2x2xf32>, tensor<2x2xf32>
+  %u = nn.mul %x, %c : tensor<2x4xf32>, tensor<1x4xf32>
+  %v = nn.mul %r, %s : tensor<2x4xf32>, tensor<1x4xf32>
+  %y = nn.add %u, %v : tensor<2x4xf32>, tensor<2x4xf32>
+  return %y : tensor<2x4xf32>
+}
