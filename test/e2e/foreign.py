@@ -10,11 +10,12 @@ import argparse
 import glob
 import os
 import subprocess
-import sys
 import tempfile
 
 import numpy as np
 import onnxruntime
+
+from tally import tally
 
 TYPES = {"tensor(float)": np.float32, "tensor(int32)": np.int32, "tensor(int64)": np.int64}
 
@@ -85,29 +86,27 @@ def refusals(cleave, path, meshes, words):
         yield mesh, "" if good else f"ends with {done.returncode}, want: 2 and `{words}`: {lines}"
 
 
+def results(options):
+    """(title, what is wrong or nothing) of every model over every mesh."""
+    meshes = options.mesh or ["tp=2"]
+    for path in sorted(glob.glob(os.path.join(options.folder, "*.onnx"))):
+        name = os.path.basename(path)
+        if name not in RUNS and name not in REFUSED:
+            answers = [("", "stands in no table of foreign.py")]
+        elif name in RUNS:
+            answers = differences(options.cleave, path, meshes)
+        else:
+            answers = refusals(options.cleave, path, meshes, REFUSED[name])
+        for mesh, wrong in answers:
+            yield f"{name} mesh {mesh}", wrong
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("cleave")
     parser.add_argument("folder")
     parser.add_argument("--mesh", action="append")
-    options = parser.parse_args()
-    meshes = options.mesh or ["tp=2"]
-    passed = failed = 0
-    for path in sorted(glob.glob(os.path.join(options.folder, "*.onnx"))):
-        name = os.path.basename(path)
-        if name not in RUNS and name not in REFUSED:
-            results = [("", "stands in no table of foreign.py")]
-        elif name in RUNS:
-            results = differences(options.cleave, path, meshes)
-        else:
-            results = refusals(options.cleave, path, meshes, REFUSED[name])
-        for mesh, wrong in results:
-            passed += not wrong
-            failed += bool(wrong)
-            if wrong:
-                print(f"FAIL {name} mesh {mesh}: {wrong}")
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(failed != 0)
+    tally(results(parser.parse_args()))
 
 
 main()

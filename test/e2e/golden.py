@@ -12,10 +12,11 @@ import concurrent.futures
 import json
 import os
 import subprocess
-import sys
 import tempfile
 
 import numpy as np
+
+from tally import tally
 
 
 def widen(bits):
@@ -137,17 +138,9 @@ def main():
     if options.refused:
         with open(options.refused) as file:
             refused = json.load(file)
-    passed = failed = 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         asked = [(title, pool.submit(call)) for title, call in checks(options, models, refused)]
-        for title, answer in asked:
-            wrong = answer.result()
-            passed += not wrong
-            failed += bool(wrong)
-            if wrong:
-                print(f"FAIL {title}: {wrong}")
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(failed != 0)
+        tally((title, answer.result()) for title, answer in asked)
 
 
 main()
