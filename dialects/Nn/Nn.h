@@ -4,6 +4,7 @@
 #define CLEAVE_DIALECTS_NN_NN_H
 
 #include "Nn/ShardingRule.h"
+#include "Nn/Size.h"
 
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/IR/Builders.h"
@@ -23,10 +24,6 @@
 #include "Nn/NnOps.h.inc"
 
 namespace cleave::nn {
-
-/// The numpy broadcast of `shapes`; failure if two sizes differ and neither is 1.
-mlir::FailureOr<llvm::SmallVector<int64_t>>
-broadcastShapes(llvm::ArrayRef<llvm::ArrayRef<int64_t>> shapes);
 
 /// Of a value of the dialect: all are ranked tensors of static shape.
 inline mlir::RankedTensorType typeOf(mlir::Value value) {

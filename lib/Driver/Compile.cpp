@@ -44,11 +44,12 @@ llvm::Expected<OwningOpRef<ModuleOp>> Compilation::import(StringRef path) {
   return module;
 }
 
-llvm::Error Compilation::graph(ModuleOp module, const std::map<std::string, int64_t> &dims) {
+llvm::Error Compilation::graph(ModuleOp module, const std::map<std::string, int64_t> &dims,
+                               const std::map<std::string, int64_t> &guesses) {
   onPhase("reading the graph");
   PassManager passes(&context);
   passes.enableVerifier(false);
-  buildGraphPipeline(passes, {dims});
+  buildGraphPipeline(passes, {dims, guesses});
   if (mlir::failed(passes.run(module)))
     return failed();
   return llvm::Error::success();
@@ -63,7 +64,7 @@ void Compilation::decodeFirst(ModuleOp module, ModuleOp imported,
   ScopedDiagnosticHandler notOfTheModel(&context, [](Diagnostic &) { return success(); });
   PassManager passes(&context);
   passes.enableVerifier(false);
-  buildGraphPipeline(passes, {dims});
+  buildGraphPipeline(passes, {{}, dims});
   if (mlir::failed(passes.run(imported)))
     return;
   FailureOr<DictionaryAttr> cuts =

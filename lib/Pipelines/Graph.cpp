@@ -13,6 +13,8 @@ void cleave::buildGraphPipeline(OpPassManager &passes, const GraphOptions &optio
   OnnxToNnOptions conversion;
   for (const auto &[name, size] : options.dims)
     conversion.dims.push_back(name + "=" + std::to_string(size));
+  for (const auto &[name, size] : options.guesses)
+    conversion.guesses.push_back(name + "=" + std::to_string(size));
   passes.addPass(createOnnxToNn(conversion));
 
   OpPassManager &graph = passes.nest<func::FuncOp>();

@@ -144,7 +144,7 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
   OwningOpRef<ModuleOp> imported;
   if (decode && !options.mesh.empty())
     imported = result.module->clone();
-  if (llvm::Error error = compilation.graph(*result.module, sizes))
+  if (llvm::Error error = compilation.graph(*result.module, *dims, sizes))
     return named(std::move(error));
   if (imported)
     compilation.decodeFirst(*result.module, *imported, *decode, options.mesh);

@@ -165,7 +165,7 @@ static int inspect(const std::string &path) {
     std::map<std::string, int64_t> sizes = bindDims(*inputs, {});
     printDims(out, *inputs, sizes);
     // Ops that are known may have forms that are not: the conversion is the judge.
-    if (llvm::Error error = compilation.graph(**module, sizes))
+    if (llvm::Error error = compilation.graph(**module, {}, sizes))
       reason = llvm::toString(std::move(error));
   } else {
     reason = llvm::toString(inputs.takeError());

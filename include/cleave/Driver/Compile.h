@@ -27,8 +27,10 @@ public:
 
   /// `import`: the model at `path`.
   llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>> import(llvm::StringRef path);
-  /// `graph`: nn, with these sizes.
-  llvm::Error graph(mlir::ModuleOp module, const std::map<std::string, int64_t> &dims);
+  /// `graph`: nn, with the sizes `dims`, and `guesses` for other dimensions unless the
+  /// graph shows that they cannot be.
+  llvm::Error graph(mlir::ModuleOp module, const std::map<std::string, int64_t> &dims,
+                    const std::map<std::string, int64_t> &guesses);
   /// Decides the layout of the weights of `module`, whose graph is read, for a model
   /// that decodes: cuts a copy of it as `imported`, bound to `dims`, the sizes of one
   /// decode step. Whatever the sizes of `module`, its weights are then cut so. A model

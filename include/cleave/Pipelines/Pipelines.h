@@ -13,6 +13,8 @@ namespace cleave {
 struct GraphOptions {
   /// Sizes of symbolic dimensions, by name.
   std::map<std::string, int64_t> dims;
+  /// Of those that are not in `dims`; corrected where the graph shows other ones.
+  std::map<std::string, int64_t> guesses = {};
 };
 
 /// onnx -> nn, recognised.

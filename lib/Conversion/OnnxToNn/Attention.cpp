@@ -13,15 +13,15 @@ Value cleave::splitHeads(Node &n, Value x, int64_t heads) {
   if (rankOf(x) != 3 || heads < 1 || shapeOf(x)[2] % heads != 0)
     return n.error() << "does not split into " << heads << " heads, got: " << x.getType(),
            nullptr;
-  ArrayRef<int64_t> shape = shapeOf(x);
-  return n.transpose(n.reshape(x, {shape[0], shape[1], heads, shape[2] / heads}),
+  Sizes shape = sizesOf(x);
+  return n.transpose(n.reshape(x, {shape[0], shape[1], heads, nn::floorDiv(shape[2], heads)}),
                      {0, 2, 1, 3});
 }
 
 Value cleave::mergeHeads(Node &n, Value x) {
   if (!x)
     return nullptr;
-  Ints shape(shapeOf(x));
+  Sizes shape = sizesOf(x);
   return n.reshape(n.transpose(x, {0, 2, 1, 3}), {shape[0], shape[2], shape[1] * shape[3]});
 }
 
@@ -60,7 +60,7 @@ Value cleave::rotate(Node &n, Value x, Value cos, Value sin, Value positions,
       values = n.make<nn::GatherOp>({values, positions}, {{"axis", n.b.getI64IntegerAttr(0)}});
     if (!values || rankOf(values) != 3)
       return n.error() << "wants a table of three dimensions", nullptr;
-    ArrayRef<int64_t> shape = shapeOf(values);
+    Sizes shape = sizesOf(values);
     return n.reshape(n.cast(values, elementOf(x)), {shape[0], 1, shape[1], shape[2]});
   };
   return n.make<nn::RopeOp>(
@@ -81,14 +81,14 @@ static LogicalResult rotaryEmbedding(Node &n) {
 }
 
 // A mask may be shorter than the keys; what it does not reach is hidden.
-static Value lengthenMask(Node &n, Value mask, int64_t keys) {
-  if (!mask || rankOf(mask) == 0 || shapeOf(mask).back() >= keys || shapeOf(mask).back() == 1)
+static Value lengthenMask(Node &n, Value mask, Size keys) {
+  if (!mask || rankOf(mask) == 0 || shapeOf(mask).back() >= keys.value ||
+      shapeOf(mask).back() == 1)
     return mask;
-  Ints low(rankOf(mask), 0), high(rankOf(mask), 0);
-  high.back() = keys - shapeOf(mask).back();
+  Sizes low(rankOf(mask), 0), high(rankOf(mask), 0);
+  high.back() = keys - sizesOf(mask).back();
   Value hidden = n.scalar(elementOf(mask), isa<FloatType>(elementOf(mask)) ? -INFINITY : 0);
-  return n.make<nn::PadOp>({mask, hidden}, {{"low", n.b.getDenseI64ArrayAttr(low)},
-                                            {"high", n.b.getDenseI64ArrayAttr(high)}});
+  return n.pad(mask, hidden, low, high);
 }
 
 static LogicalResult attention(Node &n) {
@@ -114,7 +114,7 @@ static LogicalResult attention(Node &n) {
   }
   if (!form.key || !form.value || rankOf(form.key) != 4)
     return n.error() << "wants operands of three or four dimensions";
-  if (n.has(3) && !(form.mask = lengthenMask(n, n.in(3), shapeOf(form.key)[2])))
+  if (n.has(3) && !(form.mask = lengthenMask(n, n.in(3), sizesOf(form.key)[2])))
     return failure();
   if (n.has(6) && !(form.lengths = n.in(6)))
     return failure();

@@ -15,13 +15,13 @@ static LogicalResult matmul(Node &n) {
                      << rhs.getType();
   bool row = rankOf(lhs) == 1, column = rankOf(rhs) == 1;
   if (row)
-    lhs = n.reshape(lhs, {1, shapeOf(lhs)[0]});
+    lhs = n.reshape(lhs, {1, sizesOf(lhs)[0]});
   if (column)
-    rhs = n.reshape(rhs, {shapeOf(rhs)[0], 1});
+    rhs = n.reshape(rhs, {sizesOf(rhs)[0], 1});
   Value result = n.make<nn::MatmulOp>({lhs, rhs});
   if (!result || (!row && !column))
     return n.give(result);
-  Ints shape(shapeOf(result));
+  Sizes shape = sizesOf(result);
   if (column)
     shape.pop_back();
   if (row)
@@ -56,15 +56,16 @@ static LogicalResult gemm(Node &n) {
 namespace {
 struct Window {
   Ints strides, dilations, low, high;
+  /// Of the result, where the frame follows from them and not they from the frame.
+  std::optional<Sizes> results;
 };
 } // namespace
 
 /// The window of a node over `spatial` sizes with kernel sizes `kernel`.
-static FailureOr<Window> windowOf(Node &n, ArrayRef<int64_t> spatial,
-                                  ArrayRef<int64_t> kernel) {
+static FailureOr<Window> windowOf(Node &n, ArrayRef<Size> spatial, ArrayRef<int64_t> kernel) {
   size_t rank = spatial.size();
   Window w{n.intsAttr("strides").value_or(Ints(rank, 1)),
-           n.intsAttr("dilations").value_or(Ints(rank, 1)), Ints(rank, 0), Ints(rank, 0)};
+           n.intsAttr("dilations").value_or(Ints(rank, 1)), Ints(rank, 0), Ints(rank, 0), {}};
   if (w.strides.size() != rank || w.dilations.size() != rank || kernel.size() != rank)
     return n.error() << "wants a stride, a dilation and a kernel size for each of " << rank
                      << " spatial dimensions";
@@ -75,10 +76,11 @@ static FailureOr<Window> windowOf(Node &n, ArrayRef<int64_t> spatial,
 
   StringRef mode = n.stringAttr("auto_pad");
   if (mode == "SAME_UPPER" || mode == "SAME_LOWER") {
+    w.results.emplace();
     for (size_t i = 0; i < rank; ++i) {
-      int64_t out = llvm::divideCeil(spatial[i], w.strides[i]);
-      int64_t reach = (out - 1) * w.strides[i] + (kernel[i] - 1) * w.dilations[i] + 1;
-      int64_t total = std::max<int64_t>(reach - spatial[i], 0);
+      Size out = w.results->emplace_back(nn::ceilDiv(spatial[i], w.strides[i]));
+      int64_t reach = (out.value - 1) * w.strides[i] + (kernel[i] - 1) * w.dilations[i] + 1;
+      int64_t total = std::max<int64_t>(reach - spatial[i].value, 0);
       w.low[i] = mode == "SAME_UPPER" ? total / 2 : total - total / 2;
       w.high[i] = total - w.low[i];
     }
@@ -93,12 +95,21 @@ static FailureOr<Window> windowOf(Node &n, ArrayRef<int64_t> spatial,
 }
 
 static Value convolve(Node &n, Value input, Value filter, const Window &w, int64_t groups) {
-  return n.make<nn::ConvOp>({input, filter},
-                            {{"strides", n.b.getDenseI64ArrayAttr(w.strides)},
-                             {"dilations", n.b.getDenseI64ArrayAttr(w.dilations)},
-                             {"low", n.b.getDenseI64ArrayAttr(w.low)},
-                             {"high", n.b.getDenseI64ArrayAttr(w.high)},
-                             {"groups", n.b.getI64IntegerAttr(groups)}});
+  if (!input || !filter)
+    return nullptr;
+  std::optional<Sizes> shape;
+  if (w.results) {
+    shape = Sizes{sizesOf(input)[0], sizesOf(filter)[0]};
+    shape->append(*w.results);
+  }
+  SmallVector<Value> results = n.build(nn::ConvOp::getOperationName(), {}, {input, filter},
+                                       {{"strides", n.b.getDenseI64ArrayAttr(w.strides)},
+                                        {"dilations", n.b.getDenseI64ArrayAttr(w.dilations)},
+                                        {"low", n.b.getDenseI64ArrayAttr(w.low)},
+                                        {"high", n.b.getDenseI64ArrayAttr(w.high)},
+                                        {"groups", n.b.getI64IntegerAttr(groups)}},
+                                       shape);
+  return results.empty() ? Value() : results[0];
 }
 
 static LogicalResult conv(Node &n) {
@@ -108,14 +119,15 @@ static LogicalResult conv(Node &n) {
   if (rankOf(input) < 3 || rankOf(filter) != rankOf(input))
     return n.error() << "wants input and filter of one rank, 3 or more, got: "
                      << input.getType() << " and " << filter.getType();
+  Sizes whole = sizesOf(input);
   FailureOr<Window> window =
-      windowOf(n, shapeOf(input).drop_front(2), shapeOf(filter).drop_front(2));
+      windowOf(n, ArrayRef(whole).drop_front(2), shapeOf(filter).drop_front(2));
   if (failed(window))
     return failure();
   Value result = convolve(n, input, filter, *window, n.intAttr("group", 1));
   if (n.has(2) && result) {
-    Ints channel(rankOf(result), 1);
-    channel[1] = shapeOf(result)[1];
+    Sizes channel(rankOf(result), 1);
+    channel[1] = sizesOf(result)[1];
     result = n.make<nn::AddOp>({result, n.reshape(n.in(2), channel)});
   }
   return n.give(result);
@@ -130,30 +142,29 @@ static LogicalResult averagePool(Node &n) {
     return n.error() << "wants a kernel shape and a tensor of rank 3 or more";
   if (n.intAttr("ceil_mode"))
     return n.unsupported("ceil_mode");
-  FailureOr<Window> window = windowOf(n, shapeOf(input).drop_front(2), *kernel);
+  Sizes whole = sizesOf(input);
+  FailureOr<Window> window = windowOf(n, ArrayRef(whole).drop_front(2), *kernel);
   if (failed(window))
     return failure();
-  int64_t channels = shapeOf(input)[1];
-  auto ones = [&](ArrayRef<int64_t> shape) {
+  auto ones = [&](ArrayRef<Size> shape) {
     return n.broadcast(n.scalar(elementOf(input), 1), shape);
   };
-  Ints filterShape = {channels, 1}, countedShape = {1, 1}, oneFilter = {1, 1};
-  filterShape.append(*kernel);
-  oneFilter.append(*kernel);
-  countedShape.append(shapeOf(input).drop_front(2).begin(), shapeOf(input).end());
+  Sizes filterShape = {whole[1], 1}, countedShape = {1, 1}, oneFilter = {1, 1};
+  filterShape.append(kernel->begin(), kernel->end());
+  oneFilter.append(kernel->begin(), kernel->end());
+  countedShape.append(whole.begin() + 2, whole.end());
   Value counted = ones(countedShape);
   Window inside = *window;
   if (n.intAttr("count_include_pad") && counted) {
-    Ints low = {0, 0}, high = {0, 0};
-    low.append(window->low);
-    high.append(window->high);
-    counted = n.make<nn::PadOp>({counted, n.scalar(elementOf(input), 1)},
-                                {{"low", n.b.getDenseI64ArrayAttr(low)},
-                                 {"high", n.b.getDenseI64ArrayAttr(high)}});
+    Sizes low = {0, 0}, high = {0, 0};
+    low.append(window->low.begin(), window->low.end());
+    high.append(window->high.begin(), window->high.end());
+    counted = n.pad(counted, n.scalar(elementOf(input), 1), low, high);
+    inside.results.reset();
     llvm::fill(inside.low, 0);
     llvm::fill(inside.high, 0);
   }
-  Value sum = convolve(n, input, ones(filterShape), *window, channels);
+  Value sum = convolve(n, input, ones(filterShape), *window, whole[1].value);
   return n.give(n.make<nn::DivOp>({sum, convolve(n, counted, ones(oneFilter), inside, 1)}));
 }
 

@@ -45,11 +45,11 @@ static LogicalResult embedLayerNorm(Node &n) {
     return n.error() << "wants ids of two dimensions and two tables";
   auto axis = n.b.getI64IntegerAttr(0);
   Value sum = n.make<nn::GatherOp>({words, ids}, {{"axis", axis}});
-  int64_t batch = shapeOf(ids)[0], length = shapeOf(ids)[1];
+  Size batch = sizesOf(ids)[0], length = sizesOf(ids)[1];
   if (n.has(8))
     sum = add(n, sum, n.make<nn::GatherOp>({positionTable, n.in(8)}, {{"axis", axis}}));
-  else if (length > shapeOf(positionTable)[0])
-    return n.error() << "reads " << length << " positions of a table with "
+  else if (length.value > shapeOf(positionTable)[0])
+    return n.error() << "reads " << length.value << " positions of a table with "
                      << shapeOf(positionTable)[0];
   else
     sum = add(n, sum, n.slice(positionTable, 0, 0, length));
@@ -58,13 +58,13 @@ static LogicalResult embedLayerNorm(Node &n) {
   Value result =
       normalise(n, sum, n.in(5), n.in(6), 2, n.floatAttr("epsilon", 1e-12), true);
   // The lengths of rows that are padded on the right.
-  Value lengths = n.broadcast(n.scalar(n.b.getI32Type(), 0), {batch});
+  Value lengths = n.broadcast(n.scalar(n.b.getI32Type(), 0), batch);
   if (n.has(7)) {
     auto kind = nn::ReduceKindAttr::get(n.b.getContext(), nn::ReduceKind::Sum);
     Value counted = n.make<nn::ReduceOp>(
         n.cast(n.in(7), n.b.getI32Type()),
         {{"kind", kind}, {"dims", n.b.getDenseI64ArrayAttr({1})}});
-    lengths = n.reshape(counted, {batch});
+    lengths = n.reshape(counted, batch);
   }
   return n.give({result, lengths, sum});
 }
@@ -93,11 +93,11 @@ static LogicalResult quickGelu(Node &n) {
 //===----------------------------------------------------------------------===//
 
 /// [b, s] positions that begin at `first` [b] or [1].
-static Value positionsFrom(Node &n, Value first, int64_t batch, int64_t length) {
+static Value positionsFrom(Node &n, Value first, Size batch, Size length) {
   if (!first)
     return nullptr;
-  Value start = n.reshape(n.cast(first, n.b.getI64Type()),
-                          {typeOf(first).getNumElements(), 1});
+  Value start =
+      n.reshape(n.cast(first, n.b.getI64Type()), {nn::product(sizesOf(first)), 1});
   return n.broadcast(add(n, start, n.iota(length)), {batch, length});
 }
 
@@ -116,7 +116,7 @@ static LogicalResult rotaryEmbedding(Node &n) {
   if (!x || rankOf(x) != 4)
     return n.error() << "wants an input of three or four dimensions";
   if (typeOf(positions).getNumElements() == 1 && rankOf(positions) < 2)
-    positions = positionsFrom(n, positions, shapeOf(x)[0], shapeOf(x)[2]);
+    positions = positionsFrom(n, positions, sizesOf(x)[0], sizesOf(x)[2]);
   Value result = rotate(n, x, cos, n.in(3), positions, n.intAttr("interleaved"));
   return n.give(merged ? mergeHeads(n, result) : result);
 }
@@ -127,7 +127,7 @@ static Value rawMask(Node &n, Value mask, Type element, double filter) {
     return nullptr;
   Value hidden = n.make<nn::SubOp>({n.scalar(element, 1), n.cast(mask, element)});
   Value added = n.make<nn::MulOp>({hidden, n.scalar(element, filter)});
-  return n.reshape(added, {shapeOf(mask)[0], 1, 1, shapeOf(mask)[1]});
+  return n.reshape(added, {sizesOf(mask)[0], 1, 1, sizesOf(mask)[1]});
 }
 
 static LogicalResult attention(Node &n) {
@@ -157,8 +157,9 @@ static LogicalResult attention(Node &n) {
     Value past = n.in(4);
     if (!past || rankOf(past) != 5 || shapeOf(past)[0] != 2)
       return n.error() << "wants a past of five dimensions";
-    Ints half(shapeOf(past).drop_front());
-    form.offset = half[2];
+    Sizes half = sizesOf(past);
+    half.erase(half.begin());
+    form.offset = half[2].value;
     form.key = n.concat({n.reshape(n.slice(past, 0, 0, 1), half), form.key}, 2);
     form.value = n.concat({n.reshape(n.slice(past, 0, 1, 1), half), form.value}, 2);
   }
@@ -166,7 +167,7 @@ static LogicalResult attention(Node &n) {
     return failure();
   if (n.op.getNumResults() > 1 && !n.op.getResult(1).use_empty()) {
     auto lead = [&](Value half) {
-      Ints shape(shapeOf(half));
+      Sizes shape = sizesOf(half);
       shape.insert(shape.begin(), 1);
       return n.reshape(half, shape);
     };
@@ -192,16 +193,14 @@ static LogicalResult attention(Node &n) {
 
 /// The keys (or values) of a cache [b, g, p, d] of which new ones [b, g, s, d] take
 /// the places from `first` [b] on, in a buffer of `total` places.
-static Value updateCache(Node &n, Value past, Value fresh, Value first, int64_t total) {
+static Value updateCache(Node &n, Value past, Value fresh, Value first, Size total) {
   if (!past || !fresh)
     return nullptr;
   if (rankOf(past) != 4)
     return n.error() << "wants a past of four dimensions, got: " << past.getType(), nullptr;
-  int64_t missing = total - shapeOf(past)[2];
-  if (missing > 0)
-    past = n.make<nn::PadOp>({past, n.scalar(elementOf(past), 0)},
-                             {{"low", n.b.getDenseI64ArrayAttr({0, 0, 0, 0})},
-                              {"high", n.b.getDenseI64ArrayAttr({0, 0, missing, 0})}});
+  Size missing = total - sizesOf(past)[2];
+  if (missing.value > 0)
+    past = n.pad(past, n.scalar(elementOf(past), 0), {0, 0, 0, 0}, {0, 0, missing, 0});
   return n.make<nn::CacheUpdateOp>({past, fresh, first}, {{"axis", n.b.getI64IntegerAttr(2)}});
 }
 
@@ -215,7 +214,7 @@ static LogicalResult groupQueryAttention(Node &n) {
     return n.error() << "wants a query of three dimensions and heads";
   if (n.intAttr("local_window_size", -1) >= 0 || n.intAttr("smooth_softmax") || n.has(11))
     return n.unsupported("a window or an attention sink");
-  int64_t batch = shapeOf(query)[0], length = shapeOf(query)[1];
+  Size batch = sizesOf(query)[0], length = sizesOf(query)[1];
   AttentionForm form;
   Value key, value;
   if (n.has(1)) {
@@ -231,17 +230,17 @@ static LogicalResult groupQueryAttention(Node &n) {
   form.key = splitHeads(n, key, keyHeads);
   form.value = splitHeads(n, value, keyHeads);
 
-  FailureOr<int64_t> total = n.integer(6);
+  FailureOr<Size> total = n.size(6);
   Value last = n.in(5);
   if (failed(total) || !last || !form.value || !form.key || !form.query)
     return failure();
-  if (*total < 0 || *total > kLargestTensor)
-    return n.error() << "has an impossible total length, got: " << *total;
-  Value last64 = n.reshape(n.cast(last, n.b.getI64Type()), {batch});
+  if (total->value < 0 || total->value > kLargestTensor)
+    return n.error() << "has an impossible total length, got: " << total->value;
+  Value last64 = n.reshape(n.cast(last, n.b.getI64Type()), batch);
   Value lengths = add(n, last64, n.scalar(n.b.getI64Type(), 1));
-  bool prompt = *total == length;
-  Value first = prompt ? n.broadcast(n.scalar(n.b.getI64Type(), 0), {batch})
-                       : n.make<nn::SubOp>({lengths, n.scalar(n.b.getI64Type(), length)});
+  bool prompt = total->value == length.value;
+  Value first = prompt ? n.broadcast(n.scalar(n.b.getI64Type(), 0), batch)
+                       : n.make<nn::SubOp>({lengths, n.intScalar(length)});
   if (n.intAttr("do_rotary")) {
     Value positions = positionsFrom(n, first, batch, length);
     bool interleaved = n.intAttr("rotary_interleaved");
@@ -255,7 +254,7 @@ static LogicalResult groupQueryAttention(Node &n) {
   form.causal = true;
   if (!prompt)
     form.lengths = lengths;
-  else if (form.key && shapeOf(form.key)[2] > length)
+  else if (form.key && shapeOf(form.key)[2] > length.value)
     return n.unsupported("a prompt in a longer buffer");
   if (n.has(10) && !(form.mask = n.in(10)))
     return failure();

@@ -111,7 +111,7 @@ static LogicalResult dropout(Node &n) {
     if (!training || training->isFloat() || training->size() != 1 || training->ints[0] != 0)
       return n.unsupported("training mode");
   }
-  return n.give({input, n.broadcast(n.scalar(n.b.getI1Type(), 1), shapeOf(input))});
+  return n.give({input, n.broadcast(n.scalar(n.b.getI1Type(), 1), sizesOf(input))});
 }
 
 static LogicalResult clip(Node &n) {

@@ -32,40 +32,43 @@ static LogicalResult concat(Node &n) {
 
 static LogicalResult split(Node &n) {
   Value input = n.in(0);
-  FailureOr<std::optional<Ints>> sizes = n.intsFrom("split", 1);
+  FailureOr<std::optional<Sizes>> sizes = n.sizesFrom("split", 1);
   if (!input || failed(sizes))
     return failure();
   FailureOr<int64_t> axis = n.axisAttr("axis", rankOf(input));
   if (failed(axis))
     return failure();
-  int64_t total = shapeOf(input)[*axis], parts = n.op.getNumResults();
+  Size total = sizesOf(input)[*axis];
+  int64_t parts = n.op.getNumResults();
   if (parts == 0)
     return success();
   if (!*sizes) {
-    int64_t each = llvm::divideCeil(total, parts);
+    Size each = nn::ceilDiv(total, parts);
     sizes->emplace();
     for (int64_t i = 0; i < parts; ++i)
-      (*sizes)->push_back(std::min(each, std::max<int64_t>(total - i * each, 0)));
+      (*sizes)->push_back(nn::least(each, nn::greatest(total - each * i, 0)));
   }
   if (static_cast<int64_t>((*sizes)->size()) != parts)
     return n.error() << "has " << parts << " outputs, got: " << (*sizes)->size() << " sizes";
   SmallVector<Value> results;
-  int64_t start = 0;
-  for (int64_t size : **sizes) {
-    if (size < 0 || size > total - start)
-      return n.error() << "sizes do not add up to " << total << ", got: [" << **sizes << "]";
+  Size start = 0;
+  auto wrong = [&] {
+    return n.error() << "sizes do not add up to " << total.value << ", got: ["
+                     << nn::numbersOf(**sizes) << "]";
+  };
+  for (const Size &size : **sizes) {
+    if (size.value < 0 || size.value > total.value - start.value)
+      return wrong();
     results.push_back(n.slice(input, *axis, start, size));
-    start += size;
+    start = start + size;
   }
-  if (start != total)
-    return n.error() << "sizes do not add up to " << total << ", got: [" << **sizes << "]";
-  return n.give(results);
+  return start.value == total.value ? n.give(results) : LogicalResult(wrong());
 }
 
 // Bounds are clamped as Python clamps them, for either direction of the step.
 static LogicalResult slice(Node &n) {
   Value input = n.in(0);
-  FailureOr<Ints> starts = n.intsWanted("starts", 1), ends = n.intsWanted("ends", 2);
+  FailureOr<Sizes> starts = n.sizesWanted("starts", 1), ends = n.sizesWanted("ends", 2);
   if (!input || failed(starts) || failed(ends))
     return failure();
   FailureOr<std::optional<Ints>> axes = n.intsFrom("axes", 3);
@@ -84,27 +87,27 @@ static LogicalResult slice(Node &n) {
       (*steps && (*steps)->size() != dims->size()))
     return n.error() << "wants a start and an end for each of " << dims->size() << " axes";
 
-  Ints from(rankOf(input), 0), sizes(shapeOf(input)), strides(rankOf(input), 1);
+  Sizes from(rankOf(input), 0), sizes = sizesOf(input);
+  Ints strides(rankOf(input), 1);
   for (auto [i, dim] : llvm::enumerate(*dims)) {
-    int64_t size = shapeOf(input)[dim], step = *steps ? (**steps)[i] : 1;
+    Size size = sizes[dim];
+    int64_t step = *steps ? (**steps)[i] : 1;
     if (step == 0)
       return n.error() << "has a step of 0";
     if (step == INT64_MIN)
       return n.error() << "has a step of -2^63";
-    auto clamped = [&](int64_t at) {
-      int64_t wrapped = at < 0 ? at + size : at;
-      return step > 0 ? std::clamp<int64_t>(wrapped, 0, size)
-                      : std::clamp<int64_t>(wrapped, -1, size - 1);
+    auto clamped = [&](const Size &at) {
+      Size wrapped = at.value < 0 ? at + size : at;
+      return step > 0 ? nn::least(nn::greatest(wrapped, 0), size)
+                      : nn::least(nn::greatest(wrapped, -1), size - 1);
     };
-    int64_t start = clamped((*starts)[i]), end = clamped((*ends)[i]);
-    int64_t reach = step > 0 ? end - start : start - end;
-    sizes[dim] = reach <= 0 ? 0 : (reach - 1) / std::abs(step) + 1;
-    from[dim] = sizes[dim] == 0 ? 0 : start;
-    strides[dim] = sizes[dim] <= 1 ? 1 : step;
+    Size start = clamped((*starts)[i]), end = clamped((*ends)[i]);
+    Size reach = step > 0 ? end - start : start - end;
+    sizes[dim] = reach.value <= 0 ? Size(0) : nn::ceilDiv(reach, std::abs(step));
+    from[dim] = sizes[dim].value == 0 ? Size(0) : start;
+    strides[dim] = sizes[dim].value <= 1 ? 1 : step;
   }
-  return n.give(n.make<nn::SliceOp>(input, {{"starts", n.b.getDenseI64ArrayAttr(from)},
-                                            {"sizes", n.b.getDenseI64ArrayAttr(sizes)},
-                                            {"steps", n.b.getDenseI64ArrayAttr(strides)}}));
+  return n.give(n.slice(input, from, sizes, strides));
 }
 
 // A constant scalar index is a slice without its dimension: local under any cut
@@ -118,12 +121,17 @@ static LogicalResult gather(Node &n) {
     return failure();
   std::optional<HostTensor> known = n.constant(indices);
   if (known && !known->isFloat() && rankOf(indices) == 0) {
-    FailureOr<int64_t> at = n.wrapAxis(known->ints[0], shapeOf(data)[*axis]);
-    if (failed(at))
+    Sizes rest = sizesOf(data);
+    FailureOr<int64_t> wrapped = n.wrapAxis(known->ints[0], rest[*axis].value);
+    if (failed(wrapped))
       return failure();
-    Ints rest(shapeOf(data));
+    Size at = known->ints[0];
+    if (Sizes content = contentOf(indices); content.size() == 1)
+      at = content[0];
+    if (at.value < 0)
+      at = at + rest[*axis];
     rest.erase(rest.begin() + *axis);
-    return n.give(n.reshape(n.slice(data, *axis, *at, 1), rest));
+    return n.give(n.reshape(n.slice(data, *axis, at, 1), rest));
   }
   return n.give(
       n.make<nn::GatherOp>({data, indices}, {{"axis", n.b.getI64IntegerAttr(*axis)}}));
@@ -162,25 +170,27 @@ static LogicalResult tensorScatter(Node &n) {
     return failure();
   Value positions = n.has(2) ? n.in(2)
                              : n.broadcast(n.scalar(n.b.getI64Type(), 0),
-                                           shapeOf(cache).take_front(1));
+                                           ArrayRef(sizesOf(cache)).take_front(1));
   return n.give(n.make<nn::CacheUpdateOp>({cache, update, positions},
                                           {{"axis", n.b.getI64IntegerAttr(*axis)}}));
 }
 
 static LogicalResult pad(Node &n) {
   Value input = n.in(0);
-  FailureOr<Ints> pads = n.intsWanted("pads", 1);
+  FailureOr<Sizes> pads = n.sizesWanted("pads", 1);
   if (!input || failed(pads))
     return failure();
   StringRef mode = n.stringAttr("mode");
   if (!mode.empty() && mode != "constant")
     return n.unsupported("the mode \"" + mode + "\"");
   int64_t rank = rankOf(input);
-  Ints low(rank, 0), high(rank, 0), axes(rank);
+  Sizes low(rank, 0), high(rank, 0);
+  Ints axes(rank);
   std::iota(axes.begin(), axes.end(), 0);
   if (n.has(3)) {
-    FailureOr<Ints> given = n.ints(3);
-    FailureOr<Ints> wrapped = failed(given) ? FailureOr<Ints>() : n.wrapAxes(*given, rank);
+    FailureOr<Sizes> given = n.sizes(3);
+    FailureOr<Ints> wrapped =
+        failed(given) ? FailureOr<Ints>() : n.wrapAxes(nn::numbersOf(*given), rank);
     if (failed(wrapped))
       return failure();
     axes = *wrapped;
@@ -188,9 +198,9 @@ static LogicalResult pad(Node &n) {
   if (pads->size() != 2 * axes.size())
     return n.error() << "wants two pads for each of " << axes.size() << " axes, got: "
                      << pads->size();
-  for (int64_t amount : *pads)
-    if (amount < -kLargestTensor || amount > kLargestTensor)
-      return n.error() << "pads by an impossible amount, got: " << amount;
+  for (const Size &amount : *pads)
+    if (amount.value < -kLargestTensor || amount.value > kLargestTensor)
+      return n.error() << "pads by an impossible amount, got: " << amount.value;
   Value value = n.has(2) ? n.reshape(n.in(2), {})
                          : n.scalar(elementOf(input), n.floatAttr("value"));
   for (auto [i, axis] : llvm::enumerate(axes)) {
@@ -199,21 +209,20 @@ static LogicalResult pad(Node &n) {
   }
   // A negative pad takes elements away.
   for (int64_t dim = 0; dim < rank && input; ++dim) {
-    int64_t cutLow = std::max<int64_t>(-low[dim], 0), cutHigh = std::max<int64_t>(-high[dim], 0);
-    int64_t rest = shapeOf(input)[dim] - cutLow - cutHigh;
-    if (rest < 0)
+    Size cutLow = nn::greatest(0 - low[dim], 0), cutHigh = nn::greatest(0 - high[dim], 0);
+    Size rest = sizesOf(input)[dim] - cutLow - cutHigh;
+    if (rest.value < 0)
       return n.error() << "takes away more than there is at dimension " << dim;
-    if (cutLow || cutHigh)
+    if (cutLow.value || cutHigh.value)
       input = n.slice(input, dim, cutLow, rest);
-    low[dim] = std::max<int64_t>(low[dim], 0);
-    high[dim] = std::max<int64_t>(high[dim], 0);
+    low[dim] = nn::greatest(low[dim], 0);
+    high[dim] = nn::greatest(high[dim], 0);
   }
-  return n.give(n.make<nn::PadOp>({input, value}, {{"low", n.b.getDenseI64ArrayAttr(low)},
-                                                   {"high", n.b.getDenseI64ArrayAttr(high)}}));
+  return n.give(n.pad(input, value, low, high));
 }
 
 /// Whether j - i is at most (or at least) `diagonal`, for an [rows, columns] matrix.
-static Value triangle(Node &n, int64_t rows, int64_t columns, int64_t diagonal, bool upper) {
+static Value triangle(Node &n, Size rows, Size columns, int64_t diagonal, bool upper) {
   Value i = n.reshape(n.iota(rows), {rows, 1}), j = n.iota(columns);
   auto kind = upper ? nn::CompareKind::Ge : nn::CompareKind::Le;
   return n.make<nn::CompareOp>(
@@ -227,20 +236,20 @@ static LogicalResult trilu(Node &n) {
     return n.error() << "wants a matrix";
   int64_t diagonal = 0;
   if (n.has(1)) {
-    FailureOr<int64_t> k = n.integer(1);
+    FailureOr<Size> k = n.size(1);
     if (failed(k))
       return failure();
     // Beyond any matrix, and still exact as the double that `scalar` takes.
-    diagonal = std::clamp(*k, -kLargestTensor, kLargestTensor);
+    diagonal = std::clamp(k->value, -kLargestTensor, kLargestTensor);
   }
-  ArrayRef<int64_t> matrix = shapeOf(input).take_back(2);
-  Value kept = triangle(n, matrix[0], matrix[1], diagonal, n.intAttr("upper"));
+  Sizes shape = sizesOf(input);
+  Value kept = triangle(n, shape[shape.size() - 2], shape.back(), diagonal, n.intAttr("upper"));
   return n.give(n.make<nn::SelectOp>({kept, input, n.scalar(elementOf(input), 0)}));
 }
 
 static LogicalResult oneHot(Node &n) {
   Value indices = n.in(0), values = n.in(2);
-  FailureOr<int64_t> depth = n.integer(1);
+  FailureOr<Size> depth = n.size(1);
   if (!indices || !values || failed(depth))
     return failure();
   FailureOr<int64_t> axis = n.axisAttr("axis", rankOf(indices), -1, /*end=*/true);
@@ -248,13 +257,13 @@ static LogicalResult oneHot(Node &n) {
     return failure();
   Value whole = n.cast(indices, n.b.getI64Type());
   Value counted = n.iota(*depth);
-  Value size = n.scalar(n.b.getI64Type(), *depth);
+  Value size = n.intScalar(*depth);
   // Negative indices count from the end.
   auto less = nn::CompareKindAttr::get(n.b.getContext(), nn::CompareKind::Lt);
   auto equal = nn::CompareKindAttr::get(n.b.getContext(), nn::CompareKind::Eq);
   Value negative = n.make<nn::CompareOp>({whole, n.scalar(n.b.getI64Type(), 0)}, {{"kind", less}});
   whole = n.make<nn::SelectOp>({negative, n.make<nn::AddOp>({whole, size}), whole});
-  Ints expanded(shapeOf(indices)), lanes(rankOf(indices) + 1, 1);
+  Sizes expanded = sizesOf(indices), lanes(rankOf(indices) + 1, 1);
   expanded.insert(expanded.begin() + *axis, 1);
   lanes[*axis] = *depth;
   Value lane = n.reshape(counted, lanes);

@@ -37,8 +37,8 @@ std::optional<HostTensor> cleave::readTensor(RankedTensorType type, StringRef fi
   return HostTensor::fromBytes(type, (*bytes)->getBuffer());
 }
 
-Node::Node(onnx::NodeOp op, OpBuilder &builder, IRMapping &values, DictionaryAttr bindings)
-    : op(op), b(builder), values(values), bindings(bindings), location(op.getLoc()) {}
+Node::Node(onnx::NodeOp op, OpBuilder &builder, Conversion &conversion, DictionaryAttr bindings)
+    : op(op), b(builder), conversion(conversion), bindings(bindings), location(op.getLoc()) {}
 
 InFlightDiagnostic Node::error() const { return emitError(location); }
 
@@ -57,7 +57,7 @@ bool Node::has(size_t i) {
 Value Node::in(size_t i) {
   if (!has(i))
     return error() << op.getOpType() << " lacks input " << i, nullptr;
-  Value value = values.lookupOrNull(op.getInputs()[i]);
+  Value value = conversion.values.lookupOrNull(op.getInputs()[i]);
   if (!value)
     return error() << op.getOpType() << " reads something else than a tensor as input " << i,
            nullptr;
@@ -75,7 +75,7 @@ std::optional<HostTensor> Node::constant(Value value) const {
   return readTensor(typeOf(value), weight.getFile(), weight.getOffset(), weight.getLength());
 }
 
-FailureOr<Ints> Node::ints(size_t i) {
+FailureOr<Sizes> Node::sizes(size_t i) {
   Value value = in(i);
   if (!value)
     return failure();
@@ -83,11 +83,12 @@ FailureOr<Ints> Node::ints(size_t i) {
   if (!tensor || tensor->isFloat())
     return error() << op.getOpType() << " wants integers that are known while compiling as input "
                    << i << "; sizes that depend on the data are not supported";
-  return Ints(tensor->ints.begin(), tensor->ints.end());
+  return value.getDefiningOp<nn::ConstantOp>() ? contentOf(value)
+                                               : Sizes(tensor->ints.begin(), tensor->ints.end());
 }
 
-FailureOr<int64_t> Node::integer(size_t i) {
-  FailureOr<Ints> list = ints(i);
+FailureOr<Size> Node::size(size_t i) {
+  FailureOr<Sizes> list = sizes(i);
   if (failed(list))
     return failure();
   if (list->size() != 1)
@@ -96,8 +97,8 @@ FailureOr<int64_t> Node::integer(size_t i) {
   return list->front();
 }
 
-FailureOr<Ints> Node::intsWanted(StringRef name, size_t i) {
-  FailureOr<std::optional<Ints>> list = intsFrom(name, i);
+FailureOr<Sizes> Node::sizesWanted(StringRef name, size_t i) {
+  FailureOr<std::optional<Sizes>> list = sizesFrom(name, i);
   if (failed(list))
     return failure();
   if (!*list)
@@ -105,15 +106,22 @@ FailureOr<Ints> Node::intsWanted(StringRef name, size_t i) {
   return **list;
 }
 
-FailureOr<std::optional<Ints>> Node::intsFrom(StringRef name, size_t i) {
+FailureOr<std::optional<Sizes>> Node::sizesFrom(StringRef name, size_t i) {
   if (std::optional<Ints> list = intsAttr(name))
-    return list;
+    return std::optional<Sizes>(std::in_place, list->begin(), list->end());
   if (!has(i))
-    return std::optional<Ints>();
-  FailureOr<Ints> list = ints(i);
+    return std::optional<Sizes>();
+  FailureOr<Sizes> list = sizes(i);
   if (failed(list))
     return failure();
-  return std::optional<Ints>(*list);
+  return std::optional<Sizes>(*list);
+}
+
+FailureOr<std::optional<Ints>> Node::intsFrom(StringRef name, size_t i) {
+  FailureOr<std::optional<Sizes>> list = sizesFrom(name, i);
+  if (failed(list))
+    return failure();
+  return *list ? std::optional<Ints>(nn::numbersOf(**list)) : std::nullopt;
 }
 
 Attribute Node::attr(StringRef name) const {
@@ -184,7 +192,7 @@ FailureOr<Ints> Node::wrapAxes(ArrayRef<int64_t> axes, int64_t rank) const {
 //===----------------------------------------------------------------------===//
 
 SmallVector<Value> Node::build(StringRef opName, TypeRange types, ValueRange operands,
-                               Attributes attributes) {
+                               Attributes attributes, std::optional<Sizes> shape) {
   if (llvm::is_contained(operands, Value()))
     return {};
   OperationState state(loc(), opName, operands, types);
@@ -210,8 +218,10 @@ SmallVector<Value> Node::build(StringRef opName, TypeRange types, ValueRange ope
         properties, {}, state.types);
     if (!storage.empty())
       state.name.destroyOpProperties(properties);
-    if (failed(inferred))
+    if (failed(inferred)) {
+      noteConflict(opName, operands, state.attributes.getDictionary(b.getContext()));
       return {};
+    }
   }
   for (Type type : state.types)
     if (!isPossible(cast<RankedTensorType>(type).getShape()))
@@ -219,10 +229,44 @@ SmallVector<Value> Node::build(StringRef opName, TypeRange types, ValueRange ope
              SmallVector<Value>();
   Operation *built = b.create(state);
   if (failed(built->getName().verifyInvariants(built))) {
+    noteConflict(opName, operands, built->getAttrDictionary());
     built->erase();
     return {};
   }
+  if (shape)
+    built->getResult(0).setType(nn::tensorOf(*shape, elementOf(built->getResult(0))));
   return fold(built);
+}
+
+void Node::noteConflict(StringRef opName, ValueRange operands, DictionaryAttr attributes) {
+  auto compare = [&](Size one, Size other) {
+    if (one.value != other.value && (one.isOpen() || other.isOpen()))
+      conversion.conflict = Conflict{one, other};
+  };
+  SmallVector<Sizes> shapes;
+  for (Value operand : operands)
+    shapes.push_back(sizesOf(operand));
+  if (opName == nn::AttentionOp::getOperationName()) {
+    // A mask [b, h, s, t] reaches as far as the keys.
+    if (shapes.size() > 3 && !shapes[3].empty() && shapes[1].size() == 4)
+      compare(shapes[3].back(), shapes[1][2]);
+    return;
+  }
+  if (opName == nn::ConvOp::getOperationName()) {
+    auto groups = dyn_cast_or_null<IntegerAttr>(attributes.get("groups"));
+    if (groups && shapes[0].size() > 2 && shapes[1].size() > 2)
+      compare(shapes[0][1], shapes[1][1] * groups.getInt());
+    return;
+  }
+  auto axis = dyn_cast_or_null<IntegerAttr>(attributes.get("axis"));
+  bool joins = opName == nn::ConcatOp::getOperationName() && axis;
+  for (const Sizes &shape : llvm::drop_begin(shapes))
+    for (size_t back = 1; back <= std::min(shape.size(), shapes[0].size()); ++back) {
+      Size one = shapes[0][shapes[0].size() - back], other = shape[shape.size() - back];
+      if (joins ? static_cast<int64_t>(shape.size() - back) != axis.getInt()
+                : one.value != 1 && other.value != 1)
+        compare(one, other);
+    }
 }
 
 // Movement that moves nothing goes, and so does what constants determine: all
@@ -231,7 +275,8 @@ SmallVector<Value> Node::fold(Operation *built) {
   SmallVector<OpFoldResult> folded;
   if (succeeded(built->fold(folded)) && folded.size() == built->getNumResults()) {
     Value value = dyn_cast<Value>(folded.front());
-    if (value && value != built->getResult(0)) {
+    // Of equal numbers that stand for different things both are kept for now.
+    if (value && value != built->getResult(0) && value.getType() == built->getResult(0).getType()) {
       built->erase();
       return {value};
     }
@@ -256,69 +301,98 @@ SmallVector<Value> Node::fold(Operation *built) {
   for (const HostTensor &tensor : tensors)
     operands.push_back(&tensor);
   FailureOr<std::vector<HostTensor>> results = evaluate(built, operands);
-  built->erase();
-  if (failed(results))
-    return {};
   SmallVector<Value> constants;
-  for (const HostTensor &result : *results)
-    constants.push_back(constant(result));
+  if (succeeded(results))
+    for (const HostTensor &result : *results) {
+      constants.push_back(constant(result));
+      carryContent(built, constants.back());
+    }
+  built->erase();
   return constants;
 }
 
-Value Node::reshape(Value value, ArrayRef<int64_t> shape) {
+Value Node::reshape(Value value, ArrayRef<Size> shape) {
   if (!value)
     return nullptr;
-  return makeTyped<nn::ReshapeOp>(RankedTensorType::get(shape, elementOf(value)), value);
+  return makeTyped<nn::ReshapeOp>(nn::tensorOf(shape, elementOf(value)), value);
 }
 
 Value Node::transpose(Value value, ArrayRef<int64_t> permutation) {
   return make<nn::TransposeOp>(value, {{"permutation", b.getDenseI64ArrayAttr(permutation)}});
 }
 
-Value Node::broadcast(Value value, ArrayRef<int64_t> shape) {
+Value Node::broadcast(Value value, ArrayRef<Size> shape) {
   if (!value)
     return nullptr;
-  return makeTyped<nn::BroadcastOp>(RankedTensorType::get(shape, elementOf(value)), value);
+  return makeTyped<nn::BroadcastOp>(nn::tensorOf(shape, elementOf(value)), value);
 }
 
 Value Node::cast(Value value, Type elementType) {
   if (!value || elementOf(value) == elementType)
     return value;
-  return makeTyped<nn::CastOp>(RankedTensorType::get(shapeOf(value), elementType), value);
+  return makeTyped<nn::CastOp>(typeOf(value).clone(elementType), value);
 }
 
-Value Node::slice(Value value, int64_t dim, int64_t start, int64_t size) {
+Value Node::slice(Value value, ArrayRef<Size> starts, ArrayRef<Size> sizes,
+                  ArrayRef<int64_t> steps) {
+  Value result =
+      first(build(nn::SliceOp::getOperationName(), {}, value,
+                  {{"starts", b.getDenseI64ArrayAttr(nn::numbersOf(starts))},
+                   {"sizes", b.getDenseI64ArrayAttr(nn::numbersOf(sizes))},
+                   {"steps", b.getDenseI64ArrayAttr(steps)}},
+                  Sizes(sizes)));
+  // Which elements these are depends on where they start.
+  bool isMoved = llvm::any_of(starts, [](const Size &start) { return start.isOpen(); });
+  if (result && isMoved && result.getDefiningOp<nn::ConstantOp>())
+    setContent(result, Size::unknown(0, b.getContext()));
+  return result;
+}
+
+Value Node::slice(Value value, int64_t dim, Size start, Size size) {
   if (!value || failed(wrapAxis(dim, rankOf(value))))
     return nullptr;
-  Ints starts(rankOf(value), 0), sizes(shapeOf(value)), steps(rankOf(value), 1);
+  Sizes starts(rankOf(value), 0), sizes = sizesOf(value);
   starts[dim] = start;
   sizes[dim] = size;
-  return make<nn::SliceOp>(value, {{"starts", b.getDenseI64ArrayAttr(starts)},
-                                   {"sizes", b.getDenseI64ArrayAttr(sizes)},
-                                   {"steps", b.getDenseI64ArrayAttr(steps)}});
+  return slice(value, starts, sizes, Ints(rankOf(value), 1));
 }
 
 Value Node::concat(ValueRange parts, int64_t axis) {
   return make<nn::ConcatOp>(parts, {{"axis", b.getI64IntegerAttr(axis)}});
 }
 
+Value Node::pad(Value value, Value frame, ArrayRef<Size> low, ArrayRef<Size> high) {
+  if (!value)
+    return nullptr;
+  Sizes shape = sizesOf(value);
+  for (size_t dim = 0; dim < shape.size(); ++dim)
+    shape[dim] = low[dim] + shape[dim] + high[dim];
+  return first(build(nn::PadOp::getOperationName(), {}, {value, frame},
+                     {{"low", b.getDenseI64ArrayAttr(nn::numbersOf(low))},
+                      {"high", b.getDenseI64ArrayAttr(nn::numbersOf(high))}},
+                     shape));
+}
+
 Value Node::constant(const HostTensor &tensor) {
   return nn::ConstantOp::create(b, loc(), tensor.type, tensor.toAttr());
 }
 
-Value Node::intConstant(ArrayRef<int64_t> elements) {
+Value Node::intConstant(ArrayRef<Size> elements) {
   HostTensor tensor(RankedTensorType::get(elements.size(), b.getI64Type()));
-  tensor.ints.assign(elements.begin(), elements.end());
-  return constant(tensor);
+  llvm::copy(nn::numbersOf(elements), tensor.ints.begin());
+  Value value = constant(tensor);
+  setContent(value, elements);
+  return value;
 }
 
-Value Node::iota(int64_t count) {
-  if (count < 0 || count > kListedElements)
-    return error() << op.getOpType() << " wants a list of up to 2^24 elements, got: " << count,
+Value Node::iota(Size count) {
+  if (count.value < 0 || count.value > kListedElements)
+    return error() << op.getOpType() << " wants a list of up to 2^24 elements, got: "
+                   << count.value,
            nullptr;
-  Ints counted(count);
-  std::iota(counted.begin(), counted.end(), 0);
-  return intConstant(counted);
+  HostTensor counted(nn::tensorOf(count, b.getI64Type()));
+  std::iota(counted.ints.begin(), counted.ints.end(), 0);
+  return constant(counted);
 }
 
 Value Node::scalar(Type elementType, double value) {
@@ -339,7 +413,7 @@ LogicalResult Node::give(ValueRange results) {
     return failure();
   for (auto [i, result] : llvm::enumerate(op.getResults())) {
     if (i < results.size())
-      values.map(result, results[i]);
+      conversion.values.map(result, results[i]);
     else if (!result.use_empty())
       return unsupported("its output " + Twine(i) + " in use");
   }

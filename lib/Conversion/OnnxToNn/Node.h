@@ -20,12 +20,26 @@
 namespace cleave {
 
 using Ints = llvm::SmallVector<int64_t>;
+using nn::Size;
+using nn::Sizes;
+
+/// Two sizes that a node wants to be equal and that are not.
+struct Conflict {
+  Size one, other;
+};
+
+/// What is known of a graph while its nodes are converted.
+struct Conversion {
+  /// From onnx values to nn values.
+  mlir::IRMapping values;
+  /// Why the conversion failed, if other sizes of the model might mend it.
+  std::optional<Conflict> conflict;
+};
 
 class Node {
 public:
-  /// `values` maps onnx values to nn values; `bindings` are the attributes of
-  /// the function that the node is part of.
-  Node(onnx::NodeOp op, mlir::OpBuilder &builder, mlir::IRMapping &values,
+  /// `bindings` are the attributes of the function that the node is part of.
+  Node(onnx::NodeOp op, mlir::OpBuilder &builder, Conversion &conversion,
        mlir::DictionaryAttr bindings);
 
   onnx::NodeOp op;
@@ -45,13 +59,15 @@ public:
   /// The elements of an input that is known while compiling; nothing otherwise.
   std::optional<HostTensor> constant(mlir::Value value) const;
   /// The integers of input `i`, which has to be known; failure with a message.
-  llvm::FailureOr<Ints> ints(size_t i);
+  llvm::FailureOr<Sizes> sizes(size_t i);
   /// The one integer of input `i`; failure with a message if it is not known or not one.
-  llvm::FailureOr<int64_t> integer(size_t i);
+  llvm::FailureOr<Size> size(size_t i);
   /// The integers of attribute `name`, else of input `i`, else nothing.
+  llvm::FailureOr<std::optional<Sizes>> sizesFrom(llvm::StringRef name, size_t i);
+  /// As sizesFrom, but nothing is a failure with a message.
+  llvm::FailureOr<Sizes> sizesWanted(llvm::StringRef name, size_t i);
+  /// As sizesFrom, for what is no size, such as axes.
   llvm::FailureOr<std::optional<Ints>> intsFrom(llvm::StringRef name, size_t i);
-  /// As intsFrom, but nothing is a failure with a message.
-  llvm::FailureOr<Ints> intsWanted(llvm::StringRef name, size_t i);
 
   //===-- Attributes ------------------------------------------------------===//
   mlir::Attribute attr(llvm::StringRef name) const;
@@ -81,22 +97,28 @@ public:
                         Attributes attributes = {}) {
     return first(build(Op::getOperationName(), type, operands, attributes));
   }
-  /// All results; empty after a failure.
+  /// All results; empty after a failure. Where attributes hold the numbers of sizes,
+  /// `shape` says what the only result's are.
   llvm::SmallVector<mlir::Value> build(llvm::StringRef opName, mlir::TypeRange types,
-                                       mlir::ValueRange operands, Attributes attributes);
+                                       mlir::ValueRange operands, Attributes attributes,
+                                       std::optional<Sizes> shape = std::nullopt);
 
-  mlir::Value reshape(mlir::Value value, llvm::ArrayRef<int64_t> shape);
+  mlir::Value reshape(mlir::Value value, llvm::ArrayRef<Size> shape);
   mlir::Value transpose(mlir::Value value, llvm::ArrayRef<int64_t> permutation);
-  mlir::Value broadcast(mlir::Value value, llvm::ArrayRef<int64_t> shape);
+  mlir::Value broadcast(mlir::Value value, llvm::ArrayRef<Size> shape);
   mlir::Value cast(mlir::Value value, mlir::Type elementType);
+  mlir::Value slice(mlir::Value value, llvm::ArrayRef<Size> starts, llvm::ArrayRef<Size> sizes,
+                    llvm::ArrayRef<int64_t> steps);
   /// Elements [start, start + size) of dimension `dim`.
-  mlir::Value slice(mlir::Value value, int64_t dim, int64_t start, int64_t size);
+  mlir::Value slice(mlir::Value value, int64_t dim, Size start, Size size);
   mlir::Value concat(mlir::ValueRange values, int64_t axis);
+  mlir::Value pad(mlir::Value value, mlir::Value frame, llvm::ArrayRef<Size> low,
+                  llvm::ArrayRef<Size> high);
   mlir::Value constant(const HostTensor &tensor);
-  mlir::Value intConstant(llvm::ArrayRef<int64_t> values);
-  mlir::Value intScalar(int64_t value) { return reshape(intConstant(value), {}); }
+  mlir::Value intConstant(llvm::ArrayRef<Size> values);
+  mlir::Value intScalar(Size value) { return reshape(intConstant(value), {}); }
   /// 0 … count - 1; null with a message if that is too many to be listed.
-  mlir::Value iota(int64_t count);
+  mlir::Value iota(Size count);
   /// A scalar of `elementType`.
   mlir::Value scalar(mlir::Type elementType, double value);
 
@@ -108,8 +130,11 @@ private:
     return values.empty() ? mlir::Value() : values.front();
   }
   llvm::SmallVector<mlir::Value> fold(mlir::Operation *built);
+  /// Keeps which sizes the failed op `opName` wanted to be equal.
+  void noteConflict(llvm::StringRef opName, mlir::ValueRange operands,
+                    mlir::DictionaryAttr attributes);
 
-  mlir::IRMapping &values;
+  Conversion &conversion;
   mlir::DictionaryAttr bindings;
   mlir::Location location;
 };
@@ -123,8 +148,23 @@ bool isPossible(llvm::ArrayRef<int64_t> shape);
 
 using nn::elementOf;
 using nn::shapeOf;
+using nn::sizesOf;
 using nn::typeOf;
 inline int64_t rankOf(mlir::Value value) { return typeOf(value).getRank(); }
+
+/// An attribute of nn.constant while a graph is converted: an expression for each
+/// element, or a list of another length if they are unknown.
+inline constexpr llvm::StringLiteral kContent("nn.content");
+/// Elements of a constant above which it is not said what each stands for.
+inline constexpr int64_t kSaidElements = 256;
+/// The elements of a constant of integers, which know what they stand for; empty for
+/// any other value.
+Sizes contentOf(mlir::Value value);
+/// Says so of `constant`; a list of another length than its own says that it is unknown.
+void setContent(mlir::Value constant, llvm::ArrayRef<Size> content);
+/// Says of the constant result of `op`, which computed it from constants, what its
+/// elements stand for.
+void carryContent(mlir::Operation *op, mlir::Value constant);
 
 /// The tensor of `length` bytes at `offset` of `file`; nothing if they are not there.
 std::optional<HostTensor> readTensor(mlir::RankedTensorType type, llvm::StringRef file,

@@ -6,12 +6,16 @@
 //   %s = onnx.node "Shape"(%x)
 //   %y = onnx.node "Reshape"(%z, %s)     =>   %y = nn.reshape %z : … to tensor<2x8xf32>
 //
+// Sizes that were only guessed are corrected where two have to be equal and are not,
+// and the graph is begun again (OpenDims.cpp).
+//
 //===----------------------------------------------------------------------===//
 
 #include "cleave/Conversion/OnnxToNn.h"
 #include "cleave/Conversion/Passes.h"
 
 #include "Node.h"
+#include "OpenDims.h"
 
 namespace cleave {
 #define GEN_PASS_DEF_ONNXTONN
@@ -88,8 +92,8 @@ namespace {
 
 class GraphConverter {
 public:
-  GraphConverter(ModuleOp module, llvm::StringMap<int64_t> dims)
-      : module(module), b(module.getContext()), dims(std::move(dims)) {
+  GraphConverter(ModuleOp module, OpenDims &dims)
+      : module(module), b(module.getContext()), dims(dims) {
     for (auto function : module.getOps<onnx::FunctionOp>())
       functions[(function.getDomain() + "." + function.getFunctionName() + "." +
                  function.getOverload())
@@ -97,6 +101,8 @@ public:
   }
 
   LogicalResult convert(onnx::GraphOp graph);
+  /// After a failure: what other sizes might mend.
+  std::optional<Conflict> conflict() const { return conversion.conflict; }
 
 private:
   FailureOr<RankedTensorType> bind(Type type, StringRef name);
@@ -109,20 +115,13 @@ private:
 
   ModuleOp module;
   OpBuilder b;
-  llvm::StringMap<int64_t> dims;
+  OpenDims &dims;
   llvm::StringMap<onnx::FunctionOp> functions;
-  IRMapping values;
+  Conversion conversion;
   int64_t converted = 0;
 };
 
 } // namespace
-
-/// A dimension may be named by an expression; blanks in it mean nothing.
-static std::string dimKey(StringRef name) {
-  std::string key;
-  llvm::copy_if(name, std::back_inserter(key), [](char c) { return c != ' '; });
-  return key;
-}
 
 FailureOr<RankedTensorType> GraphConverter::bind(Type type, StringRef name) {
   Location loc = NameLoc::get(b.getStringAttr(name));
@@ -133,24 +132,24 @@ FailureOr<RankedTensorType> GraphConverter::bind(Type type, StringRef name) {
     return emitError(loc, "input has an element type that is not supported, got: ")
            << ranked.getElementType();
   auto names = dyn_cast_or_null<onnx::DimsAttr>(ranked.getEncoding());
-  Ints shape;
+  Sizes shape;
   for (auto [i, declared] : llvm::enumerate(ranked.getShape())) {
-    int64_t size = declared;
-    if (ShapedType::isDynamic(size)) {
-      StringRef dim = names ? cast<StringAttr>(names.getNames()[i]).getValue() : "";
-      // A dimension without a name goes by the input's and its number.
-      std::string key = dim.empty() ? (name + "." + Twine(i)).str() : dim.str();
-      auto known = dims.find(dimKey(key));
-      if (known == dims.end())
-        return emitError(loc, "input has a dimension without a size; give it with --dim \"")
-               << key << "=N\"";
-      size = known->second;
+    if (!ShapedType::isDynamic(declared)) {
+      shape.push_back(declared);
+      continue;
     }
-    shape.push_back(size);
+    StringRef dim = names ? cast<StringAttr>(names.getNames()[i]).getValue() : "";
+    // A dimension without a name goes by the input's and its number.
+    std::string key = dim.empty() ? (name + "." + Twine(i)).str() : dim.str();
+    std::optional<Size> size = dims.lookup(key, b.getContext());
+    if (!size)
+      return emitError(loc, "input has a dimension without a size; give it with --dim \"")
+             << key << "=N\"";
+    shape.push_back(*size);
   }
-  if (!isPossible(shape))
-    return emitError(loc, "input has an impossible size, got: [") << shape << "]";
-  return RankedTensorType::get(shape, ranked.getElementType());
+  if (!isPossible(nn::numbersOf(shape)))
+    return emitError(loc, "input has an impossible size, got: [") << nn::numbersOf(shape) << "]";
+  return nn::tensorOf(shape, ranked.getElementType());
 }
 
 /// Converts `body`, whose outputs become those of `node`.
@@ -159,8 +158,8 @@ LogicalResult GraphConverter::inlineBlock(onnx::NodeOp node, Block &body,
   if (failed(convertBlock(body, bindings, depth + 1)))
     return failure();
   for (auto [result, value] : llvm::zip(node.getResults(), body.back().getOperands()))
-    if (Value converted = values.lookupOrNull(value))
-      values.map(result, converted);
+    if (Value converted = conversion.values.lookupOrNull(value))
+      conversion.values.map(result, converted);
   return success();
 }
 
@@ -173,7 +172,7 @@ LogicalResult GraphConverter::inlineFunction(onnx::NodeOp node, onnx::FunctionOp
            << function.getFunctionName() << " with more inputs or outputs than it has";
 
   NamedAttrList inner(function.getDefaults());
-  Node caller(node, b, values, bindings);
+  Node caller(node, b, conversion, bindings);
   for (NamedAttribute attribute : node.getNodeAttributes())
     if (Attribute value = caller.attr(attribute.getName()))
       inner.set(attribute.getName(), value);
@@ -181,14 +180,14 @@ LogicalResult GraphConverter::inlineFunction(onnx::NodeOp node, onnx::FunctionOp
   // A function may be called again, so its values mean something else each time.
   for (auto [i, argument] : llvm::enumerate(body.getArguments())) {
     bool given = i < node.getInputs().size() && !isa<NoneType>(node.getInputs()[i].getType());
-    values.map(argument, given ? values.lookupOrNull(node.getInputs()[i]) : Value());
+    conversion.values.map(argument, given ? conversion.values.lookupOrNull(node.getInputs()[i]) : Value());
   }
   return inlineBlock(node, body, inner.getDictionary(b.getContext()), depth);
 }
 
 LogicalResult GraphConverter::inlineBranch(onnx::NodeOp node, DictionaryAttr bindings,
                                            int depth) {
-  Node n(node, b, values, bindings);
+  Node n(node, b, conversion, bindings);
   std::optional<HostTensor> condition = n.constant(n.in(0));
   if (!condition || condition->isFloat() || condition->size() != 1)
     return n.unsupported("a condition that depends on the data");
@@ -209,7 +208,7 @@ LogicalResult GraphConverter::convertNode(onnx::NodeOp node, DictionaryAttr bind
   StringRef domain = node.getDomain();
   std::string key = tableKey(domain, node.getOpType());
   if (auto convert = convertTable().find(key); convert != convertTable().end()) {
-    Node n(node, b, values, bindings);
+    Node n(node, b, conversion, bindings);
     return convert->second(n);
   }
   auto function = functions.find(
@@ -235,7 +234,7 @@ LogicalResult GraphConverter::convertBlock(Block &block, DictionaryAttr bindings
       Value value = materialize(initializer.getTensor(), b, op.getLoc());
       if (!value)
         return failure();
-      values.map(initializer.getResult(), value);
+      conversion.values.map(initializer.getResult(), value);
     } else if (auto node = dyn_cast<onnx::NodeOp>(op)) {
       if (failed(convertNode(node, bindings, depth)))
         return failure();
@@ -261,7 +260,7 @@ LogicalResult GraphConverter::convert(onnx::GraphOp graph) {
   Block *entry = main.addEntryBlock();
   b.setInsertionPointToEnd(entry);
   for (auto [i, argument] : llvm::enumerate(body.getArguments())) {
-    values.map(argument, entry->getArgument(i));
+    conversion.values.map(argument, entry->getArgument(i));
     entry->getArgument(i).setLoc(argument.getLoc());
     main.setArgAttr(i, "onnx.name", graph.getInputs()[i]);
   }
@@ -271,7 +270,7 @@ LogicalResult GraphConverter::convert(onnx::GraphOp graph) {
   SmallVector<Value> outputs;
   for (auto [value, name] : llvm::zip(body.back().getOperands(),
                                       graph.getOutputs().getAsValueRange<StringAttr>())) {
-    Value converted = values.lookupOrNull(value);
+    Value converted = conversion.values.lookupOrNull(value);
     if (!converted)
       return emitError(NameLoc::get(b.getStringAttr(name)), "output is no tensor");
     outputs.push_back(converted);
@@ -291,6 +290,46 @@ static void eraseDead(func::FuncOp function) {
       op.erase();
 }
 
+/// Shows a person shapes without what their sizes stand for.
+static void simplify(Diagnostic &diagnostic) {
+  for (DiagnosticArgument &argument : diagnostic.getArguments())
+    if (argument.getKind() == DiagnosticArgument::DiagnosticArgumentKind::Type)
+      if (auto type = dyn_cast<RankedTensorType>(argument.getAsType()))
+        argument = DiagnosticArgument(
+            RankedTensorType::get(type.getShape(), type.getElementType()));
+}
+
+/// Converts `graph` at the sizes of `dims`, corrected until what has to be equal is.
+static LogicalResult convertAtSizes(ModuleOp module, onnx::GraphOp graph, OpenDims &dims) {
+  DiagnosticEngine &engine = module.getContext()->getDiagEngine();
+  for (;;) {
+    std::vector<Diagnostic> said;
+    LogicalResult converted = failure();
+    std::optional<Conflict> conflict;
+    {
+      ScopedDiagnosticHandler keep(module.getContext(), [&](Diagnostic &diagnostic) {
+        said.push_back(std::move(diagnostic));
+      });
+      GraphConverter converter(module, dims);
+      converted = converter.convert(graph);
+      conflict = converter.conflict();
+    }
+    if (failed(converted))
+      if (auto half = module.lookupSymbol<func::FuncOp>("main"))
+        half.erase();
+    if (failed(converted) && conflict && dims.settle(*conflict))
+      continue;
+    if (failed(converted) && conflict && !said.empty())
+      said.back() << "; " << dims.textOf(conflict->one) << " and "
+                  << dims.textOf(conflict->other) << " have to be equal";
+    for (Diagnostic &diagnostic : said) {
+      simplify(diagnostic);
+      engine.emit(std::move(diagnostic));
+    }
+    return converted;
+  }
+}
+
 namespace {
 
 struct OnnxToNn : cleave::impl::OnnxToNnBase<OnnxToNn> {
@@ -298,27 +337,32 @@ struct OnnxToNn : cleave::impl::OnnxToNnBase<OnnxToNn> {
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    llvm::StringMap<int64_t> bound;
-    for (StringRef entry : dims) {
-      auto [name, size] = entry.rsplit('=');
-      int64_t value;
-      if (name.empty() || size.getAsInteger(10, value) || value < 0) {
-        module.emitError("option dims wants name=size, got: \"") << entry << "\"";
-        return signalPassFailure();
-      }
-      bound[dimKey(name)] = value;
-    }
+    OpenDims open;
+    for (StringRef entry : guesses)
+      if (failed(open.give(entry, /*guessed=*/true)))
+        return fail("guesses", entry);
+    for (StringRef entry : dims)
+      if (failed(open.give(entry, /*guessed=*/false)))
+        return fail("dims", entry);
     auto graphs = llvm::to_vector(module.getOps<onnx::GraphOp>());
     if (graphs.size() != 1) {
       module.emitError("holds another number of ONNX graphs than one, got: ") << graphs.size();
       return signalPassFailure();
     }
-    if (failed(GraphConverter(module, std::move(bound)).convert(graphs.front())))
+    if (failed(convertAtSizes(module, graphs.front(), open)))
       return signalPassFailure();
     for (Operation &op : llvm::make_early_inc_range(*module.getBody()))
       if (isa<onnx::GraphOp, onnx::FunctionOp>(op))
         op.erase();
-    eraseDead(*module.getOps<func::FuncOp>().begin());
+    auto main = *module.getOps<func::FuncOp>().begin();
+    eraseDead(main);
+    open.record(main);
+  }
+
+  void fail(StringRef option, StringRef entry) {
+    getOperation().emitError("option ")
+        << option << " wants name=size, got: \"" << entry << "\"";
+    signalPassFailure();
   }
 };
 

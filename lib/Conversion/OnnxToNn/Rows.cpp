@@ -52,8 +52,8 @@ static LogicalResult reduceWith(Node &n, Value (*before)(Node &, Value),
   Value result = after(n, reduceDims(n, kind, before(n, input), **dims));
   if (!result || n.intAttr("keepdims", 1))
     return n.give(result);
-  Ints kept;
-  for (auto [dim, size] : llvm::enumerate(shapeOf(input)))
+  Sizes kept;
+  for (auto [dim, size] : llvm::enumerate(sizesOf(input)))
     if (!llvm::is_contained(**dims, dim))
       kept.push_back(size);
   return n.give(n.reshape(result, kept));
@@ -103,14 +103,14 @@ template <nn::ArgKind kind> static LogicalResult argReduce(Node &n) {
               {"last", n.intAttr("select_last_index") ? n.b.getUnitAttr() : UnitAttr()}});
   if (!result || n.intAttr("keepdims", 1))
     return n.give(result);
-  Ints kept(shapeOf(input));
+  Sizes kept = sizesOf(input);
   kept.erase(kept.begin() + *axis);
   return n.give(n.reshape(result, kept));
 }
 
 static LogicalResult topK(Node &n) {
   Value input = n.in(0);
-  FailureOr<int64_t> k = n.attr("k") ? FailureOr<int64_t>(n.intAttr("k")) : n.integer(1);
+  FailureOr<Size> k = n.attr("k") ? FailureOr<Size>(Size(n.intAttr("k"))) : n.size(1);
   if (!input || failed(k))
     return failure();
   FailureOr<int64_t> axis = n.axisAttr("axis", rankOf(input), -1);
@@ -120,16 +120,16 @@ static LogicalResult topK(Node &n) {
   SmallVector<Value> results = n.build(
       nn::TopKOp::getOperationName(), {}, input,
       {{"kind", nn::ArgKindAttr::get(n.b.getContext(), kind)},
-       {"k", n.b.getI64IntegerAttr(*k)}, {"dim", n.b.getI64IntegerAttr(*axis)}});
+       {"k", n.b.getI64IntegerAttr(k->value)}, {"dim", n.b.getI64IntegerAttr(*axis)}});
   return results.empty() ? failure() : n.give(results);
 }
 
 static LogicalResult cumSum(Node &n) {
   Value input = n.in(0);
-  FailureOr<int64_t> axis = n.integer(1);
+  FailureOr<Size> axis = n.size(1);
   if (!input || failed(axis))
     return failure();
-  FailureOr<int64_t> dim = n.wrapAxis(*axis, rankOf(input));
+  FailureOr<int64_t> dim = n.wrapAxis(axis->value, rankOf(input));
   if (failed(dim))
     return failure();
   auto flag = [&](StringRef name) { return n.intAttr(name) ? n.b.getUnitAttr() : UnitAttr(); };
@@ -153,12 +153,10 @@ static Value softmaxOf(Node &n) {
     return nullptr;
   if (!coerced || *axis == rankOf(input) - 1)
     return n.make<nn::SoftmaxOp>(input, {{"dim", n.b.getI64IntegerAttr(*axis)}});
-  int64_t rows = 1, columns = 1;
-  for (auto [i, size] : llvm::enumerate(shapeOf(input)))
-    (static_cast<int64_t>(i) < *axis ? rows : columns) *= size;
-  Value matrix = n.reshape(input, {rows, columns});
-  return n.reshape(n.make<nn::SoftmaxOp>(matrix, {{"dim", n.b.getI64IntegerAttr(1)}}),
-                   shapeOf(input));
+  Sizes shape = sizesOf(input);
+  Value matrix = n.reshape(input, {nn::product(ArrayRef(shape).take_front(*axis)),
+                                   nn::product(ArrayRef(shape).drop_front(*axis))});
+  return n.reshape(n.make<nn::SoftmaxOp>(matrix, {{"dim", n.b.getI64IntegerAttr(1)}}), shape);
 }
 
 static LogicalResult softmax(Node &n) { return n.give(softmaxOf(n)); }
@@ -173,11 +171,11 @@ Value cleave::normalise(Node &n, Value x, Value scale, Value bias, int64_t axis,
                         double epsilon, bool centred) {
   if (!x || !scale)
     return nullptr;
-  Ints normalised(shapeOf(x).drop_front(axis)), merged(shapeOf(x).take_front(axis));
-  merged.push_back(std::accumulate(normalised.begin(), normalised.end(), int64_t(1),
-                                   std::multiplies<int64_t>()));
+  Sizes shape = sizesOf(x), merged(shape.begin(), shape.begin() + axis);
+  ArrayRef<Size> normalised = ArrayRef(shape).drop_front(axis);
+  merged.push_back(nn::product(normalised));
   auto vector = [&](Value value) {
-    return n.reshape(n.broadcast(n.cast(value, elementOf(x)), normalised), {merged.back()});
+    return n.reshape(n.broadcast(n.cast(value, elementOf(x)), normalised), merged.back());
   };
   Value rows = n.reshape(x, merged);
   auto eps = n.b.getF64FloatAttr(epsilon);
@@ -188,7 +186,7 @@ Value cleave::normalise(Node &n, Value x, Value scale, Value bias, int64_t axis,
     result = n.make<nn::LayerNormOp>({rows, vector(scale), vector(bias)}, {{"epsilon", eps}});
   else
     result = n.make<nn::LayerNormOp>({rows, vector(scale)}, {{"epsilon", eps}});
-  return n.reshape(result, shapeOf(x));
+  return n.reshape(result, shape);
 }
 
 template <bool centred> static LogicalResult norm(Node &n) {
@@ -214,8 +212,8 @@ static LogicalResult batchNorm(Node &n) {
     Value vector = n.in(i);
     if (!vector)
       return nullptr;
-    Ints sizes(rankOf(x), 1);
-    sizes[1] = typeOf(vector).getNumElements();
+    Sizes sizes(rankOf(x), 1);
+    sizes[1] = nn::product(sizesOf(vector));
     return n.reshape(n.cast(vector, elementOf(x)), sizes);
   };
   Value scale = channel(1), bias = channel(2), mean = channel(3), variance = channel(4);

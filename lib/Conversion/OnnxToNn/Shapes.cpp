@@ -15,7 +15,7 @@ static LogicalResult constantOf(Node &n) {
   if (n.attr("value_float"))
     return n.give(n.scalar(n.b.getF32Type(), n.floatAttr("value_float")));
   if (std::optional<Ints> values = n.intsAttr("value_ints"))
-    return n.give(n.intConstant(*values));
+    return n.give(n.intConstant(Sizes(values->begin(), values->end())));
   if (auto values = dyn_cast_or_null<DenseF32ArrayAttr>(n.attr("value_floats"))) {
     HostTensor tensor(RankedTensorType::get(values.size(), n.b.getF32Type()));
     llvm::copy(values.asArrayRef(), tensor.floats.begin());
@@ -34,33 +34,55 @@ static LogicalResult shape(Node &n) {
     return std::clamp<int64_t>(at < 0 ? at + rank : at, 0, rank);
   };
   int64_t start = clamped("start", 0), end = clamped("end", rank);
+  Sizes shape = sizesOf(input);
   return n.give(n.intConstant(
-      shapeOf(input).slice(start, std::max<int64_t>(end - start, 0))));
+      ArrayRef(shape).slice(start, std::max<int64_t>(end - start, 0))));
 }
 
 static LogicalResult size(Node &n) {
   Value input = n.in(0);
   if (!input)
     return failure();
-  return n.give(n.intScalar(typeOf(input).getNumElements()));
+  return n.give(n.intScalar(nn::product(sizesOf(input))));
 }
 
 /// Fails, with a message, if one of `sizes` is negative.
-static LogicalResult requireSizes(Node &n, ArrayRef<int64_t> sizes) {
-  for (int64_t size : sizes)
-    if (size < 0)
-      return n.error() << "asks for a negative size, got: [" << sizes << "]";
+static LogicalResult requireSizes(Node &n, ArrayRef<Size> sizes) {
+  for (const Size &size : sizes)
+    if (size.value < 0)
+      return n.error() << "asks for a negative size, got: [" << nn::numbersOf(sizes) << "]";
   return success();
 }
 
 static LogicalResult constantOfShape(Node &n) {
-  FailureOr<Ints> sizes = n.ints(0);
+  FailureOr<Sizes> sizes = n.sizes(0);
   if (failed(sizes) || failed(requireSizes(n, *sizes)))
     return failure();
   Value value = n.scalar(n.b.getF32Type(), 0);
   if (auto tensor = dyn_cast_or_null<onnx::TensorAttr>(n.attr("value")))
     value = n.reshape(materialize(tensor, n.b, n.loc()), {});
   return n.give(n.broadcast(value, *sizes));
+}
+
+/// The number of elements of a Range, `count`, and behind it the elements of one that
+/// starts at an open number.
+static FailureOr<Sizes> rangeContent(Node &n, int64_t count) {
+  Sizes content = {count};
+  Sizes parts[3];
+  for (size_t i = 0; i < 3; ++i)
+    if ((parts[i] = contentOf(n.in(i))).size() != 1)
+      return content;
+  Size start = parts[0][0], step = parts[2][0];
+  if (count > 0 && step.value > 0)
+    content[0] = nn::ceilDiv(parts[1][0] - start, step);
+  if (!start.isOpen() && !step.isOpen())
+    return content;
+  if (count > kSaidElements)
+    content.push_back(Size::unknown(0, n.b.getContext()));
+  else
+    for (int64_t i = 0; i < count; ++i)
+      content.push_back(start + step * i);
+  return content;
 }
 
 static LogicalResult range(Node &n) {
@@ -81,8 +103,10 @@ static LogicalResult range(Node &n) {
   double count = std::ceil((number(1) - number(0)) / number(2));
   if (!(count < 1 << 24))
     return n.unsupported("more than 2^24 elements");
-  HostTensor result(RankedTensorType::get(static_cast<int64_t>(std::max(count, 0.0)),
-                                          parts[0]->type.getElementType()));
+  FailureOr<Sizes> content = rangeContent(n, static_cast<int64_t>(std::max(count, 0.0)));
+  if (failed(content))
+    return failure();
+  HostTensor result(nn::tensorOf(content->front(), parts[0]->type.getElementType()));
   for (int64_t i = 0; i < result.size(); ++i)
     if (result.isFloat())
       result.floats[i] = number(0) + i * number(2);
@@ -90,65 +114,75 @@ static LogicalResult range(Node &n) {
       result.ints[i] = static_cast<int64_t>(uint64_t(parts[0]->ints[0]) +
                                             uint64_t(i) * uint64_t(parts[2]->ints[0]));
   result.round();
-  return n.give(n.constant(result));
+  Value value = n.constant(result);
+  if (!result.isFloat())
+    setContent(value, ArrayRef(*content).drop_front());
+  return n.give(value);
 }
 
 // Broadcasts both ways: a size of 1 asks for nothing.
 static LogicalResult expand(Node &n) {
   Value input = n.in(0);
-  FailureOr<Ints> sizes = n.ints(1);
+  FailureOr<Sizes> sizes = n.sizes(1);
   if (!input || failed(sizes) || failed(requireSizes(n, *sizes)))
     return failure();
-  FailureOr<SmallVector<int64_t>> joint = nn::broadcastShapes({shapeOf(input), *sizes});
+  FailureOr<Sizes> joint = nn::broadcastSizes({sizesOf(input), *sizes});
   if (failed(joint))
-    return n.error() << "does not broadcast, got: " << input.getType() << " to [" << *sizes
-                     << "]";
+    return n.error() << "does not broadcast, got: " << input.getType() << " to ["
+                     << nn::numbersOf(*sizes) << "]";
   return n.give(n.broadcast(input, *joint));
 }
 
 // [a, b] tiled (r, s) is [1, a, 1, b] broadcast to [r, a, s, b].
 static LogicalResult tile(Node &n) {
   Value input = n.in(0);
-  FailureOr<Ints> repeats = n.ints(1);
+  FailureOr<Sizes> repeats = n.sizes(1);
   if (!input || failed(repeats) || failed(requireSizes(n, *repeats)))
     return failure();
   if (static_cast<int64_t>(repeats->size()) != rankOf(input))
     return n.error() << "wants a number of repeats for each dimension, got: "
                      << repeats->size() << " of " << rankOf(input);
-  Ints split, repeated, merged;
-  for (auto [size, repeat] : llvm::zip(shapeOf(input), *repeats)) {
+  Sizes split, repeated, merged;
+  for (auto [size, repeat] : llvm::zip(sizesOf(input), *repeats)) {
     split.append({1, size});
     repeated.append({repeat, size});
-    if (llvm::MulOverflow(repeat, size, merged.emplace_back()))
-      return n.error() << "repeats beyond 64 bits, got: " << repeat << " times " << size;
+    int64_t number;
+    if (llvm::MulOverflow(repeat.value, size.value, number))
+      return n.error() << "repeats beyond 64 bits, got: " << repeat.value << " times "
+                       << size.value;
+    merged.push_back(repeat * size);
   }
   return n.give(n.reshape(n.broadcast(n.reshape(input, split), repeated), merged));
 }
 
 static LogicalResult reshape(Node &n) {
   Value input = n.in(0);
-  FailureOr<Ints> requested = n.intsWanted("shape", 1);
+  FailureOr<Sizes> requested = n.sizesWanted("shape", 1);
   if (!input || failed(requested))
     return failure();
-  Ints sizes = *requested;
-  int64_t known = 1, open = -1;
+  Sizes whole = sizesOf(input), sizes = *requested, known;
+  int64_t count = 1, open = -1;
   for (auto [i, size] : llvm::enumerate(sizes)) {
-    if (size == 0 && !n.intAttr("allowzero")) {
-      if (static_cast<int64_t>(i) >= rankOf(input))
-        return n.error() << "copies a dimension that its input of rank " << rankOf(input)
+    if (size.value == 0 && !n.intAttr("allowzero")) {
+      if (i >= whole.size())
+        return n.error() << "copies a dimension that its input of rank " << whole.size()
                          << " does not have, got: " << i;
-      size = shapeOf(input)[i];
+      size = whole[i];
     }
-    if (size < -1 || (size == -1 && open >= 0))
-      return n.error() << "asks for an impossible shape, got: [" << *requested << "]";
-    if (size == -1)
+    if (size.value < -1 || (size.value == -1 && open >= 0))
+      return n.error() << "asks for an impossible shape, got: [" << nn::numbersOf(*requested)
+                       << "]";
+    if (size.value == -1) {
       open = i;
-    else if (__builtin_mul_overflow(known, size, &known))
-      return n.error() << "asks for a shape beyond 64 bits, got: [" << *requested << "]";
+      continue;
+    }
+    if (llvm::MulOverflow(count, size.value, count))
+      return n.error() << "asks for a shape beyond 64 bits, got: ["
+                       << nn::numbersOf(*requested) << "]";
+    known.push_back(size);
   }
-  int64_t count = typeOf(input).getNumElements();
   if (open >= 0)
-    sizes[open] = known == 0 ? 0 : count / known;
+    sizes[open] = count == 0 ? Size(0) : nn::quotient(whole, known);
   return n.give(n.reshape(input, sizes));
 }
 
@@ -161,10 +195,9 @@ static LogicalResult flatten(Node &n) {
   FailureOr<int64_t> axis = n.wrapAxis(wanted, rankOf(input), /*end=*/wanted >= 0);
   if (failed(axis))
     return failure();
-  int64_t rows = 1, columns = 1;
-  for (auto [i, size] : llvm::enumerate(shapeOf(input)))
-    (static_cast<int64_t>(i) < *axis ? rows : columns) *= size;
-  return n.give(n.reshape(input, {rows, columns}));
+  Sizes shape = sizesOf(input);
+  return n.give(n.reshape(input, {nn::product(ArrayRef(shape).take_front(*axis)),
+                                  nn::product(ArrayRef(shape).drop_front(*axis))}));
 }
 
 static LogicalResult squeeze(Node &n) {
@@ -172,17 +205,18 @@ static LogicalResult squeeze(Node &n) {
   FailureOr<std::optional<Ints>> axes = n.intsFrom("axes", 1);
   if (!input || failed(axes))
     return failure();
-  Ints dropped, kept;
+  Ints dropped;
+  Sizes kept;
   if (*axes) {
     FailureOr<Ints> wrapped = n.wrapAxes(**axes, rankOf(input));
     if (failed(wrapped))
       return failure();
     dropped = *wrapped;
   }
-  for (auto [i, size] : llvm::enumerate(shapeOf(input))) {
-    bool drop = *axes ? llvm::is_contained(dropped, i) : size == 1;
-    if (drop && size != 1)
-      return n.error() << "drops a dimension that is not 1, got: " << size;
+  for (auto [i, size] : llvm::enumerate(sizesOf(input))) {
+    bool drop = *axes ? llvm::is_contained(dropped, i) : size.value == 1;
+    if (drop && size.value != 1)
+      return n.error() << "drops a dimension that is not 1, got: " << size.value;
     if (!drop)
       kept.push_back(size);
   }
@@ -200,8 +234,8 @@ static LogicalResult unsqueeze(Node &n) {
   FailureOr<Ints> added = n.wrapAxes(**axes, rank);
   if (failed(added))
     return failure();
-  Ints sizes;
-  ArrayRef<int64_t> rest = shapeOf(input);
+  Sizes sizes, shape = sizesOf(input);
+  ArrayRef<Size> rest = shape;
   for (int64_t dim = 0; dim < rank; ++dim) {
     if (llvm::is_contained(*added, dim)) {
       sizes.push_back(1);
