@@ -66,15 +66,22 @@ static LogicalResult constantOfShape(Node &n) {
 
 /// The number of elements of a Range, `count`, and behind it the elements of one that
 /// starts at an open number.
-static FailureOr<Sizes> rangeContent(Node &n, int64_t count) {
-  Sizes content = {count};
-  Sizes parts[3];
-  for (size_t i = 0; i < 3; ++i)
-    if ((parts[i] = contentOf(n.in(i))).size() != 1)
-      return content;
-  Size start = parts[0][0], step = parts[2][0];
-  if (count > 0 && step.value > 0)
-    content[0] = nn::ceilDiv(parts[1][0] - start, step);
+static Sizes rangeContent(Node &n, int64_t count) {
+  Sizes parts[3], content = {count};
+  for (size_t i = 0; i < 3; ++i) {
+    parts[i] = contentOf(n.in(i));
+    // Floats do not say what they stand for.
+    if (parts[i].empty() && n.in(i).getDefiningOp()->hasAttr(kContent))
+      return {Size::unknown(count, n.b.getContext())};
+  }
+  if (count == 0 || llvm::any_of(parts, [](const Sizes &part) { return part.size() != 1; }))
+    return content;
+  Size start = parts[0][0], limit = parts[1][0], step = parts[2][0];
+  content[0] = step.value > 0 ? nn::ceilDiv(limit - start, step)
+                              : nn::ceilDiv(start - limit, Size(0) - step);
+  // Beyond 64 bits the two ways of counting differ.
+  if (content[0].value != count)
+    return {count};
   if (!start.isOpen() && !step.isOpen())
     return content;
   if (count > kSaidElements)
@@ -103,10 +110,8 @@ static LogicalResult range(Node &n) {
   double count = std::ceil((number(1) - number(0)) / number(2));
   if (!(count < 1 << 24))
     return n.unsupported("more than 2^24 elements");
-  FailureOr<Sizes> content = rangeContent(n, static_cast<int64_t>(std::max(count, 0.0)));
-  if (failed(content))
-    return failure();
-  HostTensor result(nn::tensorOf(content->front(), parts[0]->type.getElementType()));
+  Sizes content = rangeContent(n, static_cast<int64_t>(std::max(count, 0.0)));
+  HostTensor result(nn::tensorOf(content[0], parts[0]->type.getElementType()));
   for (int64_t i = 0; i < result.size(); ++i)
     if (result.isFloat())
       result.floats[i] = number(0) + i * number(2);
@@ -116,7 +121,7 @@ static LogicalResult range(Node &n) {
   result.round();
   Value value = n.constant(result);
   if (!result.isFloat())
-    setContent(value, ArrayRef(*content).drop_front());
+    setContent(value, ArrayRef(content).drop_front());
   return n.give(value);
 }
 

@@ -55,3 +55,23 @@ onnx.graph "square" inputs ["image", "table"] outputs ["y"] : [tensor<?x?xf32>] 
   %y = onnx.node "Add" "" since 14 "add"(%flat, %table) -> ["y"] {} : (!onnx.value, tensor<16xf32>) -> !onnx.value
   onnx.output %y : !onnx.value
 }
+
+// -----
+
+// A list counted down is as long as one counted up; what went over floats is unknown.
+// CHECK: affine_map<()[s0] -> (s0 + 1)>
+// CHECK: affine_map<(d0) -> (d0)>
+// CHECK-LABEL: func.func @main
+// CHECK-SAME: -> (tensor<5xi64>
+// CHECK-SAME: tensor<4xf32>
+onnx.graph "lists" inputs ["x"] outputs ["down", "half"] : [tensor<?xi64>, tensor<?xf32>] {
+^bb0(%x: tensor<?xf32, #onnx.dims<["sequence"]>>):
+  %n = onnx.node "Size" "" since 21 "size"(%x) -> ["n"] {} : (tensor<?xf32, #onnx.dims<["sequence"]>>) -> !onnx.value
+  %back = onnx.node "Constant" "" since 13 "back"() -> ["back"] {value_int = -1 : i64} : () -> !onnx.value
+  %down = onnx.node "Range" "" since 11 "down"(%n, %back, %back) -> ["down"] {} : (!onnx.value, !onnx.value, !onnx.value) -> !onnx.value
+  %f = onnx.node "Cast" "" since 21 "cast"(%n) -> ["f"] {to = 1 : i64} : (!onnx.value) -> !onnx.value
+  %zero = onnx.node "Constant" "" since 13 "zero"() -> ["zero"] {value_float = 0.0 : f32} : () -> !onnx.value
+  %one = onnx.node "Constant" "" since 13 "one"() -> ["one"] {value_float = 1.0 : f32} : () -> !onnx.value
+  %up = onnx.node "Range" "" since 11 "up"(%zero, %f, %one) -> ["up"] {} : (!onnx.value, !onnx.value, !onnx.value) -> !onnx.value
+  onnx.output %down, %up : !onnx.value, !onnx.value
+}
