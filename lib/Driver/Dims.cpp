@@ -2,6 +2,7 @@
 
 #include "cleave/Driver/Dims.h"
 
+#include "Nn/Nn.h"
 #include "Onnx/Onnx.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -181,11 +182,57 @@ Sizes cleave::bindDims(ArrayRef<ModelInput> inputs, Sizes given, const DimDefaul
   return result;
 }
 
+/// The symbols a and b of a + b.
+static std::optional<std::pair<unsigned, unsigned>> sumOfSymbols(AffineExpr expr) {
+  auto sum = dyn_cast_or_null<AffineBinaryOpExpr>(expr);
+  if (!sum || sum.getKind() != AffineExprKind::Add)
+    return std::nullopt;
+  auto a = dyn_cast<AffineSymbolExpr>(sum.getLHS()), b = dyn_cast<AffineSymbolExpr>(sum.getRHS());
+  if (!a || !b)
+    return std::nullopt;
+  return std::pair(a.getPosition(), b.getPosition());
+}
+
+std::optional<CacheDims> cleave::findCache(func::FuncOp main) {
+  auto names = main->getAttrOfType<ArrayAttr>("nn.symbols");
+  auto sizesOf = [](Type type, Attribute shape) {
+    return nn::decode(cast<RankedTensorType>(type).getShape(), shape);
+  };
+  // Whether `output` is `input` but for one dimension, there the symbol `past`.
+  auto isGrown = [](ArrayRef<nn::Size> output, ArrayRef<nn::Size> input, size_t dim,
+                    unsigned past) {
+    if (input.size() != output.size())
+      return false;
+    for (size_t i = 0; i < input.size(); ++i)
+      if (i != dim && !input[i].sameAs(output[i]))
+        return false;
+    auto symbol = dyn_cast_or_null<AffineSymbolExpr>(input[dim].expr);
+    return symbol && symbol.getPosition() == past;
+  };
+  for (unsigned result = 0; names && result < main.getNumResults(); ++result) {
+    nn::Sizes output =
+        sizesOf(main.getResultTypes()[result], main.getResultAttr(result, "nn.shape"));
+    for (auto [dim, size] : llvm::enumerate(output)) {
+      std::optional<std::pair<unsigned, unsigned>> sum = sumOfSymbols(size.expr);
+      for (unsigned i = 0; sum && i < main.getNumArguments(); ++i) {
+        nn::Sizes input = sizesOf(main.getArgumentTypes()[i], main.getArgAttr(i, "nn.shape"));
+        for (auto [past, sequence] : {*sum, std::pair(sum->second, sum->first)})
+          if (isGrown(output, input, dim, past))
+            return CacheDims{cast<StringAttr>(names[past]).str(),
+                             cast<StringAttr>(names[sequence]).str()};
+      }
+    }
+  }
+  return std::nullopt;
+}
+
 std::optional<Sizes> cleave::decodeDims(ArrayRef<ModelInput> inputs, const Sizes &sizes,
-                                        int64_t batch) {
+                                        int64_t batch, const std::optional<CacheDims> &cache) {
   constexpr int64_t kPast = 1024;
-  bool hasPast = false, hasSequence = false;
+  bool hasPast = cache.has_value(), hasSequence = hasPast;
   Sizes kept;
+  if (cache)
+    kept = {{cache->past, kPast}, {cache->sequence, 1}};
   for (const ModelInput &input : inputs)
     for (const ModelDim &dim : input.dims) {
       if (dim.size >= 0 || !isPlain(dim.name))

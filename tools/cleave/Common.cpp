@@ -139,14 +139,14 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
     result.inputs = std::move(*tensors);
   }
   std::map<std::string, int64_t> sizes = bindDims(*inputs, *dims);
-  std::optional<std::map<std::string, int64_t>> decode =
-      decodeDims(*inputs, sizes, dataRanks(options.mesh));
   OwningOpRef<ModuleOp> imported;
-  if (decode && !options.mesh.empty())
+  if (!options.mesh.empty())
     imported = result.module->clone();
   if (llvm::Error error = compilation.graph(*result.module, *dims, sizes))
     return named(std::move(error));
-  if (imported)
+  auto cache = findCache(result.module->lookupSymbol<func::FuncOp>("main"));
+  auto decode = decodeDims(*inputs, sizes, dataRanks(options.mesh), cache);
+  if (imported && decode)
     compilation.decodeFirst(*result.module, *imported, *decode, options.mesh);
   if (llvm::Error error = checkIndices(*result.module, result.inputs))
     return std::move(error);

@@ -3,6 +3,7 @@
 #ifndef CLEAVE_DRIVER_DIMS_H
 #define CLEAVE_DRIVER_DIMS_H
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/Support/Error.h"
@@ -47,12 +48,22 @@ std::map<std::string, int64_t> bindDims(llvm::ArrayRef<ModelInput> inputs,
                                         std::map<std::string, int64_t> given,
                                         const DimDefaults &defaults = {});
 
+/// The dimension of an input that a cache has grown along, and the one that says by how
+/// much.
+struct CacheDims {
+  std::string past, sequence;
+};
+
+/// The cache of `main`, a graph that no phase has sharded yet: an output that is like an
+/// input but for one dimension, which is longer by another. Nothing if there is none.
+std::optional<CacheDims> findCache(mlir::func::FuncOp main);
+
 /// The sizes of one decode step: a batch of `batch`, one token, 1024 before it; what
-/// an encoder reads is as long as `sizes` says. Nothing unless the inputs have a past
-/// and a sequence of symbolic size.
+/// an encoder reads is as long as `sizes` says. Without a `cache`, names say what a past
+/// and a sequence are; nothing unless the inputs have both, of symbolic size.
 std::optional<std::map<std::string, int64_t>>
 decodeDims(llvm::ArrayRef<ModelInput> inputs, const std::map<std::string, int64_t> &sizes,
-           int64_t batch);
+           int64_t batch, const std::optional<CacheDims> &cache = std::nullopt);
 
 /// Adds to `sizes` what `shape` says of the dimensions of `input`. Fails if it has
 /// another rank, another fixed size, or contradicts what is known.

@@ -167,6 +167,23 @@ TEST_P(Models, SayTheirShapesAtOtherSizes) {
       EXPECT_EQ(evaluate(difference, sizes), 0);
 }
 
+/// The parameters' names do not say it: what has grown is the past.
+TEST(OpenDims, ACacheIsWhatGrows) {
+  for (auto [model, past, sequence] :
+       {std::tuple("llama_mobius", "past_sequence_len", "sequence_len"),
+        std::tuple("gpt2_odd_optimum", "past_sequence_length", "sequence_length")}) {
+    Compilation compilation;
+    OwningOpRef<ModuleOp> module;
+    std::string path = std::string(CLEAVE_TEST_MODELS) + "/" + model + ".onnx";
+    func::FuncOp main = convert(compilation, module, path, {});
+    ASSERT_TRUE(main) << model;
+    std::optional<CacheDims> cache = findCache(main);
+    ASSERT_TRUE(cache) << model;
+    EXPECT_EQ(cache->past, past);
+    EXPECT_EQ(cache->sequence, sequence);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Of, Models, testing::ValuesIn(models()), [](const auto &info) {
   std::string name = std::filesystem::path(info.param).stem();
   std::replace_if(name.begin(), name.end(), [](char c) { return !llvm::isAlnum(c); }, '_');
