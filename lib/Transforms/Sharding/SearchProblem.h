@@ -38,6 +38,9 @@ public:
   llvm::ArrayRef<mlir::Operation *> ops() { return strategies.ops(); }
   /// Whether the last solution cuts anything over `axis`.
   bool cuts(unsigned axis);
+  /// The dimension of `argument` that the last solution cuts over `axis`, if
+  /// there is one.
+  std::optional<int64_t> cutDimension(mlir::BlockArgument argument, unsigned axis);
 
 private:
   /// Leaves the names that the last solution cuts on the module.
