@@ -279,6 +279,18 @@ std::string nn::textOf(AffineExpr expr, ArrayRef<std::string> names) {
   return textAt(expr, names, 0);
 }
 
+SmallVector<std::string> nn::dimNames(Attribute shape, Attribute symbols, int64_t rank) {
+  std::vector<std::string> names;
+  if (auto list = dyn_cast_or_null<ArrayAttr>(symbols))
+    for (StringRef name : list.getAsValueRange<StringAttr>())
+      names.push_back(name.str());
+  SmallVector<std::string> texts(rank);
+  for (auto [text, size] : llvm::zip(texts, decode(SmallVector<int64_t>(rank, 0), shape)))
+    if (size.isOpen())
+      text = textOf(size.expr, names);
+  return texts;
+}
+
 std::optional<int64_t> nn::evaluate(AffineExpr expr, ArrayRef<int64_t> sizes) {
   if (auto symbol = dyn_cast<AffineSymbolExpr>(expr))
     return symbol.getPosition() < sizes.size() ? std::optional(sizes[symbol.getPosition()])

@@ -68,6 +68,13 @@ Sizes sizesOf(mlir::RankedTensorType type);
 /// Of a value of the dialect.
 Sizes sizesOf(mlir::Value value);
 
+/// On the inputs and outputs of a converted graph: a map as of encode, of their shapes.
+inline constexpr llvm::StringLiteral kShape("nn.shape");
+/// On the function: what each symbol of these maps is called.
+inline constexpr llvm::StringLiteral kSymbols("nn.symbols");
+/// On the function: a set of which sums of symbols are 0, since sizes were taken for equal.
+inline constexpr llvm::StringLiteral kEqual("nn.equal");
+
 /// The numpy broadcast of `shapes`; failure if two sizes differ and neither is 1.
 llvm::FailureOr<Sizes> broadcastSizes(llvm::ArrayRef<Sizes> shapes);
 llvm::FailureOr<llvm::SmallVector<int64_t>>
@@ -75,6 +82,10 @@ broadcastShapes(llvm::ArrayRef<llvm::ArrayRef<int64_t>> shapes);
 
 /// `expr` with these names for its symbols, as in `past + 2 * sequence`.
 std::string textOf(mlir::AffineExpr expr, llvm::ArrayRef<std::string> names);
+/// What the dimensions of a tensor are called by `shape`, its kShape or null, and the
+/// `symbols` of its function: "" for one of fixed size, and of all if there is no shape.
+llvm::SmallVector<std::string> dimNames(mlir::Attribute shape, mlir::Attribute symbols,
+                                        int64_t rank);
 /// `expr` at these sizes; nothing if it says nothing or divides by 0.
 std::optional<int64_t> evaluate(mlir::AffineExpr expr, llvm::ArrayRef<int64_t> sizes);
 

@@ -2,9 +2,9 @@
 
 #include "cleave/Driver/Compile.h"
 
+#include "cleave/Driver/Messages.h"
 #include "cleave/Frontend/Onnx.h"
 #include "cleave/Pipelines/Pipelines.h"
-#include "cleave/Support/NodeName.h"
 #include "cleave/Transforms/Sharding/Search.h"
 
 #include "Dist/Dist.h"
@@ -17,18 +17,13 @@
 using namespace mlir;
 using namespace cleave;
 
-/// A mesh without axes, as a person may write it.
-static constexpr llvm::StringLiteral kOneRank("1");
-
 Compilation::Compilation() : context(MLIRContext::Threading::DISABLED) {
   context.loadDialect<dist::DistDialect, func::FuncDialect, nn::NnDialect, onnx::OnnxDialect>();
   context.getDiagEngine().registerHandler([this](Diagnostic &diagnostic) {
-    StringRef name = nodeName(diagnostic.getLocation());
-    std::string text = (name.empty() ? "" : "\"" + name + "\" ").str() + diagnostic.str();
     if (diagnostic.getSeverity() == DiagnosticSeverity::Warning)
-      warnings.push_back(text);
+      messages.push_back("warning: " + messageText(diagnostic));
     else if (diagnostic.getSeverity() == DiagnosticSeverity::Error && firstError.empty())
-      firstError = text;
+      firstError = messageText(diagnostic);
   });
 }
 
@@ -58,24 +53,39 @@ llvm::Error Compilation::graph(ModuleOp module, const std::map<std::string, int6
 void Compilation::decodeFirst(ModuleOp module, ModuleOp imported,
                               const std::map<std::string, int64_t> &dims, StringRef mesh) {
   std::string error;
-  dist::MeshAttr axes = mesh == kOneRank ? nullptr : parseMesh(&context, mesh, error);
+  dist::MeshAttr axes = isOneRank(mesh) ? nullptr : parseMesh(&context, mesh, error);
   if (!axes || axes.getNumRanks() == 1)
     return;
-  ScopedDiagnosticHandler notOfTheModel(&context, [](Diagnostic &) { return success(); });
+  // What ails the model at these sizes is no error of the request.
+  std::string reason;
+  ScopedDiagnosticHandler notOfTheModel(&context, [&](Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() == DiagnosticSeverity::Error && reason.empty())
+      reason = messageText(diagnostic);
+    return success();
+  });
   PassManager passes(&context);
   passes.enableVerifier(false);
   buildGraphPipeline(passes, {{}, dims});
-  if (mlir::failed(passes.run(imported)))
-    return;
-  FailureOr<DictionaryAttr> cuts =
-      findWeightCuts(imported.lookupSymbol<func::FuncOp>("main"), {axes});
-  if (succeeded(cuts))
+  FailureOr<DictionaryAttr> cuts = failure();
+  if (succeeded(passes.run(imported)))
+    cuts = findWeightCuts(imported.lookupSymbol<func::FuncOp>("main"), {axes});
+  if (succeeded(cuts)) {
     module->setAttr(kWeightShardings, *cuts);
+    return;
+  }
+  std::string sizes;
+  for (const auto &[name, size] : dims)
+    sizes += (sizes.empty() ? "" : ", ") + name + "=" + std::to_string(size);
+  messages.push_back("note: the weights are cut for the sizes of this run and not for a decode "
+                     "step, which the model does not take at " +
+                     sizes + ": " + reason);
 }
+
+bool Compilation::isOneRank(StringRef mesh) { return mesh.empty() || mesh == "1"; }
 
 llvm::Error Compilation::checkMesh(StringRef mesh) {
   std::string error;
-  if (mesh == kOneRank || parseMesh(&context, mesh, error))
+  if (isOneRank(mesh) || parseMesh(&context, mesh, error))
     return llvm::Error::success();
   return llvm::createStringError("--mesh: " + error);
 }
@@ -84,7 +94,7 @@ llvm::Error Compilation::shard(ModuleOp module, StringRef mesh, bool strict) {
   onPhase("searching the cut");
   PassManager passes(&context);
   passes.enableVerifier(false);
-  buildShardPipeline(passes, {mesh == kOneRank ? "" : mesh.str(), strict});
+  buildShardPipeline(passes, {isOneRank(mesh) ? "" : mesh.str(), strict});
   if (mlir::failed(passes.run(module)))
     return failed();
   return llvm::Error::success();
@@ -93,5 +103,9 @@ llvm::Error Compilation::shard(ModuleOp module, StringRef mesh, bool strict) {
 llvm::Expected<std::unique_ptr<CompiledProgram>> Compilation::compile(ModuleOp module,
                                                                       unsigned threads) {
   onPhase("compiling kernels");
-  return compileCpu(module, {threads});
+  llvm::Expected<std::unique_ptr<CompiledProgram>> program = compileCpu(module, {threads});
+  if (program || firstError.empty())
+    return program;
+  llvm::consumeError(program.takeError());
+  return failed();
 }

@@ -194,7 +194,7 @@ static std::optional<std::pair<unsigned, unsigned>> sumOfSymbols(AffineExpr expr
 }
 
 std::optional<CacheDims> cleave::findCache(func::FuncOp main) {
-  auto names = main->getAttrOfType<ArrayAttr>("nn.symbols");
+  auto names = main->getAttrOfType<ArrayAttr>(nn::kSymbols);
   auto sizesOf = [](Type type, Attribute shape) {
     return nn::decode(cast<RankedTensorType>(type).getShape(), shape);
   };
@@ -211,11 +211,11 @@ std::optional<CacheDims> cleave::findCache(func::FuncOp main) {
   };
   for (unsigned result = 0; names && result < main.getNumResults(); ++result) {
     nn::Sizes output =
-        sizesOf(main.getResultTypes()[result], main.getResultAttr(result, "nn.shape"));
+        sizesOf(main.getResultTypes()[result], main.getResultAttr(result, nn::kShape));
     for (auto [dim, size] : llvm::enumerate(output)) {
       std::optional<std::pair<unsigned, unsigned>> sum = sumOfSymbols(size.expr);
       for (unsigned i = 0; sum && i < main.getNumArguments(); ++i) {
-        nn::Sizes input = sizesOf(main.getArgumentTypes()[i], main.getArgAttr(i, "nn.shape"));
+        nn::Sizes input = sizesOf(main.getArgumentTypes()[i], main.getArgAttr(i, nn::kShape));
         for (auto [past, sequence] : {*sum, std::pair(sum->second, sum->first)})
           if (isGrown(output, input, dim, past))
             return CacheDims{cast<StringAttr>(names[past]).str(),

@@ -33,13 +33,6 @@ llvm::Expected<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<CompiledP
 
 Runner::~Runner() { cleave_session_destroy(handle); }
 
-static std::string shapeText(llvm::ArrayRef<int64_t> dims) {
-  std::string text = "[";
-  for (size_t i = 0; i < dims.size(); ++i)
-    text += (i ? ", " : "") + std::to_string(dims[i]);
-  return text + "]";
-}
-
 llvm::Error Runner::run(const NamedTensors &inputs) {
   status = CLEAVE_REFUSED;
   std::vector<cleave_input> bound;

@@ -7,8 +7,6 @@ using namespace mlir;
 using namespace cleave;
 
 void cleave::buildShardPipeline(OpPassManager &passes, const ShardOptions &options) {
-  if (options.mesh.empty())
-    return;
   SearchOptions search;
   search.mesh = options.mesh;
   search.strict = options.strict;

@@ -61,13 +61,21 @@ double Tensor::at(int64_t i) const {
   return 0;
 }
 
+std::string cleave::shapeText(llvm::ArrayRef<int64_t> dims) {
+  std::string text = "[";
+  for (size_t i = 0; i < dims.size(); ++i)
+    text += (i ? ", " : "") + std::to_string(dims[i]);
+  return text + "]";
+}
+
 llvm::Expected<Difference> cleave::compareTensors(const Tensor &got, const Tensor &want,
                                                   double atol, double rtol) {
   if (got.type != want.type)
     return llvm::createStringError("has type %s, want: %s", cleave_type_name(got.type),
                                    cleave_type_name(want.type));
   if (got.dims != want.dims)
-    return llvm::createStringError("has another shape than wanted");
+    return llvm::createStringError("has the shape %s, want: %s", shapeText(got.dims).c_str(),
+                                   shapeText(want.dims).c_str());
   bool isFloat = got.type == CLEAVE_F32 || got.type == CLEAVE_F64 ||
                  got.type == CLEAVE_F16 || got.type == CLEAVE_BF16;
   Difference result;

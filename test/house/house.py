@@ -225,6 +225,17 @@ def folders_are_documented(house):
             yield folder, "has no README.md"
 
 
+def recipes_are_true(house):
+    """Where a row of a README names a file and then what stands in it, it stands there."""
+    for path in house.matching(r"(.+/)?README\.md"):
+        for number, line in enumerate(house.text(path).splitlines(), 1):
+            row = re.match(r"\| `([\w.-]+(?:/[\w.-]+)+)` \| `([^`]+)` \|", line)
+            if row and row[1] not in house.files:
+                yield f"{path}:{number}", f"names {row[1]}, which is not there"
+            elif row and row[2] not in house.text(row[1]):
+                yield f"{path}:{number}", f"says that {row[1]} has {row[2]}"
+
+
 def runtime_stands_alone(house):
     """The runtime includes neither MLIR nor LLVM, nor anything of the compiler."""
     foreign = re.compile(r'#include\s+["<](mlir|llvm|[\w/]*\.inc|cleave/(?!Runtime/))')
@@ -245,7 +256,7 @@ def targets_are_named(house):
 RULES = [
     passes_have_file_flag_and_test, conversions_have_folder_and_test, ops_have_cases, sizes_are_kept,
     no_stray_files, files_say_what_they_are, headers_are_guarded, nothing_is_left_behind,
-    folders_are_documented, runtime_stands_alone, targets_are_named,
+    folders_are_documented, recipes_are_true, runtime_stands_alone, targets_are_named,
 ]
 
 

@@ -5,12 +5,15 @@ all of the words that are expected; nothing on standard output; the exit status 
 expected; and no file more or less than before.
 """
 import os
+import re
 import subprocess
 import sys
 
 from onnx import TensorProto, helper
 
 SECONDS = 60
+# Types and ops as those who work on the compiler write them.
+FOREIGN = r"\btensor<|'\w+\.\w+' op|#\w+\.\w+<"
 
 
 class Refusals:
@@ -45,6 +48,8 @@ class Refusals:
             self.report(command, f"ends with {done.returncode}, want: {status}", lines)
         elif len(lines) != 1 or not lines[0].startswith(name + ": "):
             self.report(command, f"says something else than one line `{name}: …`", lines)
+        elif name == "cleave" and (foreign := re.search(FOREIGN, lines[0])):
+            self.report(command, f"speaks MLIR: {foreign[0]}", lines)
         elif missing := [word for word in words if word not in lines[0]]:
             self.report(command, f"does not say {missing}", lines)
         elif done.stdout:

@@ -86,7 +86,7 @@ static int check(const ModelOptions &options, const std::string &golden, double 
   if (expected) {
     llvm::Expected<bool> same = compare(out, "golden", *runners[1], *expected, given);
     if (!same)
-      return fail(same.takeError());
+      return fail(llvm::createStringError("--golden: " + llvm::toString(same.takeError())));
     *equal &= *same;
   }
   llvm::outs() << text << (*equal ? "equal\n" : "not equal\n");

@@ -38,8 +38,10 @@ static void printLine(llvm::StringRef text) {
   llvm::errs() << "\n";
 }
 
+void cleave::note(llvm::StringRef text) { printLine("cleave: " + text.str()); }
+
 int cleave::fail(llvm::Error error, int status) {
-  printLine("cleave: " + llvm::toString(std::move(error)));
+  note(llvm::toString(std::move(error)));
   return status;
 }
 
@@ -47,8 +49,8 @@ llvm::Error cleave::shard(Compilation &compilation, ModuleOp module, llvm::Strin
                           const ModelOptions &options) {
   if (llvm::Error error = compilation.shard(module, mesh, options.strict))
     return error;
-  for (const std::string &warning : compilation.warnings)
-    printLine("cleave: warning: " + warning);
+  for (const std::string &message : std::exchange(compilation.messages, {}))
+    note(message);
   return llvm::Error::success();
 }
 
@@ -86,6 +88,15 @@ givenDims(const ModelOptions &options, llvm::ArrayRef<ModelInput> inputs) {
     given[name.str()] = value;
   }
   return given;
+}
+
+/// Which of `sizes` are 0: ordinary for a past, and more than most models take for a batch.
+static std::string emptySizes(const std::map<std::string, int64_t> &sizes) {
+  std::string text;
+  for (const auto &[name, size] : sizes)
+    if (size == 0)
+      text += (text.empty() ? "; \"" : " and \"") + name + "\" is 0";
+  return text.empty() ? text : text + ", which the model may not take: try 1 or more with --dim";
 }
 
 /// Reads --inputs and adds their sizes to `dims`.
@@ -143,7 +154,7 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
   if (!options.mesh.empty())
     imported = result.module->clone();
   if (llvm::Error error = compilation.graph(*result.module, *dims, sizes))
-    return named(std::move(error));
+    return llvm::createStringError(llvm::toString(named(std::move(error))) + emptySizes(sizes));
   auto cache = findCache(result.module->lookupSymbol<func::FuncOp>("main"));
   auto decode = decodeDims(*inputs, sizes, dataRanks(options.mesh), cache);
   if (imported && decode)
@@ -163,8 +174,9 @@ llvm::Expected<std::unique_ptr<Runner>> cleave::prepare(Compilation &compilation
                                                         ModuleOp module, llvm::StringRef mesh,
                                                         const ModelOptions &options) {
   OwningOpRef<ModuleOp> copy = module.clone();
-  if (llvm::Error error = shard(compilation, *copy, mesh, options))
-    return std::move(error);
+  if (!Compilation::isOneRank(mesh))
+    if (llvm::Error error = shard(compilation, *copy, mesh, options))
+      return std::move(error);
   llvm::Expected<std::unique_ptr<CompiledProgram>> program =
       compilation.compile(*copy, options.threads);
   if (!program)

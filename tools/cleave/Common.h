@@ -35,7 +35,8 @@ struct LoadedModel {
 /// draws inputs where none are given.
 llvm::Expected<LoadedModel> load(Compilation &compilation, const ModelOptions &options);
 
-/// Shards `module`. Warnings are printed; with --strict the first is an error.
+/// Shards `module`. Warnings and notes are printed; with --strict the first warning is
+/// an error.
 llvm::Error shard(Compilation &compilation, mlir::ModuleOp module, llvm::StringRef mesh,
                   const ModelOptions &options);
 
@@ -44,6 +45,8 @@ llvm::Expected<std::unique_ptr<Runner>> prepare(Compilation &compilation,
                                                 mlir::ModuleOp module, llvm::StringRef mesh,
                                                 const ModelOptions &options);
 
+/// Prints `text` as `cleave: …`, on the standard error.
+void note(llvm::StringRef text);
 /// Prints the message as `cleave: …` and answers `status`.
 int fail(llvm::Error error, int status = 2);
 

@@ -30,9 +30,11 @@ static int explain(const ModelOptions &options, bool json, llvm::StringRef page)
   if (llvm::Error error = shard(compilation, *model->module, options.mesh, options))
     return fail(std::move(error));
   Explanation explanation = collectExplain(*model->module);
-  if (!page.empty())
+  if (!page.empty()) {
     if (llvm::Error error = writePage(explanation, options, page))
       return fail(std::move(error));
+    note("wrote " + page.str());
+  }
   llvm::outs() << (json ? toJson(explanation) : toText(explanation)) << "\n";
   return 0;
 }
@@ -43,7 +45,7 @@ void cleave::addExplain(CLI::App &app, int &status) {
   auto page = std::make_shared<std::string>();
   CLI::App *command =
       app.add_subcommand("explain", "says what is cut, what travels, how much and why");
-  options->addTo(*command, /*meshWanted=*/true);
+  options->addTo(*command, /*meshWanted=*/false);
   command->add_flag("--json", *json, "one JSON object");
   command->add_option("--html", *page, "a page to write, which needs nothing else");
   command->callback([=, &status] { status = explain(*options, *json, *page); });

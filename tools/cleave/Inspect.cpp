@@ -3,48 +3,33 @@
 #include "Common.h"
 
 #include "cleave/Conversion/OnnxToNn.h"
+#include "cleave/Driver/Messages.h"
+#include "cleave/Support/NodeName.h"
 
 #include "Onnx/Onnx.h"
 
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
 
+#include <nlohmann/json.hpp>
+
 #include <set>
 
 using namespace mlir;
 using namespace cleave;
-
-/// As in `f32 [batch, 64]`; what is no tensor as the dialect writes it.
-static std::string typeText(Type type) {
-  std::string text;
-  llvm::raw_string_ostream out(text);
-  auto tensor = dyn_cast<TensorType>(type);
-  if (!tensor) {
-    out << type;
-    return text;
-  }
-  out << tensor.getElementType();
-  if (!tensor.hasRank())
-    return text + " of any rank";
-  auto names = dyn_cast_or_null<onnx::DimsAttr>(cast<RankedTensorType>(type).getEncoding());
-  out << " [";
-  for (auto [i, size] : llvm::enumerate(tensor.getShape())) {
-    StringRef name = names ? cast<StringAttr>(names.getNames()[i]).getValue() : "";
-    out << (i ? ", " : "");
-    if (!ShapedType::isDynamic(size))
-      out << size;
-    else
-      out << (name.empty() ? "?" : name);
-  }
-  out << "]";
-  return text;
-}
+using Json = nlohmann::ordered_json;
 
 namespace {
 
+/// An op and the opset that made it what it is; 0 where no standard knows it.
+using OpKey = std::pair<std::string, int64_t>;
+
 /// What the nodes and tensors of a model add up to.
 struct Contents {
-  std::map<std::pair<std::string, int64_t>, int64_t> ops, unsupported;
+  std::map<OpKey, int64_t> ops;
+  std::map<OpKey, std::vector<std::string>> unsupported; ///< names of the nodes
+  std::map<std::string, int64_t> dims;                   ///< sizes where nobody says any
+  std::string reason; ///< why it cannot be compiled, if it cannot
   uint64_t weights = 0, bytes = 0, largestBytes = 0;
   onnx::TensorAttr largest;
 
@@ -85,27 +70,36 @@ static void collect(Operation *op, llvm::StringMap<onnx::FunctionOp> &functions,
     // Some exporters write their weights as constants.
     if (auto tensor = dyn_cast_or_null<onnx::TensorAttr>(node.getNodeAttributes().get("value")))
       contents.addTensor(tensor);
-    std::pair<std::string, int64_t> key(opName(node.getDomain(), node.getOpType()),
-                                        node.getSinceVersion());
+    OpKey key(opName(node.getDomain(), node.getOpType()), node.getSinceVersion());
     ++contents.ops[key];
     if (convertsOp(node.getDomain(), node.getOpType()))
       return;
     auto function = functions.find((key.first + "." + node.getOverload().value_or("")).str());
     if (function == functions.end())
-      ++contents.unsupported[key];
+      contents.unsupported[key].push_back(nodeName(node.getLoc()).str());
     else if (called.insert(function->second).second)
       collect(function->second, functions, called, contents);
   });
 }
 
-static void printOps(llvm::raw_ostream &out,
-                     const std::map<std::pair<std::string, int64_t>, int64_t> &ops) {
-  for (const auto &[key, count] : ops) {
-    out << llvm::format("  %6lld ", static_cast<long long>(count)) << key.first;
-    if (key.second)
-      out << " " << key.second;
-    out << "\n";
+static void printOp(llvm::raw_ostream &out, const OpKey &key, int64_t count) {
+  out << llvm::format("  %6lld ", static_cast<long long>(count)) << key.first;
+  if (key.second)
+    out << " " << key.second;
+}
+
+/// Each op with the first of its nodes.
+static void printUnsupported(llvm::raw_ostream &out, const Contents &contents) {
+  constexpr size_t kNodes = 3;
+  out << "unsupported:\n";
+  for (const auto &[key, nodes] : contents.unsupported) {
+    printOp(out, key, nodes.size());
+    for (auto [i, name] : llvm::enumerate(ArrayRef(nodes).take_front(kNodes)))
+      out << (i ? ", \"" : ": \"") << name << "\"";
+    out << (nodes.size() > kNodes ? ", …\n" : "\n");
   }
+  if (!contents.reason.empty())
+    out << "  first: " << contents.reason << "\n";
 }
 
 static void print(llvm::raw_ostream &out, ModuleOp module, const Contents &contents) {
@@ -127,24 +121,96 @@ static void print(llvm::raw_ostream &out, ModuleOp module, const Contents &conte
     out << "  largest: " << contents.largest.getName().getValue() << ": "
         << typeText(contents.largest.getType()) << ", " << contents.largestBytes << " bytes\n";
   out << "ops, with the opset that made them what they are:\n";
-  printOps(out, contents.ops);
+  for (const auto &[key, count] : contents.ops) {
+    printOp(out, key, count);
+    out << "\n";
+  }
+  if (!contents.dims.empty())
+    out << "dimensions, and what they are without --dim and --inputs:\n";
+  for (const auto &[name, size] : contents.dims)
+    out << "  " << name << ": " << size << "\n";
+  if (!contents.unsupported.empty() || !contents.reason.empty())
+    printUnsupported(out, contents);
 }
 
-/// The sizes that dimensions get where nobody says any.
-static void printDims(llvm::raw_ostream &out, ArrayRef<ModelInput> inputs,
-                      const std::map<std::string, int64_t> &sizes) {
-  std::set<std::string> open;
-  for (const ModelInput &input : inputs)
+//===----------------------------------------------------------------------===//
+// As JSON
+//===----------------------------------------------------------------------===//
+
+/// Name, element type and shape, in which an open dimension is a name; no shape
+/// where the rank is open.
+static Json tensorJson(StringRef name, Type type) {
+  Json out = {{"name", name.str()}, {"type", typeText(type)}};
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  if (!tensor)
+    return out;
+  out["type"] = typeText(tensor.getElementType());
+  auto names = dyn_cast_or_null<onnx::DimsAttr>(tensor.getEncoding());
+  out["shape"] = Json::array();
+  for (auto [i, size] : llvm::enumerate(tensor.getShape()))
+    if (ShapedType::isDynamic(size))
+      out["shape"].push_back(names ? cast<StringAttr>(names.getNames()[i]).str() : "");
+    else
+      out["shape"].push_back(size);
+  return out;
+}
+
+static Json toJson(ModuleOp module, const Contents &contents) {
+  Json out;
+  out["opsets"] = Json::object();
+  for (NamedAttribute entry : module->getAttrOfType<DictionaryAttr>("onnx.opset"))
+    out["opsets"][entry.getName().str()] = cast<IntegerAttr>(entry.getValue()).getInt();
+  auto graph = *module.getOps<onnx::GraphOp>().begin();
+  for (const char *list : {"inputs", "outputs"})
+    out[list] = Json::array();
+  for (auto [argument, name] : llvm::zip(graph.getBody().front().getArguments(),
+                                         graph.getInputs().getAsValueRange<StringAttr>()))
+    out["inputs"].push_back(tensorJson(name, argument.getType()));
+  for (auto [type, name] : llvm::zip(graph.getOutputTypes().getAsValueRange<TypeAttr>(),
+                                     graph.getOutputs().getAsValueRange<StringAttr>()))
+    out["outputs"].push_back(tensorJson(name, type));
+  out["dims"] = contents.dims;
+  out["weights"] = {{"count", contents.weights}, {"bytes", contents.bytes}};
+  if (contents.largest) {
+    out["weights"]["largest"] =
+        tensorJson(contents.largest.getName().getValue(), contents.largest.getType());
+    out["weights"]["largest"]["bytes"] = contents.largestBytes;
+  }
+  for (const char *list : {"ops", "unsupported"})
+    out[list] = Json::array();
+  for (const auto &[key, count] : contents.ops)
+    out["ops"].push_back({{"name", key.first}, {"opset", key.second}, {"count", count}});
+  for (const auto &[key, nodes] : contents.unsupported)
+    out["unsupported"].push_back(
+        {{"name", key.first}, {"opset", key.second}, {"count", nodes.size()}, {"nodes", nodes}});
+  out["reason"] = contents.reason;
+  return out;
+}
+
+//===----------------------------------------------------------------------===//
+// The command
+//===----------------------------------------------------------------------===//
+
+/// The sizes that dimensions get where nobody says any, and whether the model
+/// compiles with them.
+static void judge(Compilation &compilation, ModuleOp module, Contents &contents) {
+  llvm::Expected<std::vector<ModelInput>> inputs = modelInputs(module);
+  if (!inputs) {
+    contents.reason = llvm::toString(inputs.takeError());
+    return;
+  }
+  std::map<std::string, int64_t> sizes = bindDims(*inputs, {});
+  for (const ModelInput &input : *inputs)
     for (const ModelDim &dim : input.dims)
       if (dim.size < 0)
-        open.insert(dim.name);
-  if (!open.empty())
-    out << "dimensions, and what they are without --dim and --inputs:\n";
-  for (const std::string &name : open)
-    out << "  " << name << ": " << sizes.at(name) << "\n";
+        contents.dims[dim.name] = sizes.at(dim.name);
+  // Ops that are known may have forms that are not: the conversion is the judge.
+  OwningOpRef<ModuleOp> copy = module.clone();
+  if (llvm::Error error = compilation.graph(*copy, {}, sizes))
+    contents.reason = llvm::toString(std::move(error));
 }
 
-static int inspect(const std::string &path) {
+static int inspect(const std::string &path, bool json) {
   Compilation compilation;
   llvm::Expected<OwningOpRef<ModuleOp>> module = compilation.import(path);
   if (!module)
@@ -157,30 +223,20 @@ static int inspect(const std::string &path) {
   Contents contents;
   std::set<Operation *> called;
   collect(*(*module)->getOps<onnx::GraphOp>().begin(), functions, called, contents);
-
-  llvm::raw_ostream &out = llvm::outs();
-  print(out, **module, contents);
-  std::string reason;
-  if (llvm::Expected<std::vector<ModelInput>> inputs = modelInputs(**module)) {
-    std::map<std::string, int64_t> sizes = bindDims(*inputs, {});
-    printDims(out, *inputs, sizes);
-    // Ops that are known may have forms that are not: the conversion is the judge.
-    if (llvm::Error error = compilation.graph(**module, {}, sizes))
-      reason = llvm::toString(std::move(error));
-  } else {
-    reason = llvm::toString(inputs.takeError());
-  }
-  if (contents.unsupported.empty() && reason.empty())
-    return 0;
-  out << "unsupported:\n";
-  printOps(out, contents.unsupported);
-  out << "  first: " << reason << "\n";
+  judge(compilation, **module, contents);
+  if (json)
+    llvm::outs() << toJson(**module, contents).dump(2, ' ', false, Json::error_handler_t::replace)
+                 << "\n";
+  else
+    print(llvm::outs(), **module, contents);
   return 0;
 }
 
 void cleave::addInspect(CLI::App &app, int &status) {
   auto path = std::make_shared<std::string>();
   CLI::App *command = app.add_subcommand("inspect", "says what an ONNX file holds");
+  auto json = std::make_shared<bool>(false);
   command->add_option("model", *path, "an ONNX file")->required();
-  command->callback([=, &status] { status = inspect(*path); });
+  command->add_flag("--json", *json, "one JSON object");
+  command->callback([=, &status] { status = inspect(*path, *json); });
 }

@@ -39,12 +39,9 @@ static Json report(const Runner &runner) {
 }
 
 static void print(const Runner &runner) {
-  for (const auto &[name, tensor] : runner.outputs()) {
-    llvm::outs() << name << ": " << cleave_type_name(tensor.type) << " [";
-    for (size_t i = 0; i < tensor.dims.size(); ++i)
-      llvm::outs() << (i ? ", " : "") << tensor.dims[i];
-    llvm::outs() << "]\n";
-  }
+  for (const auto &[name, tensor] : runner.outputs())
+    llvm::outs() << name << ": " << cleave_type_name(tensor.type) << " " << shapeText(tensor.dims)
+                 << "\n";
 }
 
 /// The phases of --stop-after, in order.
@@ -63,7 +60,7 @@ static llvm::Error printAfter(const std::string &phase, Compilation &compilation
   llvm::Expected<LoadedModel> model = load(compilation, options);
   if (!model)
     return model.takeError();
-  if (phase != "graph")
+  if (phase != "graph" && !Compilation::isOneRank(options.mesh))
     if (llvm::Error error = shard(compilation, *model->module, options.mesh, options))
       return error;
   // The compiled code belongs to the module, which is printed as the kernel passes left it.
@@ -79,6 +76,10 @@ static int run(const ModelOptions &options, const std::string &outputs,
   Compilation compilation;
   Progress progress(compilation);
   if (!phase.empty()) {
+    if (json || !outputs.empty())
+      return fail(llvm::createStringError(
+          "--stop-after prints the IR and runs nothing, so %s has nothing to say; leave one out",
+          json ? "--json" : "--outputs"));
     llvm::Error error = printAfter(phase, compilation, options);
     return error ? fail(std::move(error)) : 0;
   }

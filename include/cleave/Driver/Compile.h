@@ -34,9 +34,11 @@ public:
   /// Decides the layout of the weights of `module`, whose graph is read, for a model
   /// that decodes: cuts a copy of it as `imported`, bound to `dims`, the sizes of one
   /// decode step. Whatever the sizes of `module`, its weights are then cut so. A model
-  /// that cannot be bound to these sizes is left to its own.
+  /// that cannot be bound to these sizes is left to its own, which is worth a note.
   void decodeFirst(mlir::ModuleOp module, mlir::ModuleOp imported,
                    const std::map<std::string, int64_t> &dims, llvm::StringRef mesh);
+  /// Whether `mesh` has no axis: there is nothing to shard.
+  static bool isOneRank(llvm::StringRef mesh);
   /// Fails unless `mesh` is axes as in `dp=2,tp=4`, empty, or `1` for one rank.
   llvm::Error checkMesh(llvm::StringRef mesh);
   /// `shard`: over such a mesh. An axis that cuts nothing is a warning, or with
@@ -46,8 +48,9 @@ public:
   llvm::Expected<std::unique_ptr<CompiledProgram>> compile(mlir::ModuleOp module,
                                                            unsigned threads);
 
-  /// Warnings so far, oldest first.
-  std::vector<std::string> warnings;
+  /// What is worth saying and no error, oldest first, each with its kind in front:
+  /// `warning: …`, `note: …`.
+  std::vector<std::string> messages;
 
 private:
   llvm::Error failed();

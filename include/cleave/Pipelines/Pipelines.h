@@ -27,8 +27,8 @@ struct ShardOptions {
   bool strict = false;
 };
 
-/// nn -> one nn + dist program a class of ranks. Weights are cut as the module's
-/// `dist.weights` says, where it says so.
+/// nn -> one nn + dist program a class of ranks, for one rank too. Weights are cut as
+/// the module's `dist.weights` says, where it says so.
 void buildShardPipeline(mlir::OpPassManager &passes, const ShardOptions &options);
 
 } // namespace cleave

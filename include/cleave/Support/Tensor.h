@@ -35,6 +35,9 @@ struct Tensor {
   double at(int64_t i) const;
 };
 
+/// `[2, 3]`
+std::string shapeText(llvm::ArrayRef<int64_t> dims);
+
 using NamedTensors = std::map<std::string, Tensor>;
 
 /// The array of an .npy file's contents. Fails, with the reason, for anything but

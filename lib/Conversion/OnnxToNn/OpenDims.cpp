@@ -192,15 +192,15 @@ void OpenDims::record(func::FuncOp main) const {
     });
   });
   if (!equal.empty())
-    main->setAttr("nn.equal", IntegerSetAttr::get(IntegerSet::get(
+    main->setAttr(nn::kEqual, IntegerSetAttr::get(IntegerSet::get(
                                   0, symbols.size(), equal, SmallVector<bool>(equal.size(), true))));
-  main->setAttr("nn.symbols", b.getStrArrayAttr(llvm::map_to_vector(
+  main->setAttr(nn::kSymbols, b.getStrArrayAttr(llvm::map_to_vector(
                                   symbols, [](const Symbol &symbol) -> StringRef { return symbol.name; })));
   for (auto [i, type] : llvm::enumerate(main.getArgumentTypes()))
     if (Attribute sizes = cast<RankedTensorType>(type).getEncoding())
-      main.setArgAttr(i, "nn.shape", sizes);
+      main.setArgAttr(i, nn::kShape, sizes);
   for (auto [i, type] : llvm::enumerate(main.getResultTypes()))
     if (Attribute sizes = cast<RankedTensorType>(type).getEncoding())
-      main.setResultAttr(i, "nn.shape", sizes);
+      main.setResultAttr(i, nn::kShape, sizes);
   dropSizes(main);
 }

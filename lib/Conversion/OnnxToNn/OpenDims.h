@@ -23,9 +23,7 @@ public:
   /// As in `past + sequence = 9`.
   std::string textOf(const nn::Size &size) const;
   /// Takes the expressions out of `main`, whose conversion is done, and leaves at its
-  /// inputs and outputs what their shapes are (`nn.shape`), the names of the symbols
-  /// (`nn.symbols`), and which sums of them are 0 because sizes were taken for equal
-  /// (`nn.equal`).
+  /// inputs and outputs nn::kShape, and on it nn::kSymbols and nn::kEqual.
   void record(mlir::func::FuncOp main) const;
 
 private:

@@ -248,9 +248,11 @@ cleave::compileCpu(ModuleOp module, const CpuOptions &options) {
     llvm::InitializeNativeTargetAsmPrinter();
   });
   std::string message;
+  // A caller with a handler of its own hears of it too.
   ScopedDiagnosticHandler collect(module.getContext(), [&](Diagnostic &diagnostic) {
     if (message.empty())
       llvm::raw_string_ostream(message) << diagnostic.getLocation() << ": " << diagnostic;
+    return failure();
   });
   auto result = std::make_unique<Compiled>(module);
   if (failed(compile(module, options, *result)))

@@ -106,7 +106,14 @@ static void writeCollectives(llvm::raw_ostream &os, const Explanation &explanati
   for (const CutTensors &tensors : cutTensors(explanation))
     os << llvm::formatv("<tr><td class=n>{0}<td><code>{1}</code><td><code>{2}</code>\n",
                         tensors.count, escape(tensors.name), escape(tensors.sharding));
-  os << "</table>\n</html>\n";
+  os << "</table>\n";
+}
+
+static void writeLegend(llvm::raw_ostream &os, const Explanation &explanation) {
+  os << "<h2>In these lines</h2>\n<dl>\n";
+  for (auto &[term, meaning] : legend(explanation))
+    os << llvm::formatv("<dt><code>{0}</code><dd class=soft>{1}\n", term, meaning);
+  os << "</dl>\n</html>\n";
 }
 
 std::string cleave::toHtml(const Explanation &explanation, llvm::StringRef title) {
@@ -116,9 +123,13 @@ std::string cleave::toHtml(const Explanation &explanation, llvm::StringRef title
   os << "<h1>" << escape(title) << "</h1>\n<p>";
   for (auto &[name, size] : explanation.mesh)
     os << escape(name) << "=" << size << " ";
-  os << "· " << explanation.ranks.size() << " ranks</p>\n";
+  if (explanation.ranks.size() == 1)
+    os << "· one rank, so nothing is cut</p>\n";
+  else
+    os << "· " << explanation.ranks.size() << " ranks</p>\n";
   writeCuts(os, explanation);
   writeRanks(os, explanation);
   writeCollectives(os, explanation);
+  writeLegend(os, explanation);
   return text;
 }

@@ -66,6 +66,29 @@ std::vector<CutTensors> sharding::cutTensors(const Explanation &explanation) {
   return out;
 }
 
+std::vector<std::pair<std::string, std::string>> sharding::legend(const Explanation &explanation) {
+  std::string used;
+  for (const ExplainedTensor &tensor : explanation.tensors)
+    used += tensor.sharding + "\n";
+  for (const ExplainedCut &cut : explanation.cuts)
+    used += axesText(cut.axes) + "\n";
+  auto uses = [&](llvm::StringRef sign) { return llvm::StringRef(used).contains(sign); };
+
+  std::vector<std::pair<std::string, std::string>> out = {
+      {"N x", "that many alike, as in the layers of a model; the first is named"},
+      {"8 over tp", "the ranks of tp share these 8, each has a part"},
+      {"bound", "what a rank has to send at least, on average over the ranks"},
+      {"activations", "the most that is alive at once, before kernels are fused; a run needs less"}};
+  if (uses(":("))
+    out.push_back({"tp:(1)2", "the outer 2 of tp's ranks, where tp is 2 by some more; tp:(2)2 "
+                              "are the next 2 within them"});
+  if (uses(" * "))
+    out.push_back({"4 over tp * 16", "a dimension of 64 seen as 4 by 16, of which the 4 are cut"});
+  if (uses(" | "))
+    out.push_back({"(8 over tp | 4)", "segments of one dimension, side by side"});
+  return out;
+}
+
 int64_t sharding::sentBytes(const ExplainedRank &rank) {
   int64_t bytes = 0;
   for (auto &[kind, sent] : rank.sent)

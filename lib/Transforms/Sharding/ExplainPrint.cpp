@@ -74,6 +74,11 @@ std::string cleave::toText(const Explanation &explanation) {
   os << "mesh";
   for (auto &[name, extent] : explanation.mesh)
     os << " " << name << "=" << extent;
+  if (explanation.ranks.size() == 1) {
+    os << (explanation.mesh.empty() ? " 1" : "") << ": one rank, so nothing is cut\n";
+    printRanks(os, explanation);
+    return text;
+  }
   os << "\n";
   printCuts(os, explanation);
   printRanks(os, explanation);
@@ -87,7 +92,12 @@ std::string cleave::toText(const Explanation &explanation) {
                         sizeText(collective.bound), collective.cause)
        << "         " << collective.reason << "\n";
   os << "\ncut tensors\n";
+  if (cutTensors(explanation).empty())
+    os << "  none\n";
   for (const CutTensors &tensors : cutTensors(explanation))
     os << llvm::formatv("  {0,4} x {1} {2}\n", tensors.count, tensors.name, tensors.sharding);
+  os << "\nin these lines\n";
+  for (auto &[term, meaning] : legend(explanation))
+    os << llvm::formatv("  {0,-16} {1}\n", term, meaning);
   return text;
 }

@@ -1,14 +1,14 @@
 //===- Search.cpp - from a graph and a mesh to the best cut ---------------===//
 //
-// Names the dimensions, makes axes of the mesh (and sub-axes, where kv heads are
-// fewer than ranks), and solves for all axes at once; where the tables grow too
-// large for that, for one axis after the other until nothing changes.
+// Names the dimensions, makes axes of the mesh, and solves for all axes at
+// once; where the tables grow too large for that, for one axis after the other
+// until nothing changes.
 //
 //===----------------------------------------------------------------------===//
 
 #include "cleave/Transforms/Sharding/Search.h"
 
-#include "SearchProblem.h"
+#include "MeshAxes.h"
 #include "cleave/Transforms/Sharding/Passes.h"
 
 namespace cleave {
@@ -19,95 +19,6 @@ namespace cleave {
 using namespace mlir;
 using namespace cleave;
 using namespace cleave::sharding;
-
-//===----------------------------------------------------------------------===//
-// Axes
-//===----------------------------------------------------------------------===//
-
-dist::MeshAttr cleave::parseMesh(MLIRContext *context, StringRef text,
-                                 std::string &error) {
-  SmallVector<StringAttr> names;
-  SmallVector<int64_t> sizes;
-  int64_t ranks = 1;
-  SmallVector<StringRef> entries;
-  if (!text.empty())
-    text.split(entries, ',');
-  for (StringRef entry : entries) {
-    auto [name, number] = entry.split('=');
-    int64_t size;
-    bool known = !name.empty() && llvm::all_of(name, [](char c) {
-      return std::isalnum(c) || c == '_';
-    });
-    if (!known || number.getAsInteger(10, size) || size < 1 || size > 4096) {
-      error = ("an axis is name=size, with a size of 1 to 4096, got: " + entry).str();
-      return nullptr;
-    }
-    if (name == "pp" && size > 1) {
-      error = ("axis \"pp\" of size " + number +
-               " asks for pipeline stages, which are not made yet; leave it out, or give its "
-               "ranks to another axis")
-                  .str();
-      return nullptr;
-    }
-    StringAttr axis = StringAttr::get(context, name);
-    if (llvm::is_contained(names, axis)) {
-      error = ("axis named twice: " + name).str();
-      return nullptr;
-    }
-    names.push_back(axis);
-    sizes.push_back(size);
-    ranks *= size;
-    if (ranks > 4096) {
-      error = ("a mesh has at most 4096 ranks, got: " + text).str();
-      return nullptr;
-    }
-  }
-  return dist::MeshAttr::get(context, names, sizes);
-}
-
-static bool isDataAxis(StringRef name) {
-  return name == "dp" || name == "sp" || name == "cp";
-}
-
-/// Size of the sub-axis that few kv heads ask of an axis of `size`: the largest
-/// leading factor of a weight that divides it and is followed by one that fills
-/// the rest. 0 where nothing asks.
-static int64_t subAxisSize(DimNames &names, func::FuncOp func, int64_t size) {
-  int64_t best = 0;
-  for (auto weight : func.getOps<nn::WeightOp>()) {
-    int64_t rank = cast<RankedTensorType>(weight.getType()).getRank();
-    for (int64_t d = 0; rank > 1 && d < rank; ++d) {
-      auto factors = names.dimension(weight.getResult(), d);
-      if (factors.size() < 2)
-        continue;
-      int64_t outer = factors[0]->size, inner = factors[1]->size;
-      if (outer > 1 && outer < size && size % outer == 0 && outer * inner >= size)
-        best = std::max(best, outer);
-    }
-  }
-  return best;
-}
-
-static SmallVector<Axis> axesOf(DimNames &names, func::FuncOp func,
-                                dist::MeshAttr mesh) {
-  SmallVector<Axis> axes;
-  for (auto [i, name] : llvm::enumerate(mesh.getNames())) {
-    int64_t size = mesh.getSizes()[i];
-    unsigned parent = i;
-    bool holds = !isDataAxis(name);
-    if (size == 1)
-      continue;
-    int64_t outer = holds ? subAxisSize(names, func, size) : 0;
-    if (!outer) {
-      axes.push_back({name, size, holds, parent});
-      continue;
-    }
-    axes.push_back({dist::subAxis(mesh, name, 1, outer), outer, holds, parent});
-    axes.push_back(
-        {dist::subAxis(mesh, name, outer, size / outer), size / outer, holds, parent});
-  }
-  return axes;
-}
 
 //===----------------------------------------------------------------------===//
 // The answer
@@ -150,7 +61,7 @@ static std::optional<Problem::Solution> descend(SearchProblem &search,
 
 /// Says which axes cut nothing, and why.
 static LogicalResult reportIdleAxes(func::FuncOp func, const SearchRequest &request,
-                                    ArrayRef<Axis> axes, SearchProblem &search) {
+                                    DimNames &names, ArrayRef<Axis> axes, SearchProblem &search) {
   for (auto [i, name] : llvm::enumerate(request.mesh.getNames())) {
     int64_t size = request.mesh.getSizes()[i];
     bool cuts = size == 1;
@@ -160,10 +71,8 @@ static LogicalResult reportIdleAxes(func::FuncOp func, const SearchRequest &requ
       continue;
     auto severity = request.strict ? DiagnosticSeverity::Error : DiagnosticSeverity::Warning;
     func.getContext()->getDiagEngine().emit(func.getLoc(), severity)
-        << "axis \"" << name.getValue() << "\" of size " << size << " cuts nothing: "
-        << (isDataAxis(name) ? "it never cuts weights, and no other dimension"
-                             : "no dimension")
-        << " of this model saves more time when cut than moving its parts costs";
+        << "axis \"" << name.getValue() << "\" of size " << size
+        << " cuts nothing: " << whyIdle(func, request, names, name, size);
     if (request.strict)
       return failure();
   }
@@ -175,7 +84,7 @@ FailureOr<SearchReport> cleave::searchShardings(func::FuncOp func,
   DimNames names;
   if (failed(names.run(func)))
     return failure();
-  SmallVector<Axis> axes = axesOf(names, func, request.mesh);
+  SmallVector<Axis> axes = searchedAxes(names, func, request.mesh);
   if (axes.size() > kMaxAxes)
     return func.emitError("a mesh is searched over up to ")
            << kMaxAxes << " axes and sub-axes, got: " << request.mesh;
@@ -189,7 +98,7 @@ FailureOr<SearchReport> cleave::searchShardings(func::FuncOp func,
            << request.mesh << "; use fewer axes";
   search.annotate(request.mesh);
 
-  if (failed(reportIdleAxes(func, request, axes, search)))
+  if (failed(reportIdleAxes(func, request, names, axes, search)))
     return failure();
   return SearchReport{solution->cost,
                       names.getNumNames(),

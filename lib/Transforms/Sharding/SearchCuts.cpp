@@ -16,12 +16,18 @@ using namespace mlir;
 using namespace cleave;
 using namespace cleave::sharding;
 
+SmallVector<std::string> sharding::inputDims(func::FuncOp func, BlockArgument argument) {
+  return nn::dimNames(func.getArgAttr(argument.getArgNumber(), nn::kShape),
+                      func->getAttr(nn::kSymbols), nn::typeOf(argument).getRank());
+}
+
 namespace {
 
 /// A name with what it is to the ops around it.
 class Roles {
 public:
-  Roles(DimNames &names, Strategies &strategies) : names(names), strategies(strategies) {
+  Roles(func::FuncOp func, DimNames &names, Strategies &strategies)
+      : func(func), names(names), strategies(strategies) {
     ArrayRef<Operation *> ops = strategies.ops();
     for (Operation *op : ops)
       if (auto attention = dyn_cast<nn::AttentionOp>(op))
@@ -32,12 +38,16 @@ public:
     for (Operation *op : ops)
       if (names.rule(op).flops > 0)
         addProduct(op);
+    addInputs();
+    addOutputs();
   }
 
   StringRef of(const DimName *name) const {
-    if (StringRef role = known.lookup(name); !role.empty())
-      return role;
-    return summed.contains(name) && made.contains(name) ? "inner" : "";
+    if (auto role = known.find(name); role != known.end())
+      return role->second;
+    if (summed.contains(name) && made.contains(name))
+      return "inner";
+    return last.contains(name) ? tableSizes.contains(name->size) ? "vocabulary" : "output" : "";
   }
 
 private:
@@ -53,28 +63,52 @@ private:
   void addTable(nn::GatherOp op) {
     if (!op.getData().getDefiningOp())
       return;
+    tableSizes.insert(nn::typeOf(op.getData()).getDimSize(op.getAxis()));
     for (int64_t dim = 0; dim < nn::typeOf(op.getData()).getRank(); ++dim)
       for (const DimName *name : names.dimension(op.getData(), dim))
         known.try_emplace(name, dim == static_cast<int64_t>(op.getAxis()) ? "vocabulary"
                                                                            : "hidden");
   }
 
-  /// What a product with one weight makes and one with another sums.
+  /// What a product with one weight makes and one with another sums; and what chooses
+  /// among several weights in one tensor.
   void addProduct(Operation *op) {
     for (const CutFactor &factor : names.factors(op))
       for (auto [number, cut] : factor.places) {
         Value value = number < op->getNumOperands() ? op->getOperand(number) : Value();
         if (!value || strategies.info(value).origin != Origin::Weight)
           continue;
+        const Cut &place = names.cuts(value)[cut];
+        if (isa<nn::MatmulOp>(op) && place.dim < nn::typeOf(value).getRank() - 2)
+          known.try_emplace(place.name, "experts");
         bool isSum = factor.kind == nn::FactorKind::Reduction;
-        (isSum ? summed : made).insert(names.cuts(value)[cut].name);
+        (isSum ? summed : made).insert(place.name);
       }
   }
 
+  /// What the model itself calls a dimension of an input.
+  void addInputs() {
+    for (BlockArgument argument : func.getArguments())
+      for (auto [i, name] : llvm::enumerate(inputDims(func, argument)))
+        if (auto factors = names.dimension(argument, i); !name.empty() && factors.size() == 1)
+          known.try_emplace(factors.front(), name);
+  }
+
+  /// The last dimension of an output is what a head of the model chooses from.
+  void addOutputs() {
+    for (Value output : func.getBody().front().getTerminator()->getOperands())
+      if (int64_t rank = nn::typeOf(output).getRank())
+        for (const DimName *name : names.dimension(output, rank - 1))
+          if (made.contains(name))
+            last.insert(name);
+  }
+
+  func::FuncOp func;
   DimNames &names;
   Strategies &strategies;
-  DenseMap<const DimName *, StringRef> known;
-  DenseSet<const DimName *> summed, made;
+  DenseMap<const DimName *, std::string> known;
+  DenseSet<const DimName *> summed, made, last;
+  DenseSet<int64_t> tableSizes;
 };
 
 /// A name that is cut over some axes.
@@ -132,7 +166,7 @@ void SearchProblem::recordCuts(dist::MeshAttr mesh) {
       note(result, strategy.states[op->getNumOperands() + i]);
   }
 
-  Roles roles(names, strategies);
+  Roles roles(func, names, strategies);
   SmallVector<Attribute> cuts;
   for (auto &[key, entry] : entries)
     cuts.push_back(builder.getDictionaryAttr(

@@ -292,6 +292,15 @@ bool SearchProblem::cuts(unsigned axis) {
   });
 }
 
+std::optional<int64_t> SearchProblem::cutDimension(BlockArgument argument, unsigned axis) {
+  for (const Reader &reader : readersOf[argument]) {
+    AxisState state = at(chosen.at(reader.op)->states[reader.operand], axis);
+    if (state >= kCut)
+      return names.cuts(argument)[state - kCut].dim;
+  }
+  return std::nullopt;
+}
+
 void SearchProblem::annotate(dist::MeshAttr mesh) {
   Builder builder(func.getContext());
   llvm::MapVector<StringAttr, SmallVector<Attribute>> weights;

@@ -22,6 +22,9 @@
 
 namespace cleave::sharding {
 
+/// What the model calls the dimensions of an input, "" where the size is fixed.
+llvm::SmallVector<std::string> inputDims(mlir::func::FuncOp func, mlir::BlockArgument argument);
+
 class SearchProblem {
 public:
   SearchProblem(mlir::func::FuncOp func, DimNames &names, llvm::ArrayRef<Axis> axes,
@@ -38,6 +41,9 @@ public:
   llvm::ArrayRef<mlir::Operation *> ops() { return strategies.ops(); }
   /// Whether the last solution cuts anything over `axis`.
   bool cuts(unsigned axis);
+  /// The dimension of `argument` that the last solution cuts over `axis`, if
+  /// there is one.
+  std::optional<int64_t> cutDimension(mlir::BlockArgument argument, unsigned axis);
 
 private:
   /// Leaves the names that the last solution cuts on the module.

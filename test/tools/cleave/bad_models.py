@@ -109,6 +109,7 @@ def lacks():
     yield with_node("Relu", dims=(2**40, 2**40)), ['"x"', "impossible size"]
     yield with_node("Add"), ['"the node"']
     yield with_node("Softmax", axis=5), ['"the node"', "5"]
+    yield with_node("MatMul", ("x", "x"), dims=(2, 3)), ['"the node"', "f32 [2, 3]"]
     yield model(
         [helper.make_node("Expand", ["x", "s"], ["y"], name="the node")], [value("x", [1])],
         [value("y", None)], [helper.make_tensor("s", TensorProto.INT64, [2], [2**40, 2**40])]), [

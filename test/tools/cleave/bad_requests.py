@@ -23,9 +23,13 @@ def flags(t, model):
         t.expect([CLEAVE, command, *mesh], "model")
         t.expect([CLEAVE, command, model, *mesh, "--wobble"], "--wobble")
     t.expect([CLEAVE], "subcommand")
-    t.expect([CLEAVE, "wobble", model], "subcommand")
+    t.expect([CLEAVE, "wobble", model], 'no subcommand "wobble"; see')
+    t.expect([CLEAVE, "chek", model], 'no subcommand "chek"; did you mean "check"?')
+    t.expect([CLEAVE, "run", model, "--mehs", "tp=2"], '"--mehs"; did you mean "--mesh"?', "cleave run --help")
     t.expect([CLEAVE, "check", model], "--mesh")
     t.expect([CLEAVE, "run", model, "--seed", "x"], "--seed")
+    for rest in (["--json"], ["--outputs", t.path("y.npz")]):
+        t.expect([CLEAVE, "run", model, "--stop-after", "graph", *rest], "--stop-after", rest[0])
     for flag in ("--threads", "--iters", "--warmup"):
         for bad in ("-1", "x", "1.5", "99999999999999999999"):
             t.expect([CLEAVE, "bench", model, flag, bad], flag, bad)
@@ -132,7 +136,7 @@ def golden(t, model, npz):
     check = [CLEAVE, "check", model, "--mesh", "1", "--inputs", npz, "--golden"]
     for words, arrays in ((['"wrong"'], {"wrong": np.ones((2, 3, 2), np.float32)}),
                           (['"y"', "type"], {"y": np.ones((2, 3, 2), np.float64)}),
-                          (['"y"', "shape"], {"y": np.ones((2, 3, 1), np.float32)})):
+                          (['"y"', "[2, 3, 1]", "[2, 3, 2]"], {"y": np.ones((2, 3, 1), np.float32)})):
         np.savez(path, **arrays)
         t.expect([*check, path], *words)
     t.expect([*check, t.path("none.npz")], "none.npz")

@@ -23,7 +23,7 @@ namespace {
 // Arithmetic
 //===----------------------------------------------------------------------===//
 
-constexpr unsigned kSymbols = 3;
+constexpr unsigned kNumSymbols = 3;
 
 /// A size and the steps that made it, so that it can be made again of other numbers.
 struct Made {
@@ -37,7 +37,7 @@ Made makeSize(MLIRContext *context, ArrayRef<int64_t> numbers, int depth) {
       int64_t constant = *rc::gen::inRange<int64_t>(0, 9);
       return {Size(constant), [=](ArrayRef<int64_t>) { return constant; }};
     }
-    unsigned i = *rc::gen::inRange<unsigned>(0, kSymbols);
+    unsigned i = *rc::gen::inRange<unsigned>(0, kNumSymbols);
     return {Size(numbers[i], getAffineSymbolExpr(i, context)),
             [=](ArrayRef<int64_t> at) { return at[i]; }};
   }
@@ -60,9 +60,9 @@ Made makeSize(MLIRContext *context, ArrayRef<int64_t> numbers, int depth) {
 TEST(OpenDims, ExpressionsAreWhatTheNumbersAre) {
   MLIRContext context;
   rc::check([&] {
-    auto numbers = *rc::gen::container<std::vector<int64_t>>(kSymbols,
+    auto numbers = *rc::gen::container<std::vector<int64_t>>(kNumSymbols,
                                                              rc::gen::inRange<int64_t>(0, 20));
-    auto others = *rc::gen::container<std::vector<int64_t>>(kSymbols,
+    auto others = *rc::gen::container<std::vector<int64_t>>(kNumSymbols,
                                                             rc::gen::inRange<int64_t>(0, 20));
     Made made = makeSize(&context, numbers, 4);
     RC_ASSERT(made.size.value == made.again(numbers));
@@ -131,11 +131,11 @@ func::FuncOp convert(Compilation &compilation, OwningOpRef<ModuleOp> &module,
 
 /// What each symbol of `main` is, from the inputs whose dimension it is.
 std::vector<int64_t> symbolSizes(func::FuncOp main) {
-  auto names = main->getAttrOfType<ArrayAttr>("nn.symbols");
+  auto names = main->getAttrOfType<ArrayAttr>(kSymbols);
   std::vector<int64_t> sizes(names ? names.size() : 0);
   for (BlockArgument argument : main.getArguments())
     for (const Size &size : decode(shapeOf(argument),
-                                   main.getArgAttr(argument.getArgNumber(), "nn.shape")))
+                                   main.getArgAttr(argument.getArgNumber(), kShape)))
       if (auto symbol = dyn_cast_or_null<AffineSymbolExpr>(size.expr))
         sizes[symbol.getPosition()] = size.value;
   return sizes;
@@ -156,13 +156,13 @@ TEST_P(Models, SayTheirShapesAtOtherSizes) {
   for (unsigned i = 0; i < first.getNumResults(); ++i) {
     auto have = cast<RankedTensorType>(second.getResultTypes()[i]).getShape();
     auto said = decode(cast<RankedTensorType>(first.getResultTypes()[i]).getShape(),
-                       first.getResultAttr(i, "nn.shape"));
+                       first.getResultAttr(i, kShape));
     ASSERT_EQ(said.size(), have.size());
     for (auto [dim, size] : llvm::enumerate(said))
       EXPECT_EQ(size.isOpen() ? evaluate(size.expr, sizes) : size.value, have[dim])
           << "output " << i << ", dimension " << dim;
   }
-  if (auto equal = first->getAttrOfType<IntegerSetAttr>("nn.equal"))
+  if (auto equal = first->getAttrOfType<IntegerSetAttr>(kEqual))
     for (AffineExpr difference : equal.getValue().getConstraints())
       EXPECT_EQ(evaluate(difference, sizes), 0);
 }

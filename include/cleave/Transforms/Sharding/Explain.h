@@ -15,7 +15,9 @@ namespace cleave {
 struct ExplainedCut {
   int64_t size;
   std::vector<std::string> axes;
-  std::string role;    ///< heads, kv heads, inner, hidden, vocabulary; or nothing
+  /// heads, kv heads, inner, hidden, vocabulary, experts, output, or what the model calls
+  /// it in an input; or nothing
+  std::string role;
   int64_t count;       ///< of equal ones, which are found in layers alone
   int64_t weights;     ///< that share it, of all
   int64_t values;      ///< computed in a run

@@ -29,8 +29,8 @@ def Search : Pass<"shard-search", "::mlir::ModuleOp"> {
     The exact minimum of a sum of tables: an op chooses a factor of its rule for
     each axis, a value with several readers the state in which it is kept, and
     moving between states costs collectives. The name of an axis is its intent:
-    `dp`, `sp` and `cp` never cut weights, every other axis pays for the weights
-    that a rank holds, so it cuts them.
+    `tp` and `ep` pay for the weights that a rank holds, so they cut them; `dp`,
+    `sp` and `cp` never cut weights; any other name cuts nothing.
 
     The decision stands on the ops afterwards: `dist.operands` and `dist.results`
     are the shardings that the op takes and gives, `dist.held` those in which its
@@ -38,7 +38,7 @@ def Search : Pass<"shard-search", "::mlir::ModuleOp"> {
     `dist.mesh`, for every weight how it is cut, `dist.weights`, and the names of
     dimensions that are cut, `dist.cuts`.
 
-    An axis that cuts nothing is a warning.
+    An axis that cuts nothing is a warning, which says why and what would help.
   }];
   let options = [
     Option<"mesh", "mesh", "std::string", /*default=*/"",

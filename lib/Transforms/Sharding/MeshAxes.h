@@ -1,0 +1,20 @@
+//===- MeshAxes.h - what the axes of a mesh are for -----------*- C++ -*-===//
+
+#ifndef CLEAVE_LIB_TRANSFORMS_SHARDING_MESHAXES_H
+#define CLEAVE_LIB_TRANSFORMS_SHARDING_MESHAXES_H
+
+#include "SearchProblem.h"
+
+namespace cleave::sharding {
+
+/// The axes of `mesh` that a search decides on: those of more than one rank
+/// whose name has a meaning, in sub-axes where kv heads are fewer than ranks.
+llvm::SmallVector<Axis> searchedAxes(DimNames &names, mlir::func::FuncOp func, dist::MeshAttr mesh);
+
+/// Why the axis `name` of `size` ranks cuts nothing of `func`, and what helps.
+std::string whyIdle(mlir::func::FuncOp func, const SearchRequest &request, DimNames &names,
+                    mlir::StringAttr name, int64_t size);
+
+} // namespace cleave::sharding
+
+#endif // CLEAVE_LIB_TRANSFORMS_SHARDING_MESHAXES_H

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""What is said beside the results: warnings that help, notes, what a slip of the pen meant.
+
+    python messages.py CLEAVE MODELS
+"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+from refusals import model, value  # noqa: E402
+
+CLEAVE, MODELS = sys.argv[1:]
+failed = 0
+
+
+def expect(command, out="", err="", status=0):
+    """The status, and patterns that the whole of the two streams has to match."""
+    global failed
+    done = subprocess.run([CLEAVE, *command], capture_output=True, text=True, timeout=120)
+    if done.returncode != status or not re.search(out, done.stdout, re.S) or not re.fullmatch(err, done.stderr):
+        failed += 1
+        print(" ".join(command), f"ends with {done.returncode}, says\n{done.stdout}{done.stderr}")
+
+
+def axes(bert):
+    """A name without a meaning cuts nothing, and an axis that could says what would help."""
+    slip = r'cleave: warning: axis "pt" of size 4 cuts nothing: .* tp, ep, dp, sp and cp do; did you mean "tp"\?\n'
+    expect(["explain", bert, "--mesh", "pt=4"], r"cut\n  nothing\n.*0-3: .*collectives\n  none\n", slip)
+    expect(["check", bert, "--mesh", "pt=4"], "equal\n$", slip)
+    expect(["check", bert, "--mesh", "pt=4", "--strict"], "^$", slip.replace("warning: ", ""), status=2)
+    idle = (r'cleave: warning: axis "dp" of size 2 cuts nothing: .* by the times of an H100; give larger sizes '
+            r'with --dim: "batch_size" is 1, "sequence_length" is 16\n')
+    expect(["run", bert, "--mesh", "dp=2"], "", idle)
+    large = ["--dim", "batch_size=4096", "--dim", "sequence_length=64"]
+    expect(["explain", bert, "--mesh", "dp=2", *large], r"\n +1 x batch_size +4096 over dp ")
+
+
+def one_rank(bert):
+    for mesh in ([], ["--mesh", "1"]):
+        expect(["explain", bert, *mesh], r"^mesh 1: one rank, so nothing is cut\n\nranks\n +0: weights +\d.*B\n$")
+    expect(["explain", bert, "--json"], r'"mesh": \{\}.*"ranks": \[\s*\{\s*"weights": [1-9].*"collectives": \[\]')
+
+
+def empty(bert):
+    """An empty batch runs where the model takes it, and is named where it does not."""
+    llama = os.path.join(MODELS, "llama_mobius.onnx")
+    expect(["check", llama, "--mesh", "tp=2", "--dim", "batch=0"], "equal\n$")
+    expect(["run", llama, "--dim", "batch=0"], r"logits: f32 \[0, ")
+    expect(["run", bert, "--dim", "batch_size=0"], "^$", r'cleave: .*; "batch_size" is 0, which .*--dim\n', status=2)
+
+
+def page(bert, folder):
+    path = os.path.join(folder, "page.html")
+    expect(["explain", bert, "--mesh", "tp=2", "--html", path], "^mesh tp=2\n.*in these lines\n",
+           f"cleave: wrote {re.escape(path)}\n")
+
+
+def decode(folder):
+    """A table of 64 rows is too short for the past that a decode step is searched with."""
+    nodes = [helper.make_node("Concat", ["past", "x"], ["all"], axis=1),
+             helper.make_node("Shape", ["all"], ["size"], start=1, end=2),
+             helper.make_node("Slice", ["rows", "zero", "size"], ["shift"]),
+             helper.make_node("Add", ["all", "shift"], ["next"], name="shifted"),
+             helper.make_node("MatMul", ["next", "w"], ["h"]), helper.make_node("Tanh", ["h"], ["t"]),
+             helper.make_node("MatMul", ["t", "v"], ["y"])]
+    tensors = [helper.make_tensor("rows", TensorProto.FLOAT, [64, 64], [1] * 4096),
+               *(numpy_helper.from_array(np.eye(64, dtype=np.float32), name) for name in "wv"),
+               helper.make_tensor("zero", TensorProto.INT64, [1], [0])]
+    built = model(nodes, [value("x", ["batch", "seq", 64]), value("past", ["batch", "past_len", 64])],
+                  [value("y", None)], tensors)
+    path = os.path.join(folder, "short.onnx")
+    onnx.save(built, path)
+    expect(["check", path, "--mesh", "tp=2"], "equal\n$",
+           r"cleave: note: the weights are cut for the sizes of this run and not for a decode step, which the model "
+           r'does not take at batch=1, past_len=1024, seq=1: "shifted" .*f32 \[1, 1025, 64\].*\n')
+
+
+def main():
+    bert = os.path.join(MODELS, "bert_optimum.onnx")
+    expect(["--version"], r"^cleave \d+\.\d+\.\d+ \(LLVM 22\.\d+\.\d+\)\n$")
+    axes(bert)
+    one_rank(bert)
+    empty(bert)
+    with tempfile.TemporaryDirectory() as folder:
+        page(bert, folder)
+        decode(folder)
+    sys.exit(failed != 0)
+
+
+main()
