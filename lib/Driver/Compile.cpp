@@ -39,28 +39,14 @@ llvm::Expected<OwningOpRef<ModuleOp>> Compilation::import(StringRef path) {
   return module;
 }
 
-/// What each input calls its dimensions of open size, for those who give them.
-static ArrayAttr openDims(const ModelInput &input, Builder builder) {
-  SmallVector<StringRef> names;
-  for (const ModelDim &dim : input.dims)
-    names.push_back(dim.size < 0 ? StringRef(dim.name) : "");
-  return builder.getStrArrayAttr(names);
-}
-
 llvm::Error Compilation::graph(ModuleOp module, const std::map<std::string, int64_t> &dims,
                                const std::map<std::string, int64_t> &guesses) {
   onPhase("reading the graph");
-  llvm::Expected<std::vector<ModelInput>> inputs = modelInputs(module);
-  if (!inputs)
-    return inputs.takeError();
   PassManager passes(&context);
   passes.enableVerifier(false);
   buildGraphPipeline(passes, {dims, guesses});
   if (mlir::failed(passes.run(module)))
     return failed();
-  auto main = module.lookupSymbol<func::FuncOp>("main");
-  for (auto [i, input] : llvm::enumerate(*inputs))
-    main.setArgAttr(i, kInputDims, openDims(input, Builder(&context)));
   return llvm::Error::success();
 }
 

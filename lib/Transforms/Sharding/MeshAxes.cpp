@@ -140,6 +140,15 @@ static std::string whyUnknown(StringRef name) {
   return text;
 }
 
+StringRef sharding::openDim(func::FuncOp func, BlockArgument input, int64_t dim) {
+  auto shape = func.getArgAttrOfType<AffineMapAttr>(input.getArgNumber(), "nn.shape");
+  auto symbols = func->getAttrOfType<ArrayAttr>("nn.symbols");
+  if (!shape || !symbols)
+    return "";
+  auto symbol = dyn_cast<AffineSymbolExpr>(shape.getValue().getResult(dim));
+  return symbol ? cast<StringAttr>(symbols[symbol.getPosition()]).getValue() : "";
+}
+
 /// The dimensions of inputs that a data axis may cut once they are larger: those of
 /// size 1, and the one that it would cut now if moving parts were free.
 static SmallVector<std::pair<StringRef, int64_t>> growing(func::FuncOp func, DimNames &names,
@@ -150,15 +159,11 @@ static SmallVector<std::pair<StringRef, int64_t>> growing(func::FuncOp func, Dim
   bool solved = search.solve(Held()).has_value();
   llvm::MapVector<StringRef, int64_t> found;
   for (BlockArgument argument : func.getArguments()) {
-    auto dims = func.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), kInputDims);
-    if (!dims)
-      continue;
     std::optional<int64_t> cut = solved ? search.cutDimension(argument, 0) : std::nullopt;
-    for (auto [i, name] : llvm::enumerate(dims.getAsValueRange<StringAttr>())) {
-      int64_t size = cast<RankedTensorType>(argument.getType()).getDimSize(i);
-      if (!name.empty() && (size == 1 || cut == static_cast<int64_t>(i)))
-        found.insert({name, size});
-    }
+    for (auto [i, size] : llvm::enumerate(nn::shapeOf(argument)))
+      if (StringRef open = openDim(func, argument, i);
+          !open.empty() && (size == 1 || cut == static_cast<int64_t>(i)))
+        found.insert({open, size});
   }
   return found.takeVector();
 }

@@ -6,7 +6,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "SearchProblem.h"
+#include "MeshAxes.h"
 
 #include "cleave/Support/NodeName.h"
 
@@ -84,10 +84,10 @@ private:
   /// What the model itself calls a dimension of an input.
   void addInputs() {
     for (BlockArgument argument : func.getArguments())
-      if (auto dims = func.getArgAttrOfType<ArrayAttr>(argument.getArgNumber(), kInputDims))
-        for (auto [i, name] : llvm::enumerate(dims.getAsValueRange<StringAttr>()))
-          if (auto factors = names.dimension(argument, i); !name.empty() && factors.size() == 1)
-            known.try_emplace(factors.front(), name);
+      for (int64_t dim = 0; dim < nn::typeOf(argument).getRank(); ++dim)
+        if (StringRef open = openDim(func, argument, dim); !open.empty())
+          if (auto factors = names.dimension(argument, dim); factors.size() == 1)
+            known.try_emplace(factors.front(), open);
   }
 
   /// The last dimension of an output is what a head of the model chooses from.

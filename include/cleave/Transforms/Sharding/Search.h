@@ -18,8 +18,6 @@ inline constexpr llvm::StringLiteral kWeightShardings = "dist.weights";
 /// The names that are cut, each a dictionary: `size`, `axes`, `role`, the `weights` and
 /// `values` that share it, and the `first` of them.
 inline constexpr llvm::StringLiteral kCuts = "dist.cuts";
-/// On an argument: what the model calls its dimensions, "" where the size is fixed.
-inline constexpr llvm::StringLiteral kInputDims = "onnx.dims";
 /// On a localised module: name -> shardings of weights and cut inputs.
 inline constexpr llvm::StringLiteral kTensorShardings = "dist.tensors";
 

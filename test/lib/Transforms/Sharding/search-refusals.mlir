@@ -16,7 +16,8 @@
 // SLIP: error: axis "pt" of size 4 cuts nothing: its name says nothing about what to cut, as tp, ep, dp, sp and cp do; did you mean "tp"?
 // PLAIN: error: axis "rows" of size 2 cuts nothing: its name says nothing{{.*}} do{{$}}
 // EARLY: error: has no mesh or no function main; run --shard-search first
-func.func @main(%x: tensor<1x4xf32> {onnx.dims = ["batch", "width"]}) -> tensor<1x4xf32> {
+func.func @main(%x: tensor<1x4xf32> {nn.shape = affine_map<()[s0, s1] -> (s0, s1)>}) -> tensor<1x4xf32>
+    attributes {nn.symbols = ["batch", "width"]} {
   %w = nn.weight "w" in "m" at 0 length 64 : tensor<4x4xf32>
   %h = nn.tanh %x : tensor<1x4xf32>
   %y = nn.matmul %h, %w : tensor<1x4xf32>, tensor<4x4xf32>
