@@ -103,6 +103,14 @@ def declared():
     yield with_output(TensorProto.DOUBLE), ['"y"', "tensor<2x3xf32>", "tensor<*xf64>"]
 
 
+def chosen(op, index, **attributes):
+    """Of three rows, one that is not there."""
+    shape = [1] if op == "Gather" else [1, 2]
+    indices = helper.make_tensor("i", TensorProto.INT64, shape, [index] * shape[-1])
+    return model([helper.make_node(op, ["x", "i"], ["y"], name="the node", **attributes)],
+                 [value("x", [3, 2])], [value("y", None)], [indices])
+
+
 def lies():
     """(model, words of the message) of models that cannot be imported."""
     yield with_tensor(dims=[-2]), ['"w"', "negative", "-2"]
@@ -163,6 +171,9 @@ def lacks():
     # No schema of com.microsoft is known.
     yield with_node("QuickGelu", domain="com.microsoft", alpha=2), ['"the node"', '"alpha"']
     yield from declared()
+    for index in (3, -4, 2**40, -2**63):
+        for op in ("Gather", "GatherElements"):
+            yield chosen(op, index), ['"the node"', "-3 to 2", str(index)]
     yield model(
         [helper.make_node("Expand", ["x", "s"], ["y"], name="the node")], [value("x", [1])],
         [value("y", None)], [helper.make_tensor("s", TensorProto.INT64, [2], [2**40, 2**40])]), [

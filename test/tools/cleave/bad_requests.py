@@ -9,10 +9,10 @@ import sys
 import tempfile
 
 import numpy as np
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
-from refusals import Refusals, gather  # noqa: E402
+from refusals import Refusals, gather, model as graph, value  # noqa: E402
 
 CLEAVE, CLEAVE_OPT = sys.argv[1:]
 
@@ -96,6 +96,20 @@ def inputs(t, model):
     golden(t, model, npz)
 
 
+def positions(t, _):
+    """A position is a place in the table of angles; none counts from its end."""
+    inputs = [value("x", [1, 2, 3, 4]), value("p", [1, 3], TensorProto.INT64)]
+    tables = [helper.make_tensor(n, TensorProto.FLOAT, [5, 2], range(10)) for n in ("cos", "sin")]
+    for domain, order in (("", "x cos sin p"), ("com.microsoft", "x p cos sin")):
+        node = helper.make_node("RotaryEmbedding", order.split(), ["y"], name="turn", domain=domain)
+        built = graph([node], inputs, [value("y", None)], tables, opset=23)
+        built.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+        path = t.write("turn.onnx", built.SerializeToString())
+        for bad in (-1, 5):
+            np.savez(t.path("in.npz"), x=np.ones((1, 2, 3, 4), np.float32), p=np.array([[0, bad, 1]]))
+            t.expect([CLEAVE, "run", path, "--inputs", t.path("in.npz")], '"p"', '"turn"', "0 to 4", str(bad))
+
+
 def data_sets(t, model, ids, scale):
     folder = t.path("set")
     os.mkdir(folder)
@@ -171,7 +185,7 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         t = Refusals(work)
         model = t.write("model.onnx", gather().SerializeToString())
-        for part in (flags, meshes, sizes, inputs, outputs):
+        for part in (flags, meshes, sizes, inputs, positions, outputs):
             part(t, model)
         t.end()
 
