@@ -4,6 +4,7 @@
 
 #include "cleave/Frontend/Onnx.h"
 #include "cleave/Pipelines/Pipelines.h"
+#include "cleave/Support/Failure.h"
 #include "cleave/Support/NodeName.h"
 #include "cleave/Transforms/Sharding/Search.h"
 
@@ -33,7 +34,9 @@ Compilation::Compilation() : context(MLIRContext::Threading::DISABLED) {
 }
 
 llvm::Error Compilation::failed() {
-  return llvm::createStringError(firstError.empty() ? "failed without a message" : firstError);
+  if (firstError.empty())
+    return unexplained("the compilation");
+  return llvm::createStringError(firstError);
 }
 
 llvm::Expected<OwningOpRef<ModuleOp>> Compilation::import(StringRef path) {

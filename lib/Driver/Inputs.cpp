@@ -5,6 +5,7 @@
 #include "cleave/Support/NodeName.h"
 
 #include "Nn/Nn.h"
+#include "Onnx/Onnx.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/Support/FileSystem.h"
@@ -24,6 +25,31 @@ llvm::Expected<NamedTensors> cleave::readNamed(llvm::StringRef path, llvm::Strin
       return llvm::createStringError("the model has no " + kind + " \"" + name + "\", which \"" +
                                      path + "\" holds");
   return tensors;
+}
+
+std::vector<std::string> cleave::replaceableInputs(ModuleOp module) {
+  std::vector<std::string> names;
+  auto graph = *module.getOps<onnx::GraphOp>().begin();
+  for (auto initializer : graph.getBody().front().getOps<onnx::InitializerOp>())
+    if (initializer.getInput())
+      names.push_back(initializer.getTensor().getName().str());
+  return names;
+}
+
+void cleave::replaceInputs(ModuleOp module, const NamedTensors &tensors) {
+  auto graph = *module.getOps<onnx::GraphOp>().begin();
+  Block &body = graph.getBody().front();
+  auto names = llvm::to_vector(graph.getInputs());
+  for (auto initializer : llvm::to_vector(body.getOps<onnx::InitializerOp>())) {
+    StringAttr name = initializer.getTensor().getName();
+    if (!initializer.getInput() || !tensors.count(name.str()))
+      continue;
+    Value input = body.addArgument(initializer.getType(), initializer.getLoc());
+    initializer.getResult().replaceAllUsesWith(input);
+    initializer.erase();
+    names.push_back(name);
+  }
+  graph.setInputsAttr(ArrayAttr::get(module.getContext(), names));
 }
 
 /// The least and the largest index that `gather` takes.
