@@ -10,6 +10,15 @@
 #include "mlir/IR/OpImplementation.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
+namespace cleave::dist {
+
+/// What connects the ranks; every collective writes to it.
+struct Network : mlir::SideEffects::Resource::Base<Network> {
+  llvm::StringRef getName() final { return "network"; }
+};
+
+} // namespace cleave::dist
+
 #include "Dist/DistDialect.h.inc"
 #include "Dist/DistEnums.h.inc"
 #include "Dist/DistInterfaces.h.inc"

@@ -21,13 +21,18 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 def Dist_Tensor : StaticShapeTensorOf<[AnyFloat, AnyInteger]>;
 
 class Dist_Op<string mnemonic, list<Trait> traits = []>
-    : Op<Dist_Dialect, mnemonic, !listconcat([Pure], traits)> {
+    : Op<Dist_Dialect, mnemonic, traits> {
   let hasVerifier = 1;
 }
 
+def Dist_Network : Resource<"::cleave::dist::Network">;
+
+/// Every member of a group meets every other in each of its collectives, in one order:
+/// none may be erased, doubled or moved past another, also where nobody reads the result.
 class Dist_CollectiveOp<string mnemonic, list<Trait> traits = []>
     : Dist_Op<mnemonic, !listconcat(
-        [DeclareOpInterfaceMethods<CollectiveOpInterface>], traits)>;
+        [DeclareOpInterfaceMethods<CollectiveOpInterface>, MemoryEffects<[MemWrite<Dist_Network>]>],
+        traits)>;
 
 def Dist_ReductionKind : I32EnumAttr<"ReductionKind", "how partial values combine",
     [I32EnumAttrCase<"Sum", 0, "sum">, I32EnumAttrCase<"Max", 1, "max">,
@@ -35,7 +40,7 @@ def Dist_ReductionKind : I32EnumAttr<"ReductionKind", "how partial values combin
   let cppNamespace = "::cleave::dist";
 }
 
-def Dist_SliceOp : Dist_Op<"slice"> {
+def Dist_SliceOp : Dist_Op<"slice", [Pure]> {
   let summary = "this rank's part of a dimension of a tensor that is whole";
   let description = [{
     Nothing travels.
@@ -60,7 +65,7 @@ def Dist_SliceOp : Dist_Op<"slice"> {
   }];
 }
 
-def Dist_OffsetOp : Dist_Op<"offset"> {
+def Dist_OffsetOp : Dist_Op<"offset", [Pure]> {
   let summary = "where this rank's part begins: the sum of the counts of the members before it";
   let description = [{
     With a count of 1 each, it is the member number.

@@ -10,6 +10,8 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/TypeUtilities.h"
 #include "mlir/IR/BuiltinTypes.h"
 
@@ -31,11 +33,15 @@ struct Formula {
     return element;
   }
   Value constant(Type element, double value) const {
-    Attribute attr;
     if (isa<FloatType>(element))
-      attr = builder.getFloatAttr(element, value);
-    else
-      attr = builder.getIntegerAttr(element, static_cast<int64_t>(value));
+      return splat(builder.getFloatAttr(element, value), element);
+    return integer(element, static_cast<int64_t>(value));
+  }
+  /// Any of 64 bits, which a double does not hold.
+  Value integer(Type element, int64_t value) const {
+    return splat(builder.getIntegerAttr(element, value), element);
+  }
+  Value splat(Attribute attr, Type element) const {
     Type type = with(element);
     if (auto vector = dyn_cast<VectorType>(type))
       attr = DenseElementsAttr::get(vector, attr);
@@ -56,6 +62,9 @@ struct Formula {
   Value andi(Value a, Value b) const { return arith::AndIOp::create(builder, loc, a, b); }
   Value shl(Value a, Value b) const { return arith::ShLIOp::create(builder, loc, a, b); }
   Value shr(Value a, Value b) const { return arith::ShRSIOp::create(builder, loc, a, b); }
+  Value shru(Value a, Value b) const { return arith::ShRUIOp::create(builder, loc, a, b); }
+  Value ori(Value a, Value b) const { return arith::OrIOp::create(builder, loc, a, b); }
+  Value muli(Value a, Value b) const { return arith::MulIOp::create(builder, loc, a, b); }
   Value cmp(arith::CmpFPredicate p, Value a, Value b) const {
     return arith::CmpFOp::create(builder, loc, p, a, b);
   }
@@ -196,23 +205,104 @@ Value cleave::nn::buildLog(OpBuilder &builder, Location loc, Value x) {
                   f.select(f.cmp(arith::CmpFPredicate::UNO, x, x), nan, result), nan);
 }
 
-/// sin(x + shift π/2); the argument is reduced in f64, exact enough to 2^30.
-static Value sineOfQuarter(OpBuilder &builder, Location loc, Value x, int64_t shift) {
-  Formula f(builder, loc, x.getType());
-  Type i64 = builder.getI64Type();
+namespace {
+
+/// x = n π/2 + r, |r| hardly above π/4: n in i64, of which the last two bits count,
+/// and r in f64.
+struct Quarters {
+  Value n, r;
+};
+
+} // namespace
+
+/// Of f32 below this in magnitude; beyond it, r loses too many places.
+static constexpr double kNear = 0x1p30;
+
+static Quarters quartersOfNear(const Formula &f, Value x) {
   Value wide = f.widen(x);
   Value n = f.round(f.mul(wide, f.num(wide, 2.0 / std::numbers::pi)));
   Value r = f.fma(n, f.num(wide, -1.5707963267948966), wide);
   r = f.fma(n, f.num(wide, -6.123233995736766e-17), r);
+  // What is not near must not overflow either.
+  Value inRange = f.select(f.cmp(arith::CmpFPredicate::OLT, f.abs(wide), f.num(wide, kNear)), n,
+                           f.num(n, 0.0));
+  return {f.toInt(inRange, f.builder.getI64Type()), r};
+}
+
+// Source: Payne and Hanek, Radian reduction for trigonometric functions, 1983. With
+// x = m 2^k, the bits of 2/π that stand for whole turns of m 2^k drop out, and the 96
+// behind them leave an error of 2^-62 in quarters, where f32 comes no closer to a
+// multiple of π/2 than 2^-30.
+static Quarters quartersOfFar(const Formula &f, Value x) {
+  Type i64 = f.builder.getI64Type(), f64 = f.builder.getF64Type();
+  auto number = [&](int64_t value) { return f.integer(i64, value); };
+  Value bits = f.bitcast(x, f.builder.getI32Type());
+  bits = arith::ExtSIOp::create(f.builder, f.loc, f.with(i64), bits);
+  Value mantissa = f.ori(f.andi(bits, number(0x7fffff)), number(0x800000));
+  Value exponent = f.andi(f.shru(bits, number(23)), number(255));
+
+  // The bits of 2/π from where x has quarters on; lanes that are near may find any.
+  Value offset = f.subi(exponent, number(151));
+  offset = f.select(f.cmpi(arith::CmpIPredicate::sgt, offset, number(0)), offset, number(0));
+  Value isLater = f.cmpi(arith::CmpIPredicate::sge, offset, number(64));
+  Value shift = f.andi(offset, number(63)), rest = f.subi(number(63), shift);
+  const uint64_t words[] = {0x517cc1b727220a94, 0xfe13abe8fa9a6ee0, 0x6db14acc9e21c820,
+                            0xff28b1d5ef5de2b0};
+  auto word = [&](int i) {
+    return f.select(isLater, number(static_cast<int64_t>(words[i + 1])),
+                    number(static_cast<int64_t>(words[i])));
+  };
+  auto shifted = [&](int i) {
+    return f.ori(f.shl(word(i), shift), f.shru(f.shru(word(i + 1), number(1)), rest));
+  };
+  Value low = f.shru(f.muli(mantissa, f.shru(shifted(1), number(32))), number(32));
+  Value turns = f.addi(f.muli(mantissa, shifted(0)), low);
+
+  // The top two bits are the quarter, rounded to the nearest.
+  Value n = f.shru(f.addi(turns, number(int64_t(1) << 61)), number(62));
+  Value r = f.toFloat(f.subi(turns, f.shl(n, number(62))), f64);
+  r = f.mul(r, f.num(r, std::numbers::pi / 2 * 0x1p-62));
+  Value isNegative = f.cmpi(arith::CmpIPredicate::slt, bits, number(0));
+  return {f.select(isNegative, f.subi(number(0), n), n),
+          f.select(isNegative, f.sub(f.num(r, -0.0), r), r)};
+}
+
+/// The far way is long, and taken where a lane wants it.
+static Quarters quartersOf(const Formula &f, Value x) {
+  Quarters near = quartersOfNear(f, x);
+  constexpr double inf = std::numeric_limits<double>::infinity();
+  Value magnitude = f.abs(x);
+  Value isFar = f.andi(f.cmp(arith::CmpFPredicate::OGE, magnitude, f.num(x, kNear)),
+                       f.cmp(arith::CmpFPredicate::OLT, magnitude, f.num(x, inf)));
+  Value any = isFar;
+  if (isa<VectorType>(any.getType()))
+    any = vector::ReductionOp::create(f.builder, f.loc, vector::CombiningKind::OR, any);
+  auto branch = scf::IfOp::create(
+      f.builder, f.loc, any,
+      [&](OpBuilder &builder, Location loc) {
+        Formula inside(builder, loc, f.like);
+        Quarters far = quartersOfFar(inside, x);
+        scf::YieldOp::create(builder, loc, ValueRange{inside.select(isFar, far.n, near.n),
+                                                      inside.select(isFar, far.r, near.r)});
+      },
+      [&](OpBuilder &builder, Location loc) {
+        scf::YieldOp::create(builder, loc, ValueRange{near.n, near.r});
+      });
+  return {branch.getResult(0), branch.getResult(1)};
+}
+
+/// sin(x + shift π/2)
+static Value sineOfQuarter(OpBuilder &builder, Location loc, Value x, int64_t shift) {
+  Formula f(builder, loc, x.getType());
+  Type i64 = builder.getI64Type();
+  auto [n, r] = quartersOf(f, x);
   Value t = f.mul(r, r);
   Value sine = f.mul(r, f.polynomial(t, {1.0, -1.0 / 6, 1.0 / 120, -1.0 / 5040,
                                          1.0 / 362880, -1.0 / 39916800}));
   Value cosine = f.polynomial(t, {1.0, -1.0 / 2, 1.0 / 24, -1.0 / 720, 1.0 / 40320,
                                   -1.0 / 3628800});
   // The quarter decides which of the two it is, and the sign.
-  Value inRange = f.select(f.cmp(arith::CmpFPredicate::OLT, f.abs(n), f.num(n, 1e15)), n,
-                           f.num(n, 0.0));
-  Value quarter = f.addi(f.toInt(inRange, i64), f.constant(i64, shift));
+  Value quarter = f.addi(n, f.constant(i64, shift));
   Value zero = f.constant(i64, 0);
   Value odd = f.cmpi(arith::CmpIPredicate::ne, f.andi(quarter, f.constant(i64, 1)), zero);
   Value negative =

@@ -126,21 +126,23 @@ def Nn_GatherOp : Nn_InferredOp<"gather"> {
   let summary = "slices of the operand along an axis, chosen by indices";
   let description = [{
     result[a…, i…, c…] = data[a…, indices[i…], c…], the axis between a and c.
-    A negative index counts from the end. An index out of range is a fault of
-    the run, never a wild read.
+    A negative index counts from the end, and with `absolute` is out of range. An
+    index out of range is a fault of the run, never a wild read.
 
     Constraints:
     - (C1) `axis` is a dimension of `data`.
+    - (C2) constant indices are in range.
 
     Example:
     ```mlir
     %e = nn.gather %table, %ids axis 0 : tensor<256x64xf32>, tensor<2x8xi64>
     ```
   }];
-  let arguments = (ins Nn_Tensor:$data, Nn_IntTensor:$indices, I64Attr:$axis);
+  let arguments = (ins Nn_Tensor:$data, Nn_IntTensor:$indices, I64Attr:$axis,
+                       UnitAttr:$absolute);
   let results = (outs Nn_Tensor:$result);
   let assemblyFormat = [{
-    $data `,` $indices `axis` $axis attr-dict `:` type($data) `,` type($indices)
+    $data `,` $indices `axis` $axis (`absolute` $absolute^)? attr-dict `:` type($data) `,` type($indices)
   }];
   let hasVerifier = 1;
 }
@@ -153,6 +155,7 @@ def Nn_GatherElementsOp : Nn_InferredOp<"gather_elements"> {
     Constraints:
     - (C1) `axis` is a dimension of `data`; `indices` has the rank of `data` and
       is no larger in the other dimensions.
+    - (C2) constant indices are in range.
   }];
   let arguments = (ins Nn_Tensor:$data, Nn_IntTensor:$indices, I64Attr:$axis);
   let results = (outs Nn_Tensor:$result);

@@ -87,7 +87,27 @@ LogicalResult PadOp::verify() {
   return success();
 }
 
-LogicalResult GatherOp::verify() { return success(); }
+/// Of an axis of `size`; what is no constant is checked when it is read.
+static LogicalResult requireIndices(Operation *op, Value indices, int64_t size,
+                                    bool absolute = false) {
+  auto constant = indices.getDefiningOp<ConstantOp>();
+  auto dense = constant ? dyn_cast<DenseIntElementsAttr>(constant.getValue()) : nullptr;
+  if (!dense)
+    return success();
+  bool isUnsigned = dense.getElementType().isUnsignedInteger();
+  int64_t low = absolute ? 0 : -size;
+  for (const APInt &element : dense.getValues<APInt>())
+    if (int64_t index = isUnsigned ? element.getZExtValue() : element.getSExtValue();
+        index < low || index >= size)
+      return op->emitOpError("takes indices from ")
+             << low << " to " << size - 1 << ", got: " << index;
+  return success();
+}
+
+LogicalResult GatherOp::verify() {
+  // C2
+  return requireIndices(*this, getIndices(), shapeOf(getData())[getAxis()], getAbsolute());
+}
 
 LogicalResult GatherElementsOp::verify() {
   ArrayRef<int64_t> data = shapeOf(getData()), indices = shapeOf(getIndices());
@@ -101,7 +121,8 @@ LogicalResult GatherElementsOp::verify() {
   if (!fits)
     return emitOpError("indices do not fit the operand, got: ")
            << getData().getType() << " and " << getIndices().getType();
-  return success();
+  // C2
+  return requireIndices(*this, getIndices(), data[getAxis()]);
 }
 
 LogicalResult GatherNdOp::verify() {

@@ -5,6 +5,7 @@
 #include "cleave/Driver/Messages.h"
 #include "cleave/Frontend/Onnx.h"
 #include "cleave/Pipelines/Pipelines.h"
+#include "cleave/Support/Failure.h"
 #include "cleave/Transforms/Sharding/Search.h"
 
 #include "Dist/Dist.h"
@@ -28,7 +29,9 @@ Compilation::Compilation() : context(MLIRContext::Threading::DISABLED) {
 }
 
 llvm::Error Compilation::failed() {
-  return llvm::createStringError(firstError.empty() ? "failed without a message" : firstError);
+  if (firstError.empty())
+    return unexplained("the compilation");
+  return llvm::createStringError(firstError);
 }
 
 llvm::Expected<OwningOpRef<ModuleOp>> Compilation::import(StringRef path) {

@@ -5,6 +5,7 @@
 #include "cleave/Support/NodeName.h"
 
 #include "Nn/Nn.h"
+#include "Onnx/Onnx.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/Support/FileSystem.h"
@@ -26,11 +27,43 @@ llvm::Expected<NamedTensors> cleave::readNamed(llvm::StringRef path, llvm::Strin
   return tensors;
 }
 
-/// The gather with the fewest rows that reads all of `value`, moved or cast at most.
+std::vector<std::string> cleave::replaceableInputs(ModuleOp module) {
+  std::vector<std::string> names;
+  auto graph = *module.getOps<onnx::GraphOp>().begin();
+  for (auto initializer : graph.getBody().front().getOps<onnx::InitializerOp>())
+    if (initializer.getInput())
+      names.push_back(initializer.getTensor().getName().str());
+  return names;
+}
+
+void cleave::replaceInputs(ModuleOp module, const NamedTensors &tensors) {
+  auto graph = *module.getOps<onnx::GraphOp>().begin();
+  Block &body = graph.getBody().front();
+  auto names = llvm::to_vector(graph.getInputs());
+  for (auto initializer : llvm::to_vector(body.getOps<onnx::InitializerOp>())) {
+    StringAttr name = initializer.getTensor().getName();
+    if (!initializer.getInput() || !tensors.count(name.str()))
+      continue;
+    Value input = body.addArgument(initializer.getType(), initializer.getLoc());
+    initializer.getResult().replaceAllUsesWith(input);
+    initializer.erase();
+    names.push_back(name);
+  }
+  graph.setInputsAttr(ArrayAttr::get(module.getContext(), names));
+}
+
+/// The least and the largest index that `gather` takes.
+static std::pair<int64_t, int64_t> rangeOf(nn::GatherOp gather) {
+  int64_t rows = nn::typeOf(gather.getData()).getDimSize(gather.getAxis());
+  return {gather.getAbsolute() ? 0 : -rows, rows - 1};
+}
+
+/// The gather of the narrowest range that reads all of `value`, moved or cast at most.
 static nn::GatherOp gatherOf(Value value) {
   nn::GatherOp found;
-  auto rows = [](nn::GatherOp gather) {
-    return nn::typeOf(gather.getData()).getDimSize(gather.getAxis());
+  auto room = [](nn::GatherOp gather) {
+    auto [low, high] = rangeOf(gather);
+    return std::pair(high, high - low);
   };
   for (OpOperand &use : value.getUses()) {
     auto gather = dyn_cast<nn::GatherOp>(use.getOwner());
@@ -38,7 +71,7 @@ static nn::GatherOp gatherOf(Value value) {
       continue;
     if (isa<nn::ReshapeOp, nn::TransposeOp, nn::BroadcastOp, nn::CastOp>(use.getOwner()))
       gather = gatherOf(use.getOwner()->getResult(0));
-    if (gather && (!found || rows(gather) < rows(found)))
+    if (gather && (!found || room(gather) < room(found)))
       found = gather;
   }
   return found;
@@ -52,12 +85,14 @@ llvm::Error cleave::checkIndices(ModuleOp module, const NamedTensors &inputs) {
     auto given = inputs.find(name.str());
     if (!gather || given == inputs.end())
       continue;
-    auto rows = static_cast<double>(nn::typeOf(gather.getData()).getDimSize(gather.getAxis()));
+    auto [low, high] = rangeOf(gather);
     for (int64_t i = 0; i < given->second.size(); ++i)
-      if (double index = given->second.at(i); index < -rows || index >= rows)
+      if (double index = given->second.at(i);
+          index < static_cast<double>(low) || index > static_cast<double>(high))
         return llvm::createStringError(
-            "input \"%s\" holds %.0f, and node \"%s\" takes indices from %.0f to %.0f",
-            name.str().c_str(), index, nodeName(gather.getLoc()).str().c_str(), -rows, rows - 1);
+            "input \"%s\" holds %.0f, and node \"%s\" takes indices from %lld to %lld",
+            name.str().c_str(), index, nodeName(gather.getLoc()).str().c_str(),
+            static_cast<long long>(low), static_cast<long long>(high));
   }
   return llvm::Error::success();
 }

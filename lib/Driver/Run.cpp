@@ -2,9 +2,17 @@
 
 #include "cleave/Driver/Compile.h"
 
+#include "cleave/Support/Failure.h"
+
 #include "Memory.h"
 
 using namespace cleave;
+
+static llvm::Error toError(const cleave_error &error) {
+  if (error.status == CLEAVE_FAILED)
+    return llvm::make_error<Failure>(error.message);
+  return llvm::createStringError(error.message);
+}
 
 llvm::Expected<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<CompiledProgram> program,
                                                        unsigned threads) {
@@ -22,7 +30,7 @@ llvm::Expected<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<CompiledP
   options.threads = threads;
   cleave_error error;
   if (cleave_session_create(runner->program(), &options, &runner->handle, &error) != CLEAVE_OK)
-    return llvm::createStringError(error.message);
+    return toError(error);
   for (uint32_t i = 0; i < runner->program()->num_outputs; ++i) {
     const cleave_value &value = runner->program()->outputs[i];
     runner->results.emplace_back(value.name, Tensor(static_cast<cleave_type>(value.type),
@@ -34,7 +42,6 @@ llvm::Expected<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<CompiledP
 Runner::~Runner() { cleave_session_destroy(handle); }
 
 llvm::Error Runner::run(const NamedTensors &inputs) {
-  status = CLEAVE_REFUSED;
   std::vector<cleave_input> bound;
   for (uint32_t i = 0; i < program()->num_inputs; ++i) {
     const cleave_value &value = program()->inputs[i];
@@ -55,6 +62,7 @@ llvm::Error Runner::run(const NamedTensors &inputs) {
   for (auto &[name, tensor] : results)
     into.push_back({tensor.bytes.data(), tensor.bytes.size()});
   cleave_error error;
-  status = cleave_session_run(handle, bound.data(), into.data(), &error);
-  return status == CLEAVE_OK ? llvm::Error::success() : llvm::createStringError(error.message);
+  if (cleave_session_run(handle, bound.data(), into.data(), &error) != CLEAVE_OK)
+    return toError(error);
+  return llvm::Error::success();
 }

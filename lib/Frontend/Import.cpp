@@ -109,21 +109,23 @@ FailureOr<DictionaryAttr> Importer::importOpset(
 // Attributes
 //===----------------------------------------------------------------------===//
 
-Attribute cleave::defaultValue(const AttributeDefault &entry, Builder &b) {
-  switch (entry.kind) {
-  case AttributeDefault::Int: return b.getI64IntegerAttr(entry.intValue);
-  case AttributeDefault::Float: return b.getF32FloatAttr(entry.floatValue);
-  case AttributeDefault::String: return b.getStringAttr(entry.stringValue);
+Attribute cleave::defaultValue(const SchemaAttribute &attribute, Builder &b) {
+  if (!attribute.hasDefault)
+    return nullptr;
+  switch (attribute.kind) {
+  case SchemaAttribute::Int: return b.getI64IntegerAttr(attribute.intValue);
+  case SchemaAttribute::Float: return b.getF32FloatAttr(attribute.floatValue);
+  case SchemaAttribute::String: return b.getStringAttr(attribute.stringValue);
+  default: llvm_unreachable("the table holds no other defaults");
   }
-  llvm_unreachable("all kinds are listed");
 }
 
 void Importer::addDefaults(const Schema *schema, NamedAttrList &attributes) {
   if (!schema)
     return;
-  for (const AttributeDefault &entry : schema->defaults)
-    if (!attributes.get(entry.name))
-      attributes.set(entry.name, defaultValue(entry, b));
+  for (const SchemaAttribute &attribute : schema->attributes)
+    if (Attribute value = defaultValue(attribute, b); value && !attributes.get(attribute.name))
+      attributes.set(attribute.name, value);
 }
 
 static AttributeProto::AttributeType kindOf(const AttributeProto &proto) {
@@ -139,6 +141,21 @@ static AttributeProto::AttributeType kindOf(const AttributeProto &proto) {
          : proto.ints_size()      ? AttributeProto::INTS
          : proto.strings_size()   ? AttributeProto::STRINGS
                                   : AttributeProto::UNDEFINED;
+}
+
+/// Whether `proto` holds a value of another type than it says.
+static bool isMixed(const AttributeProto &proto) {
+  AttributeProto::AttributeType kind = kindOf(proto);
+  return (proto.has_f() && kind != AttributeProto::FLOAT) ||
+         (proto.has_i() && kind != AttributeProto::INT) ||
+         (proto.has_s() && kind != AttributeProto::STRING) ||
+         (proto.has_t() && kind != AttributeProto::TENSOR) ||
+         (proto.has_g() && kind != AttributeProto::GRAPH) ||
+         (proto.floats_size() && kind != AttributeProto::FLOATS) ||
+         (proto.ints_size() && kind != AttributeProto::INTS) ||
+         (proto.strings_size() && kind != AttributeProto::STRINGS) ||
+         (proto.tensors_size() && kind != AttributeProto::TENSORS) ||
+         (proto.graphs_size() && kind != AttributeProto::GRAPHS);
 }
 
 std::optional<Interface> Importer::importInterface(const GraphProto &graph, Block &block) {
@@ -175,6 +192,10 @@ Attribute Importer::importAttribute(const AttributeProto &proto, Scope *scope, L
   if (!proto.ref_attr_name().empty())
     return ir::RefAttr::get(b.getContext(), b.getStringAttr(proto.ref_attr_name()),
                               proto.type());
+  if (isMixed(proto))
+    return emitError(loc, "holds a value of another type than it says in attribute \"")
+               << proto.name() << "\"",
+           nullptr;
   SmallVector<Attribute> list;
   switch (kindOf(proto)) {
   case AttributeProto::FLOAT:

@@ -2,7 +2,7 @@
 
 #include "cleave/Frontend/Schemas.h"
 
-#include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/STLExtras.h"
 
 #include <cmath>
 #include <map>
@@ -15,34 +15,39 @@ namespace {
 struct Table {
   int64_t newest = 0;
   std::vector<Schema> schemas;
-  std::vector<AttributeDefault> defaults;
-  std::vector<size_t> firstDefault;
+  std::vector<SchemaAttribute> attributes;
+  std::vector<size_t> firstAttribute;
   std::map<std::pair<llvm::StringRef, llvm::StringRef>, std::vector<const Schema *>> byName;
 
+  /// Of the last attribute.
+  template <typename T> void addDefault(T value) {
+    SchemaAttribute &attribute = attributes.back();
+    attribute.hasDefault = true;
+    if constexpr (std::is_convertible_v<T, const char *>)
+      attribute.stringValue = value;
+    else if (attribute.kind == SchemaAttribute::Int)
+      attribute.intValue = static_cast<int64_t>(value);
+    else
+      attribute.floatValue = static_cast<float>(value);
+  }
+
   Table() {
-    auto addDefault = [&](const char *name, AttributeDefault::Kind kind, auto value) {
-      AttributeDefault entry{kind, name, 0, 0, {}};
-      if constexpr (std::is_convertible_v<decltype(value), const char *>)
-        entry.stringValue = value;
-      else if (kind == AttributeDefault::Int)
-        entry.intValue = static_cast<int64_t>(value);
-      else
-        entry.floatValue = static_cast<float>(value);
-      defaults.push_back(entry);
-    };
 #define NEWEST(version) newest = version;
-#define SCHEMA(domain, name, since)                                                      \
-  schemas.push_back({domain, name, since, {}});                                          \
-  firstDefault.push_back(defaults.size());
-#define DEFAULT(name, kind, value) addDefault(name, AttributeDefault::kind, value);
+#define SCHEMA(domain, name, since, leastIn, mostIn, leastOut, mostOut)                  \
+  schemas.push_back({domain, name, since, leastIn, mostIn, leastOut, mostOut, {}});      \
+  firstAttribute.push_back(attributes.size());
+#define ATTRIBUTE(name, kind, required)                                                  \
+  attributes.push_back({SchemaAttribute::kind, name, required});
+#define DEFAULT(value) addDefault(value);
 #include "Schemas.inc"
 #undef NEWEST
 #undef SCHEMA
+#undef ATTRIBUTE
 #undef DEFAULT
-    firstDefault.push_back(defaults.size());
+    firstAttribute.push_back(attributes.size());
     for (size_t i = 0; i < schemas.size(); ++i) {
-      schemas[i].defaults = llvm::ArrayRef(defaults).slice(
-          firstDefault[i], firstDefault[i + 1] - firstDefault[i]);
+      schemas[i].attributes = llvm::ArrayRef(attributes).slice(
+          firstAttribute[i], firstAttribute[i + 1] - firstAttribute[i]);
       byName[{schemas[i].domain, schemas[i].name}].push_back(&schemas[i]);
     }
   }
@@ -52,6 +57,12 @@ struct Table {
 static const Table &table() {
   static const Table instance;
   return instance;
+}
+
+const SchemaAttribute *Schema::find(llvm::StringRef attribute) const {
+  const auto *found = llvm::find_if(
+      attributes, [&](const SchemaAttribute &entry) { return entry.name == attribute; });
+  return found == attributes.end() ? nullptr : found;
 }
 
 const Schema *cleave::findSchema(llvm::StringRef domain, llvm::StringRef name,

@@ -18,7 +18,7 @@ PendingFile::~PendingFile() {
   if (descriptor < 0)
     return;
   ::close(descriptor);
-  if (!kept && !inPlace)
+  if (!kept)
     ::unlink(temporary.c_str());
 }
 
@@ -30,16 +30,14 @@ llvm::Error PendingFile::open() {
   struct stat status;
   char whole[PATH_MAX];
   bool exists = ::stat(path.c_str(), &status) == 0;
-  if (exists && S_ISDIR(status.st_mode)) {
-    errno = EISDIR;
-    return failed();
-  }
-  inPlace = exists && !S_ISREG(status.st_mode);
-  if (exists && !inPlace && ::realpath(path.c_str(), whole))
+  if (exists && !S_ISREG(status.st_mode))
+    return llvm::createStringError("cannot write \"%s\": it is no regular file; give the name of "
+                                   "one, or of none that exists",
+                                   path.c_str());
+  if (exists && ::realpath(path.c_str(), whole))
     path = whole;
   temporary = path + "." + std::to_string(::getpid()) + ".partial";
-  descriptor = inPlace ? ::open(path.c_str(), O_WRONLY | O_CLOEXEC)
-                       : ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   return descriptor < 0 ? failed() : llvm::Error::success();
 }
 
@@ -57,8 +55,6 @@ llvm::Error PendingFile::write(llvm::StringRef bytes) {
 }
 
 llvm::Error PendingFile::keep() {
-  if (inPlace)
-    return llvm::Error::success();
   if (::fsync(descriptor) != 0 || ::rename(temporary.c_str(), path.c_str()) != 0)
     return failed();
   kept = true;

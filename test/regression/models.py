@@ -65,6 +65,15 @@ def elements_as_rows():
         yield model([helper.make_node(op, ["x"], ["y"], noop_with_empty_axes=1)], {"x": [2, 3]}), ("tp=2",)
 
 
+def scales_of_rows():
+    """The scale of a norm broadcasts to its input, not only to what is normalised."""
+    random = np.random.default_rng(3)
+    for scale, bias in (((1, 4), (1, 4)), ((3, 4), (3, 4)), ((2, 1, 4), (2, 1, 4)), ((4,), (1, 1, 4)), ((3, 1), (4,))):
+        node = helper.make_node("LayerNormalization", ["x", "s", "b"], ["y"])
+        yield model([node], {"x": [2, 3, 4]}, s=random.normal(size=scale),
+                    b=random.normal(size=bias)), ("tp=2", "dp=3")
+
+
 def run(cleave, folder, proto, meshes):
     path = os.path.join(folder, "model.onnx")
     onnx.save(proto, path)
@@ -89,7 +98,7 @@ def main():
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         for case in (ranks_without_channels, flatten_from_the_end, attribute_left_out_by_the_caller,
-                     elements_as_rows):
+                     elements_as_rows, scales_of_rows):
             for proto, meshes in case():
                 for wrong in run(sys.argv[1], folder, proto, meshes):
                     failed += 1

@@ -32,6 +32,8 @@ static int bench(const BenchOptions &options) {
   llvm::Expected<LoadedModel> model = load(compilation, options);
   if (!model)
     return fail(model.takeError());
+  if (llvm::Error error = requireOutputs(*model, "--output", options.output))
+    return fail(std::move(error));
   double load = millisecondsSince(begin);
   begin = Clock::now();
   llvm::Expected<std::unique_ptr<Runner>> runner =
@@ -40,18 +42,20 @@ static int bench(const BenchOptions &options) {
     return fail(runner.takeError());
   double compile = millisecondsSince(begin);
 
+  compilation.onPhase("running");
   std::vector<double> latencies;
   for (unsigned i = 0; i < options.warmup + options.iters; ++i) {
     begin = Clock::now();
     if (llvm::Error error = (*runner)->run(model->inputs))
-      return fail(std::move(error), (*runner)->status);
+      return fail(std::move(error));
     if (i >= options.warmup)
       latencies.push_back(millisecondsSince(begin));
   }
-  if (!options.output.empty() && !(*runner)->outputs().empty())
+  if (!options.output.empty())
     if (llvm::Error error = writeNpy(options.output, asFloat((*runner)->outputs()[0].second)))
       return fail(std::move(error));
 
+  Progress::end();
   rusage usage;
   getrusage(RUSAGE_SELF, &usage);
   llvm::raw_ostream &out = llvm::outs();
@@ -80,7 +84,7 @@ void cleave::addBench(CLI::App &app, int &status) {
   command->add_option("--iters", options->iters, "timed runs")->check(CLI::Range(1, 1000000));
   command->add_option("--warmup", options->warmup, "runs before them")
       ->check(CLI::Range(0, 1000000));
-  command->add_option("--output", options->output, "an .npy for the first output, as f32");
+  addPath(*command, "--output", options->output, "an .npy for the first output, as f32");
   command->add_flag("--json", options->json, "one line of JSON");
   command->callback([=, &status] { status = bench(*options); });
 }

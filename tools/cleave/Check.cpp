@@ -6,6 +6,7 @@
 #include "llvm/Support/raw_ostream.h"
 
 #include <algorithm>
+#include <cmath>
 
 using namespace cleave;
 
@@ -19,6 +20,12 @@ struct Tolerance {
 static Tolerance toleranceOf(cleave_type type) {
   double rounding = type == CLEAVE_F16 ? 0x1p-11 : type == CLEAVE_BF16 ? 0x1p-8 : 0x1p-24;
   return {256 * rounding, 256 * rounding};
+}
+
+static std::string toleranceError(const std::string &text) {
+  double value;
+  bool isGood = !llvm::StringRef(text).getAsDouble(value) && value >= 0 && std::isfinite(value);
+  return isGood ? "" : "wants a finite number from 0 on, got: " + text;
 }
 
 /// Writes to `out` how far `got` is from `want`; whether all of it is within tolerance.
@@ -67,8 +74,9 @@ static int check(const ModelOptions &options, const std::string &golden, double 
     if (!runner)
       return fail(runner.takeError());
     runners[sharded] = std::move(*runner);
+    compilation.onPhase("running");
     if (llvm::Error error = runners[sharded]->run(model->inputs))
-      return fail(std::move(error), runners[sharded]->status);
+      return fail(std::move(error));
   }
 
   NamedTensors whole;
@@ -89,6 +97,7 @@ static int check(const ModelOptions &options, const std::string &golden, double 
       return fail(llvm::createStringError("--golden: " + llvm::toString(same.takeError())));
     *equal &= *same;
   }
+  Progress::end();
   llvm::outs() << text << (*equal ? "equal\n" : "not equal\n");
   return *equal ? 0 : 1;
 }
@@ -100,8 +109,10 @@ void cleave::addCheck(CLI::App &app, int &status) {
   CLI::App *command =
       app.add_subcommand("check", "runs a model cut and uncut and compares the outputs");
   options->addTo(*command, /*meshWanted=*/true);
-  command->add_option("--golden", *golden, "outputs to compare with too, as --inputs takes them");
-  command->add_option("--atol", *atol, "absolute tolerance; default: by the element type");
-  command->add_option("--rtol", *rtol, "relative tolerance; default: by the element type");
+  addPath(*command, "--golden", *golden, "outputs to compare with too, as --inputs takes them");
+  command->add_option("--atol", *atol, "absolute tolerance; default: by the element type")
+      ->check(toleranceError);
+  command->add_option("--rtol", *rtol, "relative tolerance; default: by the element type")
+      ->check(toleranceError);
   command->callback([=, &status] { status = check(*options, *golden, *atol, *rtol); });
 }

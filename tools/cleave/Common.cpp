@@ -2,25 +2,43 @@
 
 #include "Common.h"
 
+#include "cleave/Support/Failure.h"
+
 #include "Onnx/Onnx.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
 
+#include <chrono>
 #include <unistd.h>
 
 using namespace mlir;
 using namespace cleave;
+
+CLI::Option *cleave::addPath(CLI::App &app, const char *flag, std::string &path,
+                             const char *what) {
+  return app.add_option(flag, path, what)->check([](const std::string &text) {
+    return std::string(text.empty() ? "wants the name of a file, got an empty one" : "");
+  });
+}
+
+/// CLI11 takes a sign for an unsigned number and wraps.
+static std::string seedError(const std::string &text) {
+  uint64_t seed;
+  return llvm::StringRef(text).getAsInteger(10, seed)
+             ? "wants a whole number from 0 to 2^64 - 1, got: " + text
+             : "";
+}
 
 void ModelOptions::addTo(CLI::App &app, bool meshWanted) {
   app.add_option("model", model, "an ONNX file")->required();
   auto *axes = app.add_option("--mesh", mesh, "named axes of ranks, as in tp=4");
   if (meshWanted)
     axes->required();
-  app.add_option("--inputs", inputs, "an .npz, a folder of .npy files, or a test_data_set_N");
+  addPath(app, "--inputs", inputs, "an .npz, a folder of .npy files, or a test_data_set_N");
   app.add_option("--dim", dims, "the size of a symbolic dimension, as in batch=2");
-  app.add_option("--seed", seed, "draws the inputs that are not given");
+  app.add_option("--seed", seed, "draws the inputs that are not given")->check(seedError);
   app.add_option("--threads", threads, "cores to use, however many ranks; default: all")
       ->check(CLI::Range(1, 4096));
   app.add_option("--target", target, "what runs it: cpu");
@@ -38,9 +56,14 @@ static void printLine(llvm::StringRef text) {
   llvm::errs() << "\n";
 }
 
-void cleave::note(llvm::StringRef text) { printLine("cleave: " + text.str()); }
+void cleave::note(llvm::StringRef text) {
+  Progress::clear();
+  printLine("cleave: " + text.str());
+}
 
-int cleave::fail(llvm::Error error, int status) {
+int cleave::fail(llvm::Error error) {
+  int status = error.isA<Failure>() ? 1 : 2;
+  Progress::end();
   note(llvm::toString(std::move(error)));
   return status;
 }
@@ -52,6 +75,12 @@ llvm::Error cleave::shard(Compilation &compilation, ModuleOp module, llvm::Strin
   for (const std::string &message : std::exchange(compilation.messages, {}))
     note(message);
   return llvm::Error::success();
+}
+
+llvm::Error cleave::inFile(llvm::StringRef path, llvm::Error error) {
+  if (error.isA<Failure>())
+    return error;
+  return llvm::createStringError(path + ": " + llvm::toString(std::move(error)));
 }
 
 /// The product of the axes `dp`, each rank of which has a batch of its own.
@@ -85,7 +114,8 @@ givenDims(const ModelOptions &options, llvm::ArrayRef<ModelInput> inputs) {
       return llvm::createStringError("--dim wants name=size, got: \"" + dim + "\"");
     if (llvm::Error error = checkDimName(inputs, name))
       return std::move(error);
-    given[name.str()] = value;
+    if (!given.try_emplace(name.str(), value).second)
+      return llvm::createStringError("--dim gives \"" + name + "\" a size twice; leave one out");
   }
   return given;
 }
@@ -100,12 +130,13 @@ static std::string emptySizes(const std::map<std::string, int64_t> &sizes) {
 }
 
 /// Reads --inputs and adds their sizes to `dims`.
-static llvm::Expected<NamedTensors> givenInputs(const ModelOptions &options,
+static llvm::Expected<NamedTensors> givenInputs(const ModelOptions &options, ModuleOp module,
                                                 llvm::ArrayRef<ModelInput> inputs,
                                                 std::map<std::string, int64_t> &dims) {
   std::vector<std::string> names;
   for (const ModelInput &input : inputs)
     names.push_back(input.name);
+  llvm::append_range(names, replaceableInputs(module));
   llvm::Expected<NamedTensors> tensors = readNamed(options.inputs, "input", names);
   if (!tensors)
     return tensors.takeError();
@@ -117,12 +148,13 @@ static llvm::Expected<NamedTensors> givenInputs(const ModelOptions &options,
     if (llvm::Error error = bindShape(input, tensor->second.dims, dims))
       return std::move(error);
   }
+  replaceInputs(module, *tensors);
   return tensors;
 }
 
 llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOptions &options) {
   auto named = [&](llvm::Error error) {
-    return llvm::createStringError(options.model + ": " + llvm::toString(std::move(error)));
+    return inFile(options.model, std::move(error));
   };
   if (llvm::Error error = checkSupported(options))
     return std::move(error);
@@ -144,7 +176,7 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
   if (!dims)
     return dims.takeError();
   if (!options.inputs.empty()) {
-    llvm::Expected<NamedTensors> tensors = givenInputs(options, *inputs, *dims);
+    llvm::Expected<NamedTensors> tensors = givenInputs(options, *result.module, *inputs, *dims);
     if (!tensors)
       return tensors.takeError();
     result.inputs = std::move(*tensors);
@@ -162,12 +194,21 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
   if (llvm::Error error = checkIndices(*result.module, result.inputs))
     return std::move(error);
   if (options.inputs.empty()) {
+    compilation.onPhase("drawing inputs");
     llvm::Expected<NamedTensors> drawn = drawInputs(*result.module, options.seed);
     if (!drawn)
       return drawn.takeError();
     result.inputs = std::move(*drawn);
   }
   return result;
+}
+
+llvm::Error cleave::requireOutputs(const LoadedModel &model, const std::string &flag,
+                                   const std::string &path) {
+  if (path.empty() || !model.outputs.empty())
+    return llvm::Error::success();
+  return llvm::createStringError(flag + " \"" + path +
+                                 "\": the model has no outputs to write; leave the flag out");
 }
 
 llvm::Expected<std::unique_ptr<Runner>> cleave::prepare(Compilation &compilation,
@@ -185,20 +226,55 @@ llvm::Expected<std::unique_ptr<Runner>> cleave::prepare(Compilation &compilation
   return Runner::create(std::move(*program), options.threads);
 }
 
+Progress *Progress::current = nullptr;
+
 Progress::Progress(Compilation &compilation) {
   if (!::isatty(STDERR_FILENO))
     return;
-  compilation.onPhase = [this](llvm::StringRef phase) {
-    if (millisecondsSince(begin) < 1000)
-      return;
-    shown = true;
-    llvm::errs() << "\r\033[K" << phase << " …";
+  current = this;
+  compilation.onPhase = [this](llvm::StringRef name) {
+    std::lock_guard lock(mutex);
+    phase = name.str();
   };
+  watcher = std::thread([this] { watch(); });
 }
 
-Progress::~Progress() {
+void Progress::watch() {
+  std::unique_lock lock(mutex);
+  for (int seconds = 1; !changed.wait_for(lock, std::chrono::seconds(1), [this] { return over; });
+       ++seconds) {
+    llvm::errs() << "\r\033[K" << phase << " … " << seconds << " s";
+    shown = true;
+  }
   if (shown)
     llvm::errs() << "\r\033[K";
+}
+
+Progress::~Progress() { stop(); }
+
+void Progress::stop() {
+  if (!watcher.joinable())
+    return;
+  {
+    std::lock_guard lock(mutex);
+    over = true;
+  }
+  changed.notify_one();
+  watcher.join();
+  current = nullptr;
+}
+
+void Progress::clear() {
+  if (!current)
+    return;
+  std::lock_guard lock(current->mutex);
+  if (std::exchange(current->shown, false))
+    llvm::errs() << "\r\033[K";
+}
+
+void Progress::end() {
+  if (current)
+    current->stop();
 }
 
 double cleave::millisecondsSince(std::chrono::steady_clock::time_point begin) {

@@ -8,6 +8,9 @@
 #include <CLI/CLI.hpp>
 
 #include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
 
 namespace cleave {
 
@@ -47,18 +50,41 @@ llvm::Expected<std::unique_ptr<Runner>> prepare(Compilation &compilation,
 
 /// Prints `text` as `cleave: …`, on the standard error.
 void note(llvm::StringRef text);
-/// Prints the message as `cleave: …` and answers `status`.
-int fail(llvm::Error error, int status = 2);
 
-/// On a terminal, shows the phase once a second has passed.
+/// `error` with the file that it is about in front.
+llvm::Error inFile(llvm::StringRef path, llvm::Error error);
+
+/// An option that names a file or a folder; an empty name is refused.
+CLI::Option *addPath(CLI::App &app, const char *flag, std::string &path, const char *what);
+
+/// Fails if results are to go to `path`, and the model has none.
+llvm::Error requireOutputs(const LoadedModel &model, const std::string &flag,
+                           const std::string &path);
+
+/// Prints the message as `cleave: …` and answers the exit status: 1 for a Failure, where
+/// the request may be good and Cleave or the run is not; 2 for all else, a request that
+/// cannot be met.
+int fail(llvm::Error error);
+
+/// On a terminal, shows the phase and the seconds since the beginning, from the first on.
 class Progress {
 public:
   explicit Progress(Compilation &compilation);
   ~Progress();
+  /// Before something else is printed: takes the line away, or `end`s it for good.
+  static void clear();
+  static void end();
 
 private:
-  bool shown = false;
-  std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
+  void watch();
+  void stop();
+
+  static Progress *current;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::string phase;
+  bool over = false, shown = false;
+  std::thread watcher;
 };
 
 /// Milliseconds since `begin`.

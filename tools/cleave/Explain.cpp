@@ -35,6 +35,7 @@ static int explain(const ModelOptions &options, bool json, llvm::StringRef page)
       return fail(std::move(error));
     note("wrote " + page.str());
   }
+  Progress::end();
   llvm::outs() << (json ? toJson(explanation) : toText(explanation)) << "\n";
   return 0;
 }
@@ -47,6 +48,6 @@ void cleave::addExplain(CLI::App &app, int &status) {
       app.add_subcommand("explain", "says what is cut, what travels, how much and why");
   options->addTo(*command, /*meshWanted=*/false);
   command->add_flag("--json", *json, "one JSON object");
-  command->add_option("--html", *page, "a page to write, which needs nothing else");
+  addPath(*command, "--html", *page, "a page to write, which needs nothing else");
   command->callback([=, &status] { status = explain(*options, *json, *page); });
 }

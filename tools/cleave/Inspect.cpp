@@ -214,7 +214,7 @@ static int inspect(const std::string &path, bool json) {
   Compilation compilation;
   llvm::Expected<OwningOpRef<ModuleOp>> module = compilation.import(path);
   if (!module)
-    return fail(llvm::createStringError(path + ": " + llvm::toString(module.takeError())));
+    return fail(inFile(path, module.takeError()));
 
   llvm::StringMap<onnx::FunctionOp> functions;
   for (auto function : (*module)->getOps<onnx::FunctionOp>())

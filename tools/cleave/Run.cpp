@@ -53,7 +53,8 @@ static llvm::Error printAfter(const std::string &phase, Compilation &compilation
   if (phase == "import") {
     auto module = compilation.import(options.model);
     if (!module)
-      return llvm::createStringError(options.model + ": " + llvm::toString(module.takeError()));
+      return inFile(options.model, module.takeError());
+    Progress::end();
     (*module)->print(llvm::outs());
     return llvm::Error::success();
   }
@@ -67,6 +68,7 @@ static llvm::Error printAfter(const std::string &phase, Compilation &compilation
   if (phase == "kernel")
     if (auto program = compilation.compile(*model->module, options.threads); !program)
       return program.takeError();
+  Progress::end();
   model->module->print(llvm::outs());
   return llvm::Error::success();
 }
@@ -86,18 +88,21 @@ static int run(const ModelOptions &options, const std::string &outputs,
   llvm::Expected<LoadedModel> model = load(compilation, options);
   if (!model)
     return fail(model.takeError());
+  if (llvm::Error error = requireOutputs(*model, "--outputs", outputs))
+    return fail(std::move(error));
   llvm::Expected<std::unique_ptr<Runner>> runner =
       prepare(compilation, *model->module, options.mesh, options);
   if (!runner)
     return fail(runner.takeError());
   compilation.onPhase("running");
   if (llvm::Error error = (*runner)->run(model->inputs))
-    return fail(std::move(error), (*runner)->status);
+    return fail(std::move(error));
 
   NamedTensors named((*runner)->outputs().begin(), (*runner)->outputs().end());
   if (!outputs.empty())
     if (llvm::Error error = writeNpz(outputs, named))
       return fail(std::move(error));
+  Progress::end();
   if (json)
     llvm::outs() << report(**runner).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
   else
@@ -111,7 +116,7 @@ void cleave::addRun(CLI::App &app, int &status) {
   auto json = std::make_shared<bool>(false);
   CLI::App *command = app.add_subcommand("run", "runs a model over the ranks of a mesh");
   options->addTo(*command, /*meshWanted=*/false);
-  command->add_option("--outputs", *outputs, "an .npz to write, keys are output names");
+  addPath(*command, "--outputs", *outputs, "an .npz to write, keys are output names");
   command->add_flag("--json", *json, "one JSON object: the outputs, and what each rank counted");
   command->add_option("--stop-after", *phase, "prints the IR after a phase instead of running")
       ->check(CLI::IsMember(kPhases));

@@ -2,6 +2,8 @@
 
 #include "Common.h"
 
+#include "cleave/Support/Failure.h"
+
 #include "llvm/Config/llvm-config.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -79,6 +81,9 @@ int main(int argc, char **argv) {
   } catch (const std::bad_alloc &) {
     return fail(llvm::createStringError(
         "this machine has too little memory for the request; ask for smaller sizes with --dim"));
+  } catch (const std::exception &error) {
+    return fail(llvm::make_error<Failure>(
+        std::string("an error of Cleave, please report it: ") + error.what()));
   }
   return flushResults(status);
 }

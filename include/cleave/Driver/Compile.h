@@ -70,6 +70,13 @@ llvm::Expected<NamedTensors> drawInputs(mlir::ModuleOp module, uint64_t seed);
 llvm::Expected<NamedTensors> readNamed(llvm::StringRef path, llvm::StringRef kind,
                                        llvm::ArrayRef<std::string> names);
 
+/// The inputs of the imported `module` that have a value in the model already.
+std::vector<std::string> replaceableInputs(mlir::ModuleOp module);
+
+/// Takes that value from those among them that are in `tensors`: they become inputs as
+/// all others.
+void replaceInputs(mlir::ModuleOp module, const NamedTensors &tensors);
+
 /// Fails if an element of one of `inputs` indexes what is not there: for inputs that
 /// reach a gather of `module`, which no phase has sharded yet, as they are.
 llvm::Error checkIndices(mlir::ModuleOp module, const NamedTensors &inputs);
@@ -89,9 +96,6 @@ public:
   const std::vector<std::pair<std::string, Tensor>> &outputs() const { return results; }
   const cleave_session *session() const { return handle; }
   const cleave_program *program() const { return compiled->program(); }
-
-  /// Status of the runtime's last failure: 1 it ran and failed, 2 it was refused.
-  int status = 0;
 
 private:
   Runner() = default;

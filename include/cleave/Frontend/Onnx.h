@@ -9,10 +9,10 @@
 
 namespace cleave {
 
-struct AttributeDefault;
+struct SchemaAttribute;
 
-/// What a node means that leaves the attribute out.
-mlir::Attribute defaultValue(const AttributeDefault &entry, mlir::Builder &b);
+/// What a node means that leaves the attribute out; null if it then means nothing.
+mlir::Attribute defaultValue(const SchemaAttribute &attribute, mlir::Builder &b);
 
 /// Reads the model at `path`. Tensors above a kilobyte become references
 /// (file, offset, length); the file is mapped and their bytes are not touched.

@@ -14,19 +14,29 @@
 
 namespace cleave {
 
-/// An attribute that a node may leave out, and what it then means.
-struct AttributeDefault {
-  enum Kind { Int, Float, String } kind;
+/// An attribute that a node may or has to say.
+struct SchemaAttribute {
+  enum Kind {
+    Float, Int, String, Tensor, Graph, SparseTensor, TypeProto, Floats, Ints, Strings
+  } kind;
   llvm::StringRef name;
-  int64_t intValue;
-  float floatValue;
-  llvm::StringRef stringValue;
+  bool required;
+  /// What it means where a node leaves it out: a float, an integer or a string.
+  bool hasDefault = false;
+  int64_t intValue = 0;
+  float floatValue = 0;
+  llvm::StringRef stringValue = {};
 };
 
 struct Schema {
   llvm::StringRef domain, name;
   int64_t sinceVersion;
-  llvm::ArrayRef<AttributeDefault> defaults;
+  /// How many inputs and outputs a node lists, those included that it leaves out.
+  int64_t leastInputs, mostInputs, leastOutputs, mostOutputs;
+  llvm::ArrayRef<SchemaAttribute> attributes;
+
+  /// Null for an attribute that the op does not know.
+  const SchemaAttribute *find(llvm::StringRef attribute) const;
 };
 
 /// The schema that `version` of `domain` means by `name`, or null where the onnx

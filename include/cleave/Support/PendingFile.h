@@ -12,7 +12,7 @@ namespace cleave {
 
 /// Bytes go to a temporary name beside `path`; `keep` brings them to the disk and
 /// renames. What is not kept is removed. A link keeps its place, what it points to is
-/// replaced; a device or a pipe is written as it is.
+/// replaced. A device or a pipe is refused: it can be neither taken back nor renamed.
 class PendingFile {
 public:
   explicit PendingFile(llvm::StringRef path);
@@ -33,7 +33,7 @@ private:
   std::string path, temporary;
   int descriptor = -1;
   uint64_t written = 0;
-  bool inPlace = false, kept = false;
+  bool kept = false;
 };
 
 } // namespace cleave

@@ -12,8 +12,9 @@ using namespace cleave;
 using namespace cleave::nn;
 
 /// `value` counted from the end if negative; failure at `op` if out of range.
-static FailureOr<int64_t> wrapIndex(Operation *op, int64_t value, int64_t size) {
-  int64_t wrapped = value < 0 ? value + size : value;
+static FailureOr<int64_t> wrapIndex(Operation *op, int64_t value, int64_t size,
+                                    bool absolute = false) {
+  int64_t wrapped = value < 0 && !absolute ? value + size : value;
   if (wrapped >= 0 && wrapped < size)
     return wrapped;
   op->emitError("index is out of range [0, ") << size << "), got: " << value;
@@ -94,7 +95,7 @@ static LogicalResult move(GatherOp op, Operands operands, HostTensor &result) {
     int64_t chosen = 0, from = 0;
     for (size_t dim = 0; dim < indexRank; ++dim)
       chosen += index[axis + dim] * indexStrides[dim];
-    FailureOr<int64_t> row = wrapIndex(op, indices.ints[chosen], size);
+    FailureOr<int64_t> row = wrapIndex(op, indices.ints[chosen], size, op.getAbsolute());
     if (failed(status) || failed(row))
       return void(status = failure());
     for (size_t dim = 0; dim < data.shape().size(); ++dim) {

@@ -56,8 +56,10 @@ Value cleave::rotate(Node &n, Value x, Value cos, Value sin, Value positions,
   if (!x || !cos || !sin)
     return nullptr;
   auto table = [&](Value values) -> Value {
+    // A position is a place in the table; none counts from its end.
     if (positions)
-      values = n.make<nn::GatherOp>({values, positions}, {{"axis", n.b.getI64IntegerAttr(0)}});
+      values = n.make<nn::GatherOp>({values, positions}, {{"axis", n.b.getI64IntegerAttr(0)},
+                                                          {"absolute", n.b.getUnitAttr()}});
     if (!values || rankOf(values) != 3)
       return n.error() << "wants a table of three dimensions", nullptr;
     Sizes shape = sizesOf(values);

@@ -135,29 +135,37 @@ Attribute Node::attr(StringRef name) const {
   onnx::NodeOp node(op);
   if (const Schema *schema =
           findSchema(node.getDomain(), node.getOpType(), node.getSinceVersion()))
-    for (const AttributeDefault &entry : schema->defaults)
-      if (entry.name == name)
-        return defaultValue(entry, b);
+    if (const SchemaAttribute *attribute = schema->find(name))
+      return defaultValue(*attribute, b);
   return nullptr;
 }
 
+template <typename Kind> Kind Node::typed(StringRef name) const {
+  Attribute value = attr(name);
+  auto result = dyn_cast_or_null<Kind>(value);
+  if (value && !result && !std::exchange(hasWrongType, true))
+    error() << "has attribute \"" << name << "\" of another type than "
+            << onnx::NodeOp(op).getOpType() << " takes, got: " << value;
+  return result;
+}
+
 int64_t Node::intAttr(StringRef name, int64_t otherwise) const {
-  auto value = dyn_cast_or_null<IntegerAttr>(attr(name));
+  auto value = typed<IntegerAttr>(name);
   return value ? value.getInt() : otherwise;
 }
 
 double Node::floatAttr(StringRef name, double otherwise) const {
-  auto value = dyn_cast_or_null<FloatAttr>(attr(name));
+  auto value = typed<FloatAttr>(name);
   return value ? value.getValueAsDouble() : otherwise;
 }
 
 StringRef Node::stringAttr(StringRef name) const {
-  auto value = dyn_cast_or_null<StringAttr>(attr(name));
+  auto value = typed<StringAttr>(name);
   return value ? value.getValue() : StringRef();
 }
 
 std::optional<Ints> Node::intsAttr(StringRef name) const {
-  auto value = dyn_cast_or_null<DenseI64ArrayAttr>(attr(name));
+  auto value = typed<DenseI64ArrayAttr>(name);
   if (!value)
     return std::nullopt;
   return Ints(value.asArrayRef());
@@ -409,7 +417,7 @@ Value Node::scalar(Type elementType, double value) {
 }
 
 LogicalResult Node::give(ValueRange results) {
-  if (llvm::is_contained(results, Value()))
+  if (hasWrongType || llvm::is_contained(results, Value()))
     return failure();
   for (auto [i, result] : llvm::enumerate(op.getResults())) {
     if (i < results.size())

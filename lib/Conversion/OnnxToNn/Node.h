@@ -126,6 +126,8 @@ public:
   llvm::LogicalResult give(mlir::ValueRange values);
 
 private:
+  /// Null if the attribute is left out, and with a message if it is of another type.
+  template <typename Kind> Kind typed(llvm::StringRef name) const;
   mlir::Value first(llvm::ArrayRef<mlir::Value> values) {
     return values.empty() ? mlir::Value() : values.front();
   }
@@ -137,6 +139,8 @@ private:
   Conversion &conversion;
   mlir::DictionaryAttr bindings;
   mlir::Location location;
+  /// An attribute was found to be of another type than what it is read as.
+  mutable bool hasWrongType = false;
 };
 
 /// Elements above which no tensor is believed to be meant.
@@ -179,6 +183,15 @@ mlir::Value materialize(onnx::TensorAttr tensor, mlir::OpBuilder &b, mlir::Locat
 /// dimensions of `x` from `axis` on.
 mlir::Value normalise(Node &n, mlir::Value x, mlir::Value scale, mlir::Value bias,
                       int64_t axis, double epsilon, bool centred);
+
+/// Whether the node keeps to the schema of its op, if one is known: how many inputs and
+/// outputs it lists, and that its attributes are known, of their types, and none lacks.
+llvm::LogicalResult checkSchema(Node &n);
+
+/// Whether an output, computed as `type`, is what the model declares it to be. A size
+/// that is not becomes the conflict of `conversion`.
+llvm::LogicalResult checkOutput(mlir::Type declared, mlir::RankedTensorType type,
+                                mlir::Location loc, Conversion &conversion);
 
 using Convert = llvm::LogicalResult (*)(Node &);
 /// Conversion functions by "Op" in the default domain or "domain.Op".

@@ -188,6 +188,8 @@ LogicalResult GraphConverter::inlineFunction(onnx::NodeOp node, onnx::FunctionOp
 LogicalResult GraphConverter::inlineBranch(onnx::NodeOp node, DictionaryAttr bindings,
                                            int depth) {
   Node n(node, b, conversion, bindings);
+  if (failed(checkSchema(n)))
+    return failure();
   std::optional<HostTensor> condition = n.constant(n.in(0));
   if (!condition || condition->isFloat() || condition->size() != 1)
     return n.unsupported("a condition that depends on the data");
@@ -209,7 +211,7 @@ LogicalResult GraphConverter::convertNode(onnx::NodeOp node, DictionaryAttr bind
   std::string key = tableKey(domain, node.getOpType());
   if (auto convert = convertTable().find(key); convert != convertTable().end()) {
     Node n(node, b, conversion, bindings);
-    return convert->second(n);
+    return failed(checkSchema(n)) ? failure() : convert->second(n);
   }
   auto function = functions.find(
       (domain + "." + node.getOpType() + "." + node.getOverload().value_or("")).str());
@@ -268,11 +270,14 @@ LogicalResult GraphConverter::convert(onnx::GraphOp graph) {
     return failure();
 
   SmallVector<Value> outputs;
-  for (auto [value, name] : llvm::zip(body.back().getOperands(),
-                                      graph.getOutputs().getAsValueRange<StringAttr>())) {
+  for (auto [value, name, declared] :
+       llvm::zip(body.back().getOperands(), graph.getOutputs().getAsRange<StringAttr>(),
+                 graph.getOutputTypes().getAsValueRange<TypeAttr>())) {
     Value converted = conversion.values.lookupOrNull(value);
     if (!converted)
-      return emitError(NameLoc::get(b.getStringAttr(name)), "output is no tensor");
+      return emitError(NameLoc::get(name), "output is no tensor");
+    if (failed(checkOutput(declared, typeOf(converted), NameLoc::get(name), conversion)))
+      return failure();
     outputs.push_back(converted);
     outputTypes.push_back(converted.getType());
   }

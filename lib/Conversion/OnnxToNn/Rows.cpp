@@ -173,6 +173,17 @@ Value cleave::normalise(Node &n, Value x, Value scale, Value bias, int64_t axis,
     return nullptr;
   Sizes shape = sizesOf(x), merged(shape.begin(), shape.begin() + axis);
   ArrayRef<Size> normalised = ArrayRef(shape).drop_front(axis);
+  // What differs from row to row is applied behind the norm.
+  auto varies = [&](Value value) {
+    return value && rankOf(value) > static_cast<int64_t>(normalised.size());
+  };
+  if (varies(scale) || varies(bias)) {
+    auto wide = [&](Value value) { return n.broadcast(n.cast(value, elementOf(x)), shape); };
+    Value one = n.scalar(elementOf(x), 1);
+    Value result = normalise(n, x, one, nullptr, axis, epsilon, centred);
+    result = n.make<nn::MulOp>({result, wide(scale)});
+    return bias ? n.make<nn::AddOp>({result, wide(bias)}) : result;
+  }
   merged.push_back(nn::product(normalised));
   auto vector = [&](Value value) {
     return n.reshape(n.broadcast(n.cast(value, elementOf(x)), normalised), merged.back());

@@ -5,6 +5,7 @@
 #include "Kernel.h"
 #include "Program.h"
 
+#include "cleave/Support/Failure.h"
 #include "cleave/Transforms/Kernel/Passes.h"
 
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
@@ -256,6 +257,7 @@ cleave::compileCpu(ModuleOp module, const CpuOptions &options) {
   });
   auto result = std::make_unique<Compiled>(module);
   if (failed(compile(module, options, *result)))
-    return llvm::createStringError(message.empty() ? "the program does not compile" : message);
+    return message.empty() ? unexplained("the compilation of kernels")
+                           : llvm::createStringError(message);
   return result;
 }

@@ -334,7 +334,7 @@ Value Emitter::pullGather(nn::GatherOp op, const Index &at) {
   for (int64_t dim = 0; dim < static_cast<int64_t>(from.size()); ++dim)
     (dim < axis ? outer : inner) *= dim == axis ? 1 : from[dim];
   SmallVector<Index> indices = delinearize(at, {outer, size(op.getIndices()), inner});
-  Index chosen = checkedIndex(pull(op.getIndices(), indices[1]), from[axis]);
+  Index chosen = checkedIndex(pull(op.getIndices(), indices[1]), from[axis], !op.getAbsolute());
   return pull(op.getData(), linearize({indices[0], chosen, indices[2]},
                                       {outer, from[axis], inner}));
 }

@@ -13,7 +13,6 @@
 
 #include "cleave/Transforms/Kernel/Passes.h"
 
-#include "Dist/Dist.h"
 #include "Nn/Nn.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -29,7 +28,6 @@ namespace cleave {
 
 using namespace mlir;
 using namespace cleave::kernel;
-namespace dist = cleave::dist;
 namespace nn = cleave::nn;
 namespace rt = cleave::rt;
 
@@ -114,9 +112,8 @@ struct Rewriter {
       : block(function.getBody().front()), kernels(kernels), builder(function.getContext()) {}
 
   void run() {
-    // A collective stays even where its result is not read: other ranks wait for it.
     for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-      if (isOpTriviallyDead(&op) && !isa<dist::CollectiveOpInterface>(op))
+      if (isOpTriviallyDead(&op))
         op.erase();
     materializeConstants();
     Grouping grouping(block);

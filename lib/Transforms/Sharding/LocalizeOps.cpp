@@ -199,9 +199,12 @@ Value Localizer::lookUp(nn::GatherOp op) {
                              compare(nn::CompareKind::Ge, index, 0),
                              compare(nn::CompareKind::Lt, index, size));
   };
-  Value wrapped = nn::AddOp::create(builder, loc, indices, scalar(type, all));
-  Value index = nn::SelectOp::create(
-      builder, loc, compare(nn::CompareKind::Lt, indices, 0), wrapped, indices);
+  Value index = indices;
+  if (!op.getAbsolute()) {
+    Value wrapped = nn::AddOp::create(builder, loc, indices, scalar(type, all));
+    index = nn::SelectOp::create(
+        builder, loc, compare(nn::CompareKind::Lt, indices, 0), wrapped, indices);
+  }
   SmallVector<StringAttr> axes = cutAxes(extent);
   Value begin = dist::OffsetOp::create(
       builder, loc, RankedTensorType::get({}, builder.getI64Type()),

@@ -88,6 +88,33 @@ func.func @gather_c1(%x: tensor<4xf32>, %i: tensor<2xi64>) {
 
 // -----
 
+func.func @gather_c2(%x: tensor<4xf32>) {
+  %i = nn.constant dense<[3, -5]> : tensor<2xi64>
+  // expected-error @below {{takes indices from -4 to 3, got: -5}}
+  %r = nn.gather %x, %i axis 0 : tensor<4xf32>, tensor<2xi64>
+  return
+}
+
+// -----
+
+func.func @gather_c2_absolute(%x: tensor<4xf32>) {
+  %i = nn.constant dense<-1> : tensor<2xi32>
+  // expected-error @below {{takes indices from 0 to 3, got: -1}}
+  %r = nn.gather %x, %i axis 0 absolute : tensor<4xf32>, tensor<2xi32>
+  return
+}
+
+// -----
+
+func.func @gather_elements_c2(%x: tensor<4xf32>) {
+  %i = nn.constant dense<[0, 4]> : tensor<2xi64>
+  // expected-error @below {{takes indices from -4 to 3, got: 4}}
+  %r = nn.gather_elements %x, %i axis 0 : tensor<4xf32>, tensor<2xi64>
+  return
+}
+
+// -----
+
 func.func @gather_elements_c1(%x: tensor<4x2xf32>, %i: tensor<2xi64>) {
   // expected-error @below {{indices do not fit the operand}}
   %r = nn.gather_elements %x, %i axis 0 : tensor<4x2xf32>, tensor<2xi64>

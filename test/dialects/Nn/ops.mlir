@@ -105,6 +105,8 @@ func.func @movement(%x: tensor<2x3xf32>, %i: tensor<2x3xi64>, %t: tensor<1x2xi64
   %c = nn.concat %x, %s axis 0 : tensor<2x3xf32>, tensor<1x3xf32>
   // CHECK: nn.pad %{{.*}}, %{{.*}} low [0, 1] high [0, 2]
   %p = nn.pad %x, %z low [0, 1] high [0, 2] : tensor<2x3xf32>, tensor<f32>
+  // CHECK: nn.gather %{{.*}}, %{{.*}} axis 0 absolute : tensor<2x3xf32>, tensor<1x2xi64>
+  %a = nn.gather %x, %t axis 0 absolute : tensor<2x3xf32>, tensor<1x2xi64>
   // CHECK: nn.gather_elements
   %e = nn.gather_elements %x, %i axis 1 : tensor<2x3xf32>, tensor<2x3xi64>
   // CHECK: nn.gather_nd

@@ -56,6 +56,61 @@ def with_node(op, inputs=("x",), domain="", opset=18, dims=(2,), **attributes):
     return built
 
 
+def mixed_attribute():
+    """It says that it is an integer, and holds a float."""
+    built = with_node("Softmax")
+    built.graph.node[0].attribute.append(AttributeProto(name="axis", type=AttributeProto.INT, f=1))
+    return built
+
+
+def bound(**attributes):
+    """A Softmax in a function, whose axis the caller gives."""
+    inner = helper.make_node("Softmax", ["a"], ["b"], name="inner")
+    inner.attribute.append(AttributeProto(name="axis", ref_attr_name="dim", type=AttributeProto.INT))
+    built = with_node("F", domain="f", dims=(2, 3), **attributes)
+    built.functions.append(helper.make_function("f", "F", ["a"], ["b"], [inner],
+                                                [helper.make_opsetid("", 18)], ["dim"]))
+    return built
+
+
+def off_schema():
+    """(node, words of the message) of nodes of which onnx.checker says no more than this either."""
+    yield with_node("Softmax", axis=1.0), ["Softmax", '"axis"', "an integer", "a float"]
+    yield with_node("Softmax", axis="1"), ['"axis"', "a string"]
+    yield with_node("Softmax", axis=[1]), ['"axis"', "a list of integers"]
+    yield with_node("Softmax", opset=11, axes=1), ["opset 11", '"axes"', "no such attribute"]
+    yield with_node("Cast"), ["Cast", 'lacks attribute "to"']
+    yield with_node("Relu", ("x", "x")), ["Relu", "1 inputs", "2"]
+    yield with_node("Relu", ("x", "")), ["Relu", "1 inputs", "2"]
+    yield with_node("Clip", ("x", "", "", "")), ["Clip", "1 to 3 inputs", "4"]
+    yield with_node("Concat", (), axis=0), ["Concat", "1 or more inputs", "0"]
+    more = with_node("Relu")
+    more.graph.node[0].output.append("z")
+    yield more, ["Relu", "1 outputs", "2"]
+
+
+def with_output(kind=TensorProto.FLOAT, shape=None):
+    """relu of two by three floats, said to be something else."""
+    return model([helper.make_node("Relu", ["x"], ["y"], name="relu")], [value("x", [2, 3])],
+                 [value("y", shape, kind)])
+
+
+def declared():
+    """Outputs that are not what they are declared to be."""
+    yield with_output(shape=[2, 4]), ['"y"', "tensor<2x3xf32>", "tensor<2x4xf32>"]
+    yield with_output(shape=[6]), ['"y"', "tensor<2x3xf32>", "tensor<6xf32>"]
+    yield with_output(shape=["N", 4]), ['"y"', "tensor<2x3xf32>", "tensor<?x4xf32>"]
+    yield with_output(TensorProto.DOUBLE), ['"y"', "tensor<2x3xf32>", "tensor<*xf64>"]
+
+
+def chosen(op, index, **attributes):
+    """Of three rows, one that is not there."""
+    shape = [1] if op == "Gather" else [1, 2]
+    indices = helper.make_tensor("i", TensorProto.INT64, shape, [index] * shape[-1])
+    return model([helper.make_node(op, ["x", "i"], ["y"], name="the node", **attributes)],
+                 [value("x", [3, 2])], [value("y", None)], [indices])
+
+
 def lies():
     """(model, words of the message) of models that cannot be imported."""
     yield with_tensor(dims=[-2]), ['"w"', "negative", "-2"]
@@ -95,6 +150,7 @@ def lies():
     yield model(cycle, [value("x", [2])], [value("a", None)]), ['"first"', "cycle"]
     yield model([RELU, RELU], [value("w", [2])], [value("y", None)]), ["exists already"]
     yield model([RELU], [value("w", [2])], [value("z", None)]), ['"z"']
+    yield mixed_attribute(), ['"the node"', '"axis"', "another type"]
     unnamed = with_node("Relu")
     unnamed.graph.node[0].attribute.append(AttributeProto(type=AttributeProto.INT, i=1))
     yield unnamed, ['"the node"', "attribute"]
@@ -110,6 +166,15 @@ def lacks():
     yield with_node("Add"), ['"the node"']
     yield with_node("Softmax", axis=5), ['"the node"', "5"]
     yield with_node("MatMul", ("x", "x"), dims=(2, 3)), ['"the node"', "f32 [2, 3]"]
+    for built, words in off_schema():
+        yield built, ['"the node"', *words]
+    yield bound(dim=1.0), ['"inner"', '"axis"', "a float"]
+    # No schema of com.microsoft is known.
+    yield with_node("QuickGelu", domain="com.microsoft", alpha=2), ['"the node"', '"alpha"']
+    yield from declared()
+    for index in (3, -4, 2**40, -2**63):
+        for op in ("Gather", "GatherElements"):
+            yield chosen(op, index), ['"the node"', "-3 to 2", str(index)]
     yield model(
         [helper.make_node("Expand", ["x", "s"], ["y"], name="the node")], [value("x", [1])],
         [value("y", None)], [helper.make_tensor("s", TensorProto.INT64, [2], [2**40, 2**40])]), [

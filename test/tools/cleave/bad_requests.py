@@ -9,10 +9,10 @@ import sys
 import tempfile
 
 import numpy as np
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
-from refusals import Refusals, gather  # noqa: E402
+from refusals import Refusals, gather, model as graph, value  # noqa: E402
 
 CLEAVE, CLEAVE_OPT = sys.argv[1:]
 
@@ -27,9 +27,16 @@ def flags(t, model):
     t.expect([CLEAVE, "chek", model], 'no subcommand "chek"; did you mean "check"?')
     t.expect([CLEAVE, "run", model, "--mehs", "tp=2"], '"--mehs"; did you mean "--mesh"?', "cleave run --help")
     t.expect([CLEAVE, "check", model], "--mesh")
-    t.expect([CLEAVE, "run", model, "--seed", "x"], "--seed")
     for rest in (["--json"], ["--outputs", t.path("y.npz")]):
         t.expect([CLEAVE, "run", model, "--stop-after", "graph", *rest], "--stop-after", rest[0])
+    for bad in ("x", "-1", "1.5", str(2**64)):
+        t.expect([CLEAVE, "run", model, "--seed", bad], "--seed", bad)
+    for flag in ("--atol", "--rtol"):
+        for bad in ("-1", "inf", "nan", "1e999", "x"):
+            t.expect([CLEAVE, "check", model, "--mesh", "tp=2", flag, bad], flag, bad)
+    for command, flag in (("run", "--outputs"), ("run", "--inputs"), ("bench", "--output"), ("explain", "--html")):
+        mesh = ["--mesh", "tp=2"] if command == "explain" else []
+        t.expect([CLEAVE, command, model, *mesh, flag, ""], flag, "file")
     for flag in ("--threads", "--iters", "--warmup"):
         for bad in ("-1", "x", "1.5", "99999999999999999999"):
             t.expect([CLEAVE, "bench", model, flag, bad], flag, bad)
@@ -54,6 +61,7 @@ def sizes(t, model):
     for huge in (2**31, 2**36, 2**40, 2**62):
         t.expect([CLEAVE, "run", model, "--dim", f"N={huge}"])
     t.expect([CLEAVE, "run", model, "--dim", "M=2"], "--dim", '"M"')
+    t.expect([CLEAVE, "run", model, "--dim", "N=2", "--dim", "N=3"], "--dim", '"N"', "twice")
 
 
 def inputs(t, model):
@@ -98,6 +106,33 @@ def inputs(t, model):
     t.expect([CLEAVE, "run", model, "--inputs", t.path("folder")], "scale", "cut off")
     data_sets(t, model, ids, scale)
     golden(t, model, npz)
+
+
+def positions(t, _):
+    """A position is a place in the table of angles; none counts from its end."""
+    inputs = [value("x", [1, 2, 3, 4]), value("p", [1, 3], TensorProto.INT64)]
+    tables = [helper.make_tensor(n, TensorProto.FLOAT, [5, 2], range(10)) for n in ("cos", "sin")]
+    for domain, order in (("", "x cos sin p"), ("com.microsoft", "x p cos sin")):
+        node = helper.make_node("RotaryEmbedding", order.split(), ["y"], name="turn", domain=domain)
+        built = graph([node], inputs, [value("y", None)], tables, opset=23)
+        built.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+        path = t.write("turn.onnx", built.SerializeToString())
+        for bad in (-1, 5):
+            np.savez(t.path("in.npz"), x=np.ones((1, 2, 3, 4), np.float32), p=np.array([[0, bad, 1]]))
+            t.expect([CLEAVE, "run", path, "--inputs", t.path("in.npz")], '"p"', '"turn"', "0 to 4", str(bad))
+
+
+def faults(t, _):
+    """What is found out while it runs is no refusal."""
+    two = helper.make_tensor("two", TensorProto.INT64, [], [2])
+    table = helper.make_tensor("table", TensorProto.FLOAT, [4, 2], range(8))
+    nodes = [helper.make_node("Mul", ["ids", "two"], ["twice"]),
+             helper.make_node("Gather", ["table", "twice"], ["y"], name="embed")]
+    built = graph(nodes, [value("ids", [3], TensorProto.INT64)], [value("y", None)], [table, two])
+    path = t.write("far.onnx", built.SerializeToString())
+    np.savez(t.path("in.npz"), ids=np.array([0, 1, 2]))
+    for command, rest in (("run", []), ("check", ["--mesh", "tp=2"]), ("bench", [])):
+        t.expect([CLEAVE, command, path, *rest, "--inputs", t.path("in.npz")], "embed", "out of range", status=1)
 
 
 def data_sets(t, model, ids, scale):
@@ -163,9 +198,19 @@ def outputs(t, model):
                 t.report(command, "destroys what was there")
         os.remove(kept)
     for command in (run, bench):
-        t.expect([*command, "/dev/full"], "/dev/full", "space")
+        t.expect([*command, t.path("pipe")], "pipe", "regular file")
+        t.expect([*command, "/dev/full"], "/dev/full", "regular file")
         if not os.path.exists("/dev/full") or os.path.isfile("/dev/full"):
             t.report(command, "replaces a device")
+    replaceable = graph([helper.make_node("Relu", ["w"], ["y"])], [value("w", [2])], [value("y", None)],
+                        [helper.make_tensor("w", TensorProto.FLOAT, [2], [1, 2])])
+    path = t.write("replaceable.onnx", replaceable.SerializeToString())
+    np.savez(t.path("in.npz"), w=np.ones(3, np.float32))
+    t.expect([CLEAVE, "run", path, "--inputs", t.path("in.npz")], '"w"', "[2]", "[3]")
+    nothing = graph([helper.make_node("Relu", ["x"], ["y"])], [value("x", [2])], [])
+    path = t.write("nothing.onnx", nothing.SerializeToString())
+    t.expect([CLEAVE, "run", path, "--outputs", t.path("y.npz")], "--outputs", "no outputs")
+    t.expect([CLEAVE, "bench", path, "--output", t.path("y.npy")], "--output", "no outputs")
     with open("/dev/full", "w") as full:
         t.expect([CLEAVE, "run", model], "standard output", stdout=full)
         t.expect([CLEAVE, "inspect", model], "standard output", stdout=full)
@@ -175,7 +220,7 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         t = Refusals(work)
         model = t.write("model.onnx", gather().SerializeToString())
-        for part in (flags, meshes, sizes, inputs, outputs):
+        for part in (flags, meshes, sizes, inputs, positions, faults, outputs):
             part(t, model)
         t.end()
 

@@ -4,6 +4,7 @@
     python inputs.py CLEAVE ROOT
 """
 import os
+import pty
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,40 @@ def drawn(work):
         run("check", path, "--mesh", "tp=2", "--seed", str(seed))
 
 
+def replaced(work):
+    """An initializer that is an input too is its default."""
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [2], [3, 5])
+    path = os.path.join(work, "replaced.onnx")
+    onnx.save(model([helper.make_node("Mul", ["x", "w"], ["y"])], [value("x", [2]), value("w", [2])],
+                    [value("y", [2])], [weight]), path)
+    x, other = np.array([1, 2], np.float32), np.array([7, 11], np.float32)
+    for given, want in (({"x": x}, x * [3, 5]), ({"x": x, "w": other}, x * other)):
+        np.savez(os.path.join(work, "in.npz"), **given)
+        np.savez(os.path.join(work, "want.npz"), y=want.astype(np.float32))
+        run("check", path, "--mesh", "tp=2", "--inputs", os.path.join(work, "in.npz"),
+            "--golden", os.path.join(work, "want.npz"))
+
+
+def progress(work):
+    """A terminal is told what takes longer than a second while it lasts."""
+    path = os.path.join(work, "long.onnx")
+    onnx.save(model([helper.make_node("Relu", ["x"], ["y"])], [value("x", [1 << 16])], [value("y", None)]), path)
+    terminal, other = pty.openpty()
+    bench = subprocess.Popen([CLEAVE, "bench", path, "--iters", "1000000", "--warmup", "1000000"],
+                             stdout=subprocess.DEVNULL, stderr=other)
+    os.close(other)
+    said = b""
+    try:
+        while b"running" not in said:
+            said += os.read(terminal, 4096)
+    except OSError:  # it has ended, and with it the terminal
+        global failed
+        failed += 1
+        print("progress:", said)
+    bench.kill()
+    bench.wait()
+
+
 def main():
     # The tolerances are those of the models' manifest.
     for name, tolerance in (("bert_optimum", "2e-5"), ("llama_mobius_bf16", "0.5")):
@@ -101,6 +136,8 @@ def main():
             every_form(work, name, tolerance)
     with tempfile.TemporaryDirectory() as work:
         drawn(work)
+        replaced(work)
+        progress(work)
     sys.exit(failed != 0)
 
 

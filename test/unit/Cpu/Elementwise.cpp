@@ -58,6 +58,31 @@ INSTANTIATE_TEST_SUITE_P(
       return name;
     });
 
+TEST(Angles, OfAnySize) {
+  // Beyond 2^30 they are reduced another way; a range that holds both takes both.
+  for (auto [low, high] : {std::pair(0x1p29, 0x1p31), std::pair(-4e9, 4e9), std::pair(1e12, 1e13),
+                           std::pair(-1e20, 1e20), std::pair(-3.4e38, 3.4e38)})
+    for (const char *op : {"sin", "cos"})
+      for (const char *type : {"f32", "bf16", "f64"}) {
+        Check check;
+        check.draw = {low, high, 0, 3};
+        for (const char *shape : {"", "257x"})
+          EXPECT_EQ(differs(unary(op, shape, type, type), check), "") << op << low << type;
+      }
+}
+
+TEST(Angles, NearAMultipleOfAQuarter) {
+  // The f32 nearest to one, of all, and two that are reduced the short way.
+  for (double x : {16367173 * 0x1p72, -16367173 * 0x1p72, 0x1.921fb6p0, 0x1.f9cbe2p+7})
+    for (const char *op : {"sin", "cos"}) {
+      Check check;
+      check.absolute = 0;
+      check.relative = 0x1p-22;
+      check.draw = {x, x, 0, 3};
+      EXPECT_EQ(differs(unary(op, "9x", "f32", "f32"), check), "") << op << x;
+    }
+}
+
 TEST(Unary, OfTruthValues) {
   EXPECT_EQ(differs(unary("not", "19x", "i1", "i1")), "");
   EXPECT_EQ(differs(unary("is_nan", "19x", "f32", "i1")), "");

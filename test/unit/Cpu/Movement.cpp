@@ -130,4 +130,16 @@ TEST(Gather, ReportsAWildIndex) {
   }
 }
 
+TEST(Gather, AbsoluteTakesNoneFromTheEnd) {
+  mlir::MLIRContext context;
+  HostTensor data(mlir::RankedTensorType::get({4}, mlir::Float32Type::get(&context)));
+  HostTensor indices(mlir::RankedTensorType::get({19}, mlir::IntegerType::get(&context, 32)));
+  const char *text = R"(func.func @main(%x: tensor<4xf32>, %i: tensor<19xi32>) -> tensor<19xf32> {
+    %y = nn.gather %x, %i axis 0 absolute : tensor<4xf32>, tensor<19xi32>
+    return %y : tensor<19xf32> })";
+  EXPECT_EQ(runFault(text, {data, indices}), "");
+  indices.ints[17] = -1;
+  EXPECT_NE(runFault(text, {data, indices}), "");
+}
+
 } // namespace
