@@ -279,6 +279,28 @@ std::string nn::textOf(AffineExpr expr, ArrayRef<std::string> names) {
   return textAt(expr, names, 0);
 }
 
+/// Adds the terms of the sum `expr` to one of two sums, by their sign.
+static void splitSum(AffineExpr expr, AffineExpr &positive, AffineExpr &negative) {
+  auto binary = dyn_cast<AffineBinaryOpExpr>(expr);
+  if (binary && binary.getKind() == AffineExprKind::Add) {
+    splitSum(binary.getLHS(), positive, negative);
+    splitSum(binary.getRHS(), positive, negative);
+    return;
+  }
+  auto number = dyn_cast<AffineConstantExpr>(
+      binary && binary.getKind() == AffineExprKind::Mul ? binary.getRHS() : expr);
+  if (number && number.getValue() < 0)
+    negative = negative + expr * -1;
+  else
+    positive = positive + expr;
+}
+
+std::string nn::equationText(AffineExpr difference, ArrayRef<std::string> names) {
+  AffineExpr left = getAffineConstantExpr(0, difference.getContext()), right = left;
+  splitSum(difference, left, right);
+  return textOf(left, names) + " = " + textOf(right, names);
+}
+
 SmallVector<std::string> nn::dimNames(Attribute shape, Attribute symbols, int64_t rank) {
   std::vector<std::string> names;
   if (auto list = dyn_cast_or_null<ArrayAttr>(symbols))

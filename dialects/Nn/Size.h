@@ -82,6 +82,8 @@ broadcastShapes(llvm::ArrayRef<llvm::ArrayRef<int64_t>> shapes);
 
 /// `expr` with these names for its symbols, as in `past + 2 * sequence`.
 std::string textOf(mlir::AffineExpr expr, llvm::ArrayRef<std::string> names);
+/// That `difference` is 0, as in `past + sequence = total`.
+std::string equationText(mlir::AffineExpr difference, llvm::ArrayRef<std::string> names);
 /// What the dimensions of a tensor are called by `shape`, its kShape or null, and the
 /// `symbols` of its function: "" for one of fixed size, and of all if there is no shape.
 llvm::SmallVector<std::string> dimNames(mlir::Attribute shape, mlir::Attribute symbols,

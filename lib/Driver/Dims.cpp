@@ -193,34 +193,45 @@ static std::optional<std::pair<unsigned, unsigned>> sumOfSymbols(AffineExpr expr
   return std::pair(a.getPosition(), b.getPosition());
 }
 
+/// Whether `output` is `input` but for dimension `dim`, there the symbol `past`.
+static bool isGrown(ArrayRef<nn::Size> output, ArrayRef<nn::Size> input, size_t dim,
+                    unsigned past) {
+  if (input.size() != output.size())
+    return false;
+  for (size_t i = 0; i < input.size(); ++i)
+    if (i != dim && !input[i].sameAs(output[i]))
+      return false;
+  auto symbol = dyn_cast_or_null<AffineSymbolExpr>(input[dim].expr);
+  return symbol && symbol.getPosition() == past;
+}
+
 std::optional<CacheDims> cleave::findCache(func::FuncOp main) {
   auto names = main->getAttrOfType<ArrayAttr>(nn::kSymbols);
+  if (!names)
+    return std::nullopt;
   auto sizesOf = [](Type type, Attribute shape) {
     return nn::decode(cast<RankedTensorType>(type).getShape(), shape);
   };
-  // Whether `output` is `input` but for one dimension, there the symbol `past`.
-  auto isGrown = [](ArrayRef<nn::Size> output, ArrayRef<nn::Size> input, size_t dim,
-                    unsigned past) {
-    if (input.size() != output.size())
-      return false;
-    for (size_t i = 0; i < input.size(); ++i)
-      if (i != dim && !input[i].sameAs(output[i]))
-        return false;
-    auto symbol = dyn_cast_or_null<AffineSymbolExpr>(input[dim].expr);
-    return symbol && symbol.getPosition() == past;
-  };
-  for (unsigned result = 0; names && result < main.getNumResults(); ++result) {
-    nn::Sizes output =
-        sizesOf(main.getResultTypes()[result], main.getResultAttr(result, nn::kShape));
+  SmallVector<nn::Sizes> inputs;
+  for (auto [i, type] : llvm::enumerate(main.getArgumentTypes()))
+    inputs.push_back(sizesOf(type, main.getArgAttr(i, nn::kShape)));
+  for (auto [i, type] : llvm::enumerate(main.getResultTypes())) {
+    nn::Sizes output = sizesOf(type, main.getResultAttr(i, nn::kShape));
     for (auto [dim, size] : llvm::enumerate(output)) {
       std::optional<std::pair<unsigned, unsigned>> sum = sumOfSymbols(size.expr);
-      for (unsigned i = 0; sum && i < main.getNumArguments(); ++i) {
-        nn::Sizes input = sizesOf(main.getArgumentTypes()[i], main.getArgAttr(i, nn::kShape));
-        for (auto [past, sequence] : {*sum, std::pair(sum->second, sum->first)})
-          if (isGrown(output, input, dim, past))
-            return CacheDims{cast<StringAttr>(names[past]).str(),
-                             cast<StringAttr>(names[sequence]).str()};
-      }
+      if (!sum)
+        continue;
+      auto hasGrown = [&, dim = dim](unsigned past) {
+        return llvm::any_of(
+            inputs, [&](ArrayRef<nn::Size> input) { return isGrown(output, input, dim, past); });
+      };
+      // If both are inputs, nothing tells what was there from what is added.
+      bool first = hasGrown(sum->first), second = hasGrown(sum->second);
+      if (first == second)
+        continue;
+      auto name = [&](unsigned symbol) { return cast<StringAttr>(names[symbol]).str(); };
+      return first ? CacheDims{name(sum->first), name(sum->second)}
+                   : CacheDims{name(sum->second), name(sum->first)};
     }
   }
   return std::nullopt;

@@ -7,6 +7,8 @@
 //   TensorProto { raw_data (9): 16 MB }
 //   => TensorProto { external_data (13): offset, length; data_location (14): EXTERNAL }
 //
+// Floats and doubles in fields of their type lie in the file as raw ones do.
+//
 //===----------------------------------------------------------------------===//
 
 #include "Externalize.h"
@@ -23,6 +25,16 @@ namespace {
 /// The messages on the way from a model to a tensor.
 enum class Message { Model, Graph, Node, Attribute, Function, SparseTensor, Tensor, Other };
 
+/// A field at [begin, end): its tag, and behind it from `content` on its bytes.
+struct Field {
+  uint32_t number = 0, wireType = 0;
+  uint64_t value = 0; ///< of a varint
+  uint64_t begin = 0, content = 0, end = 0;
+
+  uint64_t length() const { return end - content; }
+  bool isDelimited() const { return wireType == WireFormatLite::WIRETYPE_LENGTH_DELIMITED; }
+};
+
 class Rewriter {
 public:
   explicit Rewriter(llvm::StringRef file) : file(file) {}
@@ -35,6 +47,8 @@ private:
     return llvm::createStringError("is no ONNX model: damaged at byte " + llvm::Twine(at));
   }
   bool readVarint(uint64_t &at, uint64_t end, uint64_t &value) const;
+  bool readField(uint64_t begin, uint64_t end, Field &field) const;
+  uint32_t plainField(uint64_t begin, uint64_t end) const;
 
   llvm::StringRef file;
 };
@@ -83,7 +97,7 @@ static void appendBytes(std::string &out, uint32_t number, llvm::StringRef bytes
   out.append(bytes.data(), bytes.size());
 }
 
-/// The fields that stand in for raw_data: external_data and data_location.
+/// The fields that stand in for the elements: external_data and data_location.
 static void appendReference(std::string &out, uint64_t offset, uint64_t length) {
   auto entry = [&](llvm::StringRef key, llvm::StringRef value) {
     std::string pair;
@@ -111,53 +125,86 @@ bool Rewriter::readVarint(uint64_t &at, uint64_t end, uint64_t &value) const {
   return false;
 }
 
+/// Reads the field at `begin` of a message that ends at `end`; false if it is damaged.
+bool Rewriter::readField(uint64_t begin, uint64_t end, Field &field) const {
+  uint64_t at = begin, tag, length = 0;
+  if (!readVarint(at, end, tag))
+    return false;
+  field = {static_cast<uint32_t>(tag >> 3), static_cast<uint32_t>(tag & 7), 0, begin, at, at};
+  switch (field.wireType) {
+  case WireFormatLite::WIRETYPE_VARINT:
+    if (!readVarint(at, end, field.value))
+      return false;
+    break;
+  case WireFormatLite::WIRETYPE_FIXED64:
+    length = 8;
+    break;
+  case WireFormatLite::WIRETYPE_FIXED32:
+    length = 4;
+    break;
+  case WireFormatLite::WIRETYPE_LENGTH_DELIMITED:
+    if (!readVarint(at, end, length))
+      return false;
+    field.content = at;
+    break;
+  default:
+    return false;
+  }
+  if (field.number == 0 || length > end - at)
+    return false;
+  field.end = at + length;
+  return true;
+}
+
+/// The field of a tensor that holds its elements as they lie in memory: raw_data (9),
+/// else, if they are in one packed run, float_data (4) or double_data (10). 0 if none
+/// does, and where the message is damaged, which is said when it is rewritten.
+uint32_t Rewriter::plainField(uint64_t begin, uint64_t end) const {
+  constexpr uint64_t kFloat = 1, kDouble = 11;
+  uint64_t dataType = 0;
+  unsigned runs = 0;
+  bool hasRaw = false, isPacked = true;
+  Field field;
+  for (uint64_t at = begin; at < end; at = field.end) {
+    if (!readField(at, end, field))
+      return 0;
+    if (field.number == 2)
+      dataType = field.value;
+    hasRaw |= field.number == 9;
+    if (field.number == 4 || field.number == 10) {
+      ++runs;
+      isPacked &= field.isDelimited();
+    }
+  }
+  if (hasRaw)
+    return 9;
+  if (runs != 1 || !isPacked)
+    return 0;
+  return dataType == kFloat ? 4 : dataType == kDouble ? 10 : 0;
+}
+
 llvm::Error Rewriter::rewrite(Message message, uint64_t begin, uint64_t end, int depth,
                               std::string &out) {
   // Protobuf's own limit, so that nothing passes here that fails there.
   if (depth > 100)
     return llvm::createStringError("nests graphs deeper than 100 messages");
 
-  for (uint64_t at = begin; at < end;) {
-    uint64_t field = at, tag, length = 0;
-    if (!readVarint(at, end, tag))
-      return damaged(field);
-    uint32_t number = static_cast<uint32_t>(tag >> 3);
-    switch (tag & 7) {
-    case WireFormatLite::WIRETYPE_VARINT:
-      if (!readVarint(at, end, length))
-        return damaged(field);
-      length = 0;
-      break;
-    case WireFormatLite::WIRETYPE_FIXED64:
-      length = 8;
-      break;
-    case WireFormatLite::WIRETYPE_FIXED32:
-      length = 4;
-      break;
-    case WireFormatLite::WIRETYPE_LENGTH_DELIMITED:
-      if (!readVarint(at, end, length))
-        return damaged(field);
-      break;
-    default:
-      return damaged(field);
-    }
-    if (number == 0 || length > end - at)
-      return damaged(field);
-
-    bool delimited = (tag & 7) == WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
-    Message child = delimited ? childOf(message, number) : Message::Other;
+  uint32_t plain = message == Message::Tensor ? plainField(begin, end) : 0;
+  Field field;
+  for (uint64_t at = begin; at < end; at = field.end) {
+    if (!readField(at, end, field))
+      return damaged(at);
+    Message child = field.isDelimited() ? childOf(message, field.number) : Message::Other;
     if (child != Message::Other) {
       std::string inner;
-      if (llvm::Error error = rewrite(child, at, at + length, depth + 1, inner))
+      if (llvm::Error error = rewrite(child, field.content, field.end, depth + 1, inner))
         return error;
-      appendBytes(out, number, inner);
-    } else if (message == Message::Tensor && delimited && number == 9 &&
-               length > kInlineBytes) {
-      appendReference(out, at, length);
+      appendBytes(out, field.number, inner);
+    } else if (field.isDelimited() && field.number == plain && field.length() > kInlineBytes) {
+      appendReference(out, field.content, field.length());
     } else {
-      out.append(file.data() + field, at + length - field);
+      out.append(file.data() + field.begin, field.end - field.begin);
     }
-    at += length;
   }
   return llvm::Error::success();
 }

@@ -18,9 +18,9 @@ inline constexpr uint64_t kInlineBytes = 32;
 /// has. A model that says so by itself gets its own bytes, within their bounds.
 inline constexpr llvm::StringLiteral kOwnFile = "\1";
 
-/// The serialized ModelProto `model` with every `raw_data` above kInlineBytes
-/// replaced by a reference to the same bytes in the model's own file, so that
-/// what is left is small. Fails on bytes that are no protocol buffer.
+/// The serialized ModelProto `model` with every `raw_data`, `float_data` and
+/// `double_data` above kInlineBytes replaced by a reference to the same bytes in the
+/// model's own file, so that what is left is small. Fails on bytes that are no protocol buffer.
 llvm::Expected<std::string> externalize(llvm::StringRef model);
 
 } // namespace cleave

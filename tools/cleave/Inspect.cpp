@@ -6,7 +6,10 @@
 #include "cleave/Driver/Messages.h"
 #include "cleave/Support/NodeName.h"
 
+#include "Nn/Nn.h"
 #include "Onnx/Onnx.h"
+
+#include "mlir/IR/IntegerSet.h"
 
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
@@ -29,6 +32,8 @@ struct Contents {
   std::map<OpKey, int64_t> ops;
   std::map<OpKey, std::vector<std::string>> unsupported; ///< names of the nodes
   std::map<std::string, int64_t> dims;                   ///< sizes where nobody says any
+  std::vector<std::string> equal; ///< what has to hold of sizes, as in `past + 1 = total`
+  std::vector<Type> outputs;      ///< as computed; as declared, if it cannot be compiled
   std::string reason; ///< why it cannot be compiled, if it cannot
   uint64_t weights = 0, bytes = 0, largestBytes = 0;
   onnx::TensorAttr largest;
@@ -113,8 +118,7 @@ static void print(llvm::raw_ostream &out, ModuleOp module, const Contents &conte
                                          graph.getInputs().getAsValueRange<StringAttr>()))
     out << "  " << name << ": " << typeText(argument.getType()) << "\n";
   out << "outputs:\n";
-  for (auto [type, name] : llvm::zip(graph.getOutputTypes().getAsValueRange<TypeAttr>(),
-                                     graph.getOutputs().getAsValueRange<StringAttr>()))
+  for (auto [type, name] : llvm::zip(contents.outputs, graph.getOutputs().getAsValueRange<StringAttr>()))
     out << "  " << name << ": " << typeText(type) << "\n";
   out << "weights: " << contents.weights << ", " << contents.bytes << " bytes\n";
   if (contents.largest)
@@ -129,6 +133,10 @@ static void print(llvm::raw_ostream &out, ModuleOp module, const Contents &conte
     out << "dimensions, and what they are without --dim and --inputs:\n";
   for (const auto &[name, size] : contents.dims)
     out << "  " << name << ": " << size << "\n";
+  if (!contents.equal.empty())
+    out << "sizes that have to be equal:\n";
+  for (const std::string &equation : contents.equal)
+    out << "  " << equation << "\n";
   if (!contents.unsupported.empty() || !contents.reason.empty())
     printUnsupported(out, contents);
 }
@@ -166,10 +174,10 @@ static Json toJson(ModuleOp module, const Contents &contents) {
   for (auto [argument, name] : llvm::zip(graph.getBody().front().getArguments(),
                                          graph.getInputs().getAsValueRange<StringAttr>()))
     out["inputs"].push_back(tensorJson(name, argument.getType()));
-  for (auto [type, name] : llvm::zip(graph.getOutputTypes().getAsValueRange<TypeAttr>(),
-                                     graph.getOutputs().getAsValueRange<StringAttr>()))
+  for (auto [type, name] : llvm::zip(contents.outputs, graph.getOutputs().getAsValueRange<StringAttr>()))
     out["outputs"].push_back(tensorJson(name, type));
   out["dims"] = contents.dims;
+  out["equal"] = contents.equal;
   out["weights"] = {{"count", contents.weights}, {"bytes", contents.bytes}};
   if (contents.largest) {
     out["weights"]["largest"] =
@@ -191,6 +199,42 @@ static Json toJson(ModuleOp module, const Contents &contents) {
 // The command
 //===----------------------------------------------------------------------===//
 
+/// `type` with what its dimensions are called by `shape`, an nn::kShape.
+static Type withNames(RankedTensorType type, Attribute shape, Attribute symbols) {
+  Builder b(type.getContext());
+  SmallVector<int64_t> sizes(type.getShape());
+  SmallVector<Attribute> names;
+  for (auto [size, name] : llvm::zip(sizes, nn::dimNames(shape, symbols, type.getRank()))) {
+    if (!name.empty())
+      size = ShapedType::kDynamic;
+    names.push_back(b.getStringAttr(name));
+  }
+  return RankedTensorType::get(sizes, type.getElementType(),
+                               onnx::DimsAttr::get(b.getContext(), b.getArrayAttr(names)));
+}
+
+/// Takes what the conversion has found out about sizes.
+static void addSizes(func::FuncOp main, Contents &contents) {
+  std::vector<std::string> names;
+  auto symbols = main->getAttrOfType<ArrayAttr>(nn::kSymbols);
+  if (symbols)
+    for (StringRef name : symbols.getAsValueRange<StringAttr>())
+      names.push_back(name.str());
+  for (auto [i, type] : llvm::enumerate(main.getResultTypes()))
+    contents.outputs[i] =
+        withNames(cast<RankedTensorType>(type), main.getResultAttr(i, nn::kShape), symbols);
+  for (BlockArgument argument : main.getArguments()) {
+    ArrayRef<int64_t> shape = nn::shapeOf(argument);
+    Attribute sizes = main.getArgAttr(argument.getArgNumber(), nn::kShape);
+    for (auto [name, size] : llvm::zip(nn::dimNames(sizes, symbols, shape.size()), shape))
+      if (!name.empty())
+        contents.dims[name] = size;
+  }
+  if (auto equal = main->getAttrOfType<IntegerSetAttr>(nn::kEqual))
+    for (AffineExpr difference : equal.getValue().getConstraints())
+      contents.equal.push_back(nn::equationText(difference, names));
+}
+
 /// The sizes that dimensions get where nobody says any, and whether the model
 /// compiles with them.
 static void judge(Compilation &compilation, ModuleOp module, Contents &contents) {
@@ -208,6 +252,8 @@ static void judge(Compilation &compilation, ModuleOp module, Contents &contents)
   OwningOpRef<ModuleOp> copy = module.clone();
   if (llvm::Error error = compilation.graph(*copy, {}, sizes))
     contents.reason = llvm::toString(std::move(error));
+  else
+    addSizes(copy->lookupSymbol<func::FuncOp>("main"), contents);
 }
 
 static int inspect(const std::string &path, bool json) {
@@ -223,6 +269,8 @@ static int inspect(const std::string &path, bool json) {
   Contents contents;
   std::set<Operation *> called;
   collect(*(*module)->getOps<onnx::GraphOp>().begin(), functions, called, contents);
+  auto graph = *(*module)->getOps<onnx::GraphOp>().begin();
+  llvm::append_range(contents.outputs, graph.getOutputTypes().getAsValueRange<TypeAttr>());
   judge(compilation, **module, contents);
   if (json)
     llvm::outs() << toJson(**module, contents).dump(2, ' ', false, Json::error_handler_t::replace)

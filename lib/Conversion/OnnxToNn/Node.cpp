@@ -248,7 +248,10 @@ SmallVector<Value> Node::build(StringRef opName, TypeRange types, ValueRange ope
 
 void Node::noteConflict(StringRef opName, ValueRange operands, DictionaryAttr attributes) {
   auto compare = [&](Size one, Size other) {
-    if (one.value != other.value && (one.isOpen() || other.isOpen()))
+    // What is empty at all sizes is no hint at what others should be.
+    auto isHint = [](const Size &size) { return size.isOpen() || size.value != 0; };
+    if (one.value != other.value && (one.isOpen() || other.isOpen()) && isHint(one) &&
+        isHint(other))
       conversion.conflict = Conflict{one, other};
   };
   SmallVector<Sizes> shapes;

@@ -324,7 +324,8 @@ static LogicalResult convertAtSizes(ModuleOp module, onnx::GraphOp graph, OpenDi
         half.erase();
     if (failed(converted) && conflict && dims.settle(*conflict))
       continue;
-    if (failed(converted) && conflict && !said.empty())
+    if (failed(converted) && conflict && !said.empty() &&
+        (conflict->one.isOpen() || conflict->other.isOpen()))
       said.back() << "; " << dims.textOf(conflict->one) << " and "
                   << dims.textOf(conflict->other) << " have to be equal";
     for (Diagnostic &diagnostic : said) {

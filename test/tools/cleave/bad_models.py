@@ -97,10 +97,10 @@ def with_output(kind=TensorProto.FLOAT, shape=None):
 
 def declared():
     """Outputs that are not what they are declared to be."""
-    yield with_output(shape=[2, 4]), ['"y"', "tensor<2x3xf32>", "tensor<2x4xf32>"]
-    yield with_output(shape=[6]), ['"y"', "tensor<2x3xf32>", "tensor<6xf32>"]
-    yield with_output(shape=["N", 4]), ['"y"', "tensor<2x3xf32>", "tensor<?x4xf32>"]
-    yield with_output(TensorProto.DOUBLE), ['"y"', "tensor<2x3xf32>", "tensor<*xf64>"]
+    yield with_output(shape=[2, 4]), ['"y"', "f32 [2, 3]", "f32 [2, 4]"]
+    yield with_output(shape=[6]), ['"y"', "f32 [2, 3]", "f32 [6]"]
+    yield with_output(shape=["N", 4]), ['"y"', "f32 [2, 3]", "f32 [?, 4]"]
+    yield with_output(TensorProto.DOUBLE), ['"y"', "f32 [2, 3]", "f64 of any rank"]
 
 
 def chosen(op, index, **attributes):

@@ -83,6 +83,7 @@ TEST(OpenDims, EqualProductsCancel) {
   EXPECT_EQ(textOf((total * 2 - 1).expr, names), "2 * past + 2 * sequence - 1");
   EXPECT_EQ(textOf((floorDiv(sequence - 1, 2) + 1).expr, names), "(sequence - 1) // 2 + 1");
   EXPECT_EQ(textOf((batch * total).expr, names), "batch * (past + sequence)");
+  EXPECT_EQ(equationText((total - batch * 2 + 1).expr, names), "past + sequence + 1 = 2 * batch");
 }
 
 //===----------------------------------------------------------------------===//

@@ -145,7 +145,8 @@ TEST(Write, NothingIsLeftWhereItCannotBe) {
             "cannot write \"" + folder.at("none/t.npz") + "\": No such file or directory");
   error = writeNpz(folder.path, tensors);
   EXPECT_EQ(llvm::toString(std::move(error)),
-            "cannot write \"" + folder.path.str().str() + "\": Is a directory");
+            "cannot write \"" + folder.path.str().str() +
+                "\": it is no regular file; give the name of one, or of none that exists");
 }
 
 TEST(Write, ALinkKeepsItsPlace) {
