@@ -74,12 +74,18 @@ def scales_of_rows():
                     b=random.normal(size=bias)), ("tp=2", "dp=3")
 
 
+def activations_of_a_scalar():
+    """What is recognised on rows meets a tensor without dimensions."""
+    for op in ("Sigmoid", "Erf", "Tanh"):
+        yield model([helper.make_node(op, ["x"], ["y"])], {"x": []}), ("tp=2",)
+
+
 def run(cleave, folder, proto, meshes):
     path = os.path.join(folder, "model.onnx")
     onnx.save(proto, path)
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     random = np.random.default_rng(2)
-    inputs = {i.name: random.normal(size=i.shape).astype(np.float32) for i in session.get_inputs()}
+    inputs = {i.name: np.asarray(random.normal(size=i.shape), np.float32) for i in session.get_inputs()}
     want = session.run(["y"], inputs)[0]
     np.savez(os.path.join(folder, "in.npz"), **inputs)
     for mesh in ("1", *meshes):
@@ -98,7 +104,7 @@ def main():
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         for case in (ranks_without_channels, flatten_from_the_end, attribute_left_out_by_the_caller,
-                     elements_as_rows, scales_of_rows):
+                     elements_as_rows, scales_of_rows, activations_of_a_scalar):
             for proto, meshes in case():
                 for wrong in run(sys.argv[1], folder, proto, meshes):
                     failed += 1

@@ -78,6 +78,9 @@ SmallVector<Value> Probe::candidates() const {
 }
 
 HostValues Probe::run(ArrayRef<double> row) const {
+  // A scalar has no row.
+  if (typeOf(root).getRank() == 0)
+    return HostValues();
   MLIRContext *context = root.getContext();
   SmallVector<int64_t> shape(typeOf(root).getRank(), 1);
   shape.back() = row.size();
