@@ -46,11 +46,9 @@ llvm::SmallVector<int64_t> partSizes(int64_t n, int64_t p);
 
 /// `a`, then `b`, neighbouring sub-axes of one axis joined: tp:(1)2, tp:(2)2
 /// of tp=4 is tp.
-llvm::SmallVector<mlir::StringAttr> joinAxes(MeshAttr mesh,
-                                             llvm::ArrayRef<mlir::StringAttr> axes);
+llvm::SmallVector<mlir::StringAttr> joinAxes(MeshAttr mesh, llvm::ArrayRef<mlir::StringAttr> axes);
 /// The part of size `size` of `axis` with a part of size `outer` outside it.
-mlir::StringAttr subAxis(MeshAttr mesh, mlir::StringAttr axis, int64_t outer,
-                         int64_t size);
+mlir::StringAttr subAxis(MeshAttr mesh, mlir::StringAttr axis, int64_t outer, int64_t size);
 
 llvm::SmallVector<mlir::StringAttr> axisList(mlir::ArrayAttr axes);
 

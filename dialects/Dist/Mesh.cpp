@@ -50,22 +50,18 @@ static bool resolve(MeshAttr mesh, StringAttr name, unsigned &index, int64_t &si
   return false;
 }
 
-StringAttr cleave::dist::subAxis(MeshAttr mesh, StringAttr axis, int64_t outer,
-                                 int64_t size) {
-  std::string text =
-      (axis.getValue() + ":(" + Twine(outer) + ")" + Twine(size)).str();
+StringAttr cleave::dist::subAxis(MeshAttr mesh, StringAttr axis, int64_t outer, int64_t size) {
+  std::string text = (axis.getValue() + ":(" + Twine(outer) + ")" + Twine(size)).str();
   return StringAttr::get(mesh.getContext(), text);
 }
 
-SmallVector<StringAttr> cleave::dist::joinAxes(MeshAttr mesh,
-                                               ArrayRef<StringAttr> axes) {
+SmallVector<StringAttr> cleave::dist::joinAxes(MeshAttr mesh, ArrayRef<StringAttr> axes) {
   SmallVector<StringAttr> joined;
   for (StringAttr name : axes) {
     std::optional<AxisRef> next = parseAxis(name.getValue());
     std::optional<AxisRef> last =
         joined.empty() ? std::nullopt : parseAxis(joined.back().getValue());
-    bool follows = last && next && last->size && next->size &&
-                   last->base == next->base &&
+    bool follows = last && next && last->size && next->size && last->base == next->base &&
                    last->outer * last->size == next->outer;
     if (!follows) {
       joined.push_back(name);
@@ -182,8 +178,7 @@ int64_t MeshAttr::getMember(ArrayRef<StringAttr> axes, int64_t rank) const {
   return member;
 }
 
-SmallVector<SmallVector<int64_t>>
-MeshAttr::getGroups(ArrayRef<StringAttr> axes) const {
+SmallVector<SmallVector<int64_t>> MeshAttr::getGroups(ArrayRef<StringAttr> axes) const {
   // Ranks whose coordinates agree once those of `axes` are taken out.
   SmallVector<SmallVector<int64_t>> groups;
   SmallVector<SmallVector<int64_t>> keys;

@@ -61,6 +61,6 @@ int64_t AllToAllOp::getBytesSent(int64_t, int64_t member) {
 
 int64_t ExchangeOp::getBytesSent(int64_t groupSize, int64_t member) {
   ArrayRef<int64_t> row = getCounts().slice(member * groupSize, groupSize);
-  return bytesOf(RankedTensorType::get({sum(row) - row[member]},
-                                       getInput().getType().getElementType()));
+  return bytesOf(
+      RankedTensorType::get({sum(row) - row[member]}, getInput().getType().getElementType()));
 }

@@ -21,9 +21,7 @@ int64_t ExtentAttr::getLocalSize(MeshAttr mesh, int64_t rank) const {
   if (isLeaf()) {
     if (getAxes().empty())
       return getSize();
-    return partOf(getSize(), *mesh.getGroupSize(getAxes()),
-                  mesh.getMember(getAxes(), rank))
-        .size;
+    return partOf(getSize(), *mesh.getGroupSize(getAxes()), mesh.getMember(getAxes(), rank)).size;
   }
   int64_t size = getIsConcat() ? 0 : 1;
   for (ExtentAttr part : getParts()) {
@@ -38,8 +36,7 @@ SmallVector<int64_t> ExtentAttr::getLocalIndices(MeshAttr mesh, int64_t rank) co
   if (isLeaf()) {
     Part part{0, getSize()};
     if (!getAxes().empty())
-      part = partOf(getSize(), *mesh.getGroupSize(getAxes()),
-                    mesh.getMember(getAxes(), rank));
+      part = partOf(getSize(), *mesh.getGroupSize(getAxes()), mesh.getMember(getAxes(), rank));
     for (int64_t i = 0; i < part.size; ++i)
       indices.push_back(part.begin + i);
     return indices;
@@ -76,8 +73,7 @@ ExtentAttr ExtentAttr::getNormalized(MeshAttr mesh) const {
     if (!part.isLeaf() && part.getIsConcat() == getIsConcat())
       opened.assign(part.getParts().begin(), part.getParts().end());
     for (ExtentAttr next : opened) {
-      bool drop = next.isLeaf() && next.getSize() == (getIsConcat() ? 0 : 1) &&
-                  !next.isCut();
+      bool drop = next.isLeaf() && next.getSize() == (getIsConcat() ? 0 : 1) && !next.isCut();
       if (drop)
         continue;
       bool merge = !parts.empty() && !parts.back().isCut() && !next.isCut();
@@ -114,8 +110,7 @@ void ExtentAttr::printBare(raw_ostream &os) const {
   }
   os << (getIsConcat() ? "(" : "");
   llvm::interleave(
-      getParts(), os, [&](ExtentAttr part) { part.printBare(os); },
-      getIsConcat() ? " | " : " * ");
+      getParts(), os, [&](ExtentAttr part) { part.printBare(os); }, getIsConcat() ? " | " : " * ");
   os << (getIsConcat() ? ")" : "");
 }
 
@@ -197,12 +192,10 @@ Attribute ShardingAttr::parse(AsmParser &parser, Type) {
     dims.push_back(*dim);
     return success();
   };
-  if (parser.parseLess() ||
-      parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, parseDim))
+  if (parser.parseLess() || parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, parseDim))
     return {};
   if (succeeded(parser.parseOptionalComma()) &&
-      (parser.parseKeyword("partial") || parser.parseKeyword("over") ||
-       parseAxes(parser, partial)))
+      (parser.parseKeyword("partial") || parser.parseKeyword("over") || parseAxes(parser, partial)))
     return {};
   if (parser.parseGreater())
     return {};
@@ -211,8 +204,7 @@ Attribute ShardingAttr::parse(AsmParser &parser, Type) {
 
 static void printBody(raw_ostream &os, ShardingAttr sharding) {
   os << "[";
-  llvm::interleaveComma(sharding.getDims(), os,
-                        [&](ExtentAttr dim) { dim.printBare(os); });
+  llvm::interleaveComma(sharding.getDims(), os, [&](ExtentAttr dim) { dim.printBare(os); });
   os << "]";
   if (!sharding.getPartial().empty()) {
     os << ", partial over ";
@@ -254,8 +246,7 @@ ShardingAttr ShardingAttr::getNormalized(MeshAttr mesh) const {
   return get(getContext(), dims, joinAxes(mesh, getPartial()));
 }
 
-ShardingAttr ShardingAttr::getReplicated(MLIRContext *context,
-                                         ArrayRef<int64_t> shape) {
+ShardingAttr ShardingAttr::getReplicated(MLIRContext *context, ArrayRef<int64_t> shape) {
   SmallVector<ExtentAttr> dims;
   for (int64_t size : shape)
     dims.push_back(ExtentAttr::get(context, size));

@@ -30,27 +30,24 @@ static LogicalResult verifyAxes(Operation *op, ArrayAttr axes) {
 }
 
 /// `power` is 1 for a count a member, 2 for one a pair of members.
-static LogicalResult verifyCounts(Operation *op, ArrayAttr axes,
-                                  ArrayRef<int64_t> counts, unsigned power = 1) {
+static LogicalResult verifyCounts(Operation *op, ArrayAttr axes, ArrayRef<int64_t> counts,
+                                  unsigned power = 1) {
   for (int64_t count : counts)
     if (count < 0)
       return op->emitOpError("has a negative count: ") << count;
   auto module = op->getParentOfType<ModuleOp>();
   auto mesh = module ? module->getAttrOfType<MeshAttr>(kMesh) : nullptr;
-  std::optional<int64_t> members =
-      mesh ? mesh.getGroupSize(axisList(axes)) : std::nullopt;
-  if (members && (power == 1 ? *members : *members * *members) !=
-                     static_cast<int64_t>(counts.size()))
-    return op->emitOpError("has ")
-           << counts.size() << " counts for a group of " << *members;
+  std::optional<int64_t> members = mesh ? mesh.getGroupSize(axisList(axes)) : std::nullopt;
+  if (members &&
+      (power == 1 ? *members : *members * *members) != static_cast<int64_t>(counts.size()))
+    return op->emitOpError("has ") << counts.size() << " counts for a group of " << *members;
   return success();
 }
 
 /// `whole` and `part` differ at `dim` alone, where `part` has one of the counts
 /// and `whole` their sum.
-static LogicalResult verifyPart(Operation *op, RankedTensorType whole,
-                                RankedTensorType part, int64_t dim, ArrayAttr axes,
-                                ArrayRef<int64_t> counts) {
+static LogicalResult verifyPart(Operation *op, RankedTensorType whole, RankedTensorType part,
+                                int64_t dim, ArrayAttr axes, ArrayRef<int64_t> counts) {
   // C2
   if (dim < 0 || dim >= whole.getRank())
     return op->emitOpError("has no dimension ") << dim << ", got: " << whole;
@@ -62,8 +59,7 @@ static LogicalResult verifyPart(Operation *op, RankedTensorType whole,
     return op->emitOpError("has counts that sum to ")
            << total << " at a dimension of " << whole.getDimSize(dim);
   // C4
-  bool equal = whole.getRank() == part.getRank() &&
-               whole.getElementType() == part.getElementType();
+  bool equal = whole.getRank() == part.getRank() && whole.getElementType() == part.getElementType();
   for (int64_t d = 0; equal && d < whole.getRank(); ++d)
     equal = d == dim ? llvm::is_contained(counts, part.getDimSize(d))
                      : whole.getDimSize(d) == part.getDimSize(d);
@@ -76,8 +72,7 @@ LogicalResult SliceOp::verify() {
   // C1
   if (failed(verifyAxes(*this, getAxes())))
     return failure();
-  return verifyPart(*this, getInput().getType(), getType(), getDim(), getAxes(),
-                    getCounts());
+  return verifyPart(*this, getInput().getType(), getType(), getDim(), getAxes(), getCounts());
 }
 
 LogicalResult OffsetOp::verify() {
@@ -97,16 +92,14 @@ LogicalResult AllGatherOp::verify() {
   // C1
   if (failed(verifyAxes(*this, getAxes())))
     return failure();
-  return verifyPart(*this, getType(), getInput().getType(), getDim(), getAxes(),
-                    getCounts());
+  return verifyPart(*this, getType(), getInput().getType(), getDim(), getAxes(), getCounts());
 }
 
 LogicalResult ReduceScatterOp::verify() {
   // C1
   if (failed(verifyAxes(*this, getAxes())))
     return failure();
-  return verifyPart(*this, getInput().getType(), getType(), getDim(), getAxes(),
-                    getCounts());
+  return verifyPart(*this, getInput().getType(), getType(), getDim(), getAxes(), getCounts());
 }
 
 LogicalResult AllToAllOp::verify() {
@@ -117,8 +110,7 @@ LogicalResult AllToAllOp::verify() {
   RankedTensorType input = getInput().getType(), result = getType();
   int64_t split = getSplit(), concat = getConcat(), rank = input.getRank();
   if (split == concat || split < 0 || concat < 0 || split >= rank || concat >= rank)
-    return emitOpError("needs two dimensions of ")
-           << input << ", got: " << split << ", " << concat;
+    return emitOpError("needs two dimensions of ") << input << ", got: " << split << ", " << concat;
   // C3
   if (failed(verifyCounts(*this, getAxes(), getSplits())) ||
       failed(verifyCounts(*this, getAxes(), getConcats())))
@@ -129,8 +121,8 @@ LogicalResult AllToAllOp::verify() {
   if (result.getRank() != rank || input.getDimSize(split) != sum(getSplits()) ||
       result.getDimSize(concat) != sum(getConcats()))
     return emitOpError("has counts that sum to ")
-           << sum(getSplits()) << " and " << sum(getConcats()) << " between " << input
-           << " and " << result;
+           << sum(getSplits()) << " and " << sum(getConcats()) << " between " << input << " and "
+           << result;
   // C4
   bool equal = input.getElementType() == result.getElementType() &&
                llvm::is_contained(getSplits(), result.getDimSize(split)) &&
@@ -166,7 +158,6 @@ LogicalResult ExchangeOp::verify() {
     return sent == input.getDimSize(0) && received == result.getDimSize(0);
   };
   if (!fits || llvm::none_of(llvm::seq<int64_t>(members), isMember))
-    return emitOpError("is no member's part of the exchange, got: ")
-           << input << " to " << result;
+    return emitOpError("is no member's part of the exchange, got: ") << input << " to " << result;
   return success();
 }

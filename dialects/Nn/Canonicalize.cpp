@@ -14,9 +14,7 @@ static OpFoldResult foldIdentity(Value input, Type result) {
 
 OpFoldResult CastOp::fold(FoldAdaptor) { return foldIdentity(getInput(), getType()); }
 
-OpFoldResult BroadcastOp::fold(FoldAdaptor) {
-  return foldIdentity(getInput(), getType());
-}
+OpFoldResult BroadcastOp::fold(FoldAdaptor) { return foldIdentity(getInput(), getType()); }
 
 // reshape(reshape(x)) is one reshape.
 OpFoldResult ReshapeOp::fold(FoldAdaptor) {

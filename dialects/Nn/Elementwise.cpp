@@ -93,9 +93,7 @@ Value ErfOp::buildScalar(OpBuilder &b, ValueRange x) { return buildErf(b, getLoc
 Value SinOp::buildScalar(OpBuilder &b, ValueRange x) { return buildSin(b, getLoc(), x[0]); }
 Value CosOp::buildScalar(OpBuilder &b, ValueRange x) { return buildCos(b, getLoc(), x[0]); }
 
-Value SigmoidOp::buildScalar(OpBuilder &b, ValueRange x) {
-  return buildSigmoid(b, getLoc(), x[0]);
-}
+Value SigmoidOp::buildScalar(OpBuilder &b, ValueRange x) { return buildSigmoid(b, getLoc(), x[0]); }
 
 Value SiluOp::buildScalar(OpBuilder &b, ValueRange x) {
   return arith::MulFOp::create(b, getLoc(), x[0], buildSigmoid(b, getLoc(), x[0]));
@@ -166,8 +164,7 @@ Value MulOp::buildScalar(OpBuilder &b, ValueRange x) {
 
 /// A divisor that no hardware faults on: 0 and the overflowing -1 become 1;
 /// what such a division gives is not defined by any model.
-static Value safeDivisor(OpBuilder &b, Location loc, Value dividend, Value divisor,
-                         bool isSigned) {
+static Value safeDivisor(OpBuilder &b, Location loc, Value dividend, Value divisor, bool isSigned) {
   Value one = constant(b, loc, divisor, 1);
   auto equal = [&](Value v, Value w) -> Value {
     return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, v, w);
@@ -214,8 +211,7 @@ Value PowOp::buildScalar(OpBuilder &b, ValueRange x) {
       return x[0];
     if (exponent == 2.0 || exponent == 3.0) {
       Value square = arith::MulFOp::create(b, loc, x[0], x[0]);
-      return *exponent == 2.0 ? square
-                              : arith::MulFOp::create(b, loc, square, x[0]).getResult();
+      return *exponent == 2.0 ? square : arith::MulFOp::create(b, loc, square, x[0]).getResult();
     }
     return buildPow(b, loc, x[0], x[1]);
   }

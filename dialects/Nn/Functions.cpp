@@ -12,8 +12,8 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/IR/TypeUtilities.h"
 #include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/TypeUtilities.h"
 
 #include <limits>
 #include <numbers>
@@ -24,8 +24,7 @@ namespace {
 
 /// Arithmetic on values of one shape, spelt as a formula.
 struct Formula {
-  Formula(OpBuilder &builder, Location loc, Type like)
-      : builder(builder), loc(loc), like(like) {}
+  Formula(OpBuilder &builder, Location loc, Type like) : builder(builder), loc(loc), like(like) {}
 
   Type with(Type element) const {
     if (auto vector = dyn_cast<VectorType>(like))
@@ -54,9 +53,7 @@ struct Formula {
   Value sub(Value a, Value b) const { return arith::SubFOp::create(builder, loc, a, b); }
   Value mul(Value a, Value b) const { return arith::MulFOp::create(builder, loc, a, b); }
   Value div(Value a, Value b) const { return arith::DivFOp::create(builder, loc, a, b); }
-  Value fma(Value a, Value b, Value c) const {
-    return math::FmaOp::create(builder, loc, a, b, c);
-  }
+  Value fma(Value a, Value b, Value c) const { return math::FmaOp::create(builder, loc, a, b, c); }
   Value addi(Value a, Value b) const { return arith::AddIOp::create(builder, loc, a, b); }
   Value subi(Value a, Value b) const { return arith::SubIOp::create(builder, loc, a, b); }
   Value andi(Value a, Value b) const { return arith::AndIOp::create(builder, loc, a, b); }
@@ -130,8 +127,8 @@ Value cleave::nn::buildExp(OpBuilder &builder, Location loc, Value x) {
   Value n = f.round(f.mul(x, f.num(x, std::numbers::log2e)));
   Value r = f.fma(n, f.num(x, -0.693359375), x);
   r = f.fma(n, f.num(x, 0.693359375 - std::numbers::ln2), r);
-  Value p = f.polynomial(r, {1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720,
-                             1.0 / 5040});
+  Value p =
+      f.polynomial(r, {1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040});
 
   // Two factors, since 2^n alone may be infinite or denormal where the product
   // is not.
@@ -152,12 +149,10 @@ Value cleave::nn::buildErf(OpBuilder &builder, Location loc, Value x) {
   Formula f(builder, loc, x.getType());
   Value clamped = f.atMost(f.atLeast(x, -3.92), 3.92);
   Value t = f.mul(clamped, clamped);
-  Value p = f.polynomial(t, {1.1283791065216064, 0.19040298461914062,
-                             0.052748262882232666, 0.0037654659245163202,
-                             0.0002848791191354394, 2.0501124708971474e-06});
-  Value q = f.polynomial(t, {1.0, 0.5020729899406433, 0.11410766839981079,
-                             0.014968916773796082, 0.0011624983744695783,
-                             3.809178451774642e-05});
+  Value p = f.polynomial(t, {1.1283791065216064, 0.19040298461914062, 0.052748262882232666,
+                             0.0037654659245163202, 0.0002848791191354394, 2.0501124708971474e-06});
+  Value q = f.polynomial(t, {1.0, 0.5020729899406433, 0.11410766839981079, 0.014968916773796082,
+                             0.0011624983744695783, 3.809178451774642e-05});
   return f.atMost(f.atLeast(f.div(f.mul(p, clamped), q), -1.0), 1.0);
 }
 
@@ -168,10 +163,10 @@ Value cleave::nn::buildTanh(OpBuilder &builder, Location loc, Value x) {
   Formula f(builder, loc, x.getType());
   Value clamped = f.atMost(f.atLeast(x, -9.01), 9.01);
   Value t = f.mul(clamped, clamped);
-  Value p = f.polynomial(t, {1.0, 0.13380379974842072, 0.003494820324704051,
-                             2.0596411559381522e-05, 1.3337015936087937e-08});
-  Value q = f.polynomial(t, {1.0, 0.467136949300766, 0.025874063372612,
-                             0.0003284377744421363, 7.769356784592674e-07});
+  Value p = f.polynomial(t, {1.0, 0.13380379974842072, 0.003494820324704051, 2.0596411559381522e-05,
+                             1.3337015936087937e-08});
+  Value q = f.polynomial(
+      t, {1.0, 0.467136949300766, 0.025874063372612, 0.0003284377744421363, 7.769356784592674e-07});
   return f.atMost(f.atLeast(f.div(f.mul(p, clamped), q), -1.0), 1.0);
 }
 
@@ -186,8 +181,8 @@ static Value logOfPositive(const Formula &f, Value x) {
   Value m = f.bitcast(f.subi(bits, f.shl(n, f.constant(i64, 52))), f64);
   // ln m = 2 atanh s, |s| < 0.172
   Value s = f.div(f.sub(m, f.num(m, 1.0)), f.add(m, f.num(m, 1.0)));
-  Value series = f.polynomial(f.mul(s, s), {2.0, 2.0 / 3, 2.0 / 5, 2.0 / 7, 2.0 / 9,
-                                            2.0 / 11, 2.0 / 13, 2.0 / 15});
+  Value series = f.polynomial(
+      f.mul(s, s), {2.0, 2.0 / 3, 2.0 / 5, 2.0 / 7, 2.0 / 9, 2.0 / 11, 2.0 / 13, 2.0 / 15});
   return f.fma(f.toFloat(n, f64), f.num(s, std::numbers::ln2), f.mul(s, series));
 }
 
@@ -198,8 +193,7 @@ Value cleave::nn::buildLog(OpBuilder &builder, Location loc, Value x) {
   constexpr double inf = std::numeric_limits<double>::infinity();
   Value result = f.narrow(logOfPositive(f, f.widen(x)));
   result = f.select(f.cmp(arith::CmpFPredicate::OEQ, x, f.num(x, inf)), x, result);
-  result = f.select(f.cmp(arith::CmpFPredicate::OEQ, x, f.num(x, 0.0)), f.num(x, -inf),
-                    result);
+  result = f.select(f.cmp(arith::CmpFPredicate::OEQ, x, f.num(x, 0.0)), f.num(x, -inf), result);
   Value nan = f.num(x, std::numeric_limits<double>::quiet_NaN());
   return f.select(f.cmp(arith::CmpFPredicate::UGE, x, f.num(x, 0.0)),
                   f.select(f.cmp(arith::CmpFPredicate::UNO, x, x), nan, result), nan);
@@ -224,8 +218,8 @@ static Quarters quartersOfNear(const Formula &f, Value x) {
   Value r = f.fma(n, f.num(wide, -1.5707963267948966), wide);
   r = f.fma(n, f.num(wide, -6.123233995736766e-17), r);
   // What is not near must not overflow either.
-  Value inRange = f.select(f.cmp(arith::CmpFPredicate::OLT, f.abs(wide), f.num(wide, kNear)), n,
-                           f.num(n, 0.0));
+  Value inRange =
+      f.select(f.cmp(arith::CmpFPredicate::OLT, f.abs(wide), f.num(wide, kNear)), n, f.num(n, 0.0));
   return {f.toInt(inRange, f.builder.getI64Type()), r};
 }
 
@@ -282,8 +276,9 @@ static Quarters quartersOf(const Formula &f, Value x) {
       [&](OpBuilder &builder, Location loc) {
         Formula inside(builder, loc, f.like);
         Quarters far = quartersOfFar(inside, x);
-        scf::YieldOp::create(builder, loc, ValueRange{inside.select(isFar, far.n, near.n),
-                                                      inside.select(isFar, far.r, near.r)});
+        scf::YieldOp::create(
+            builder, loc,
+            ValueRange{inside.select(isFar, far.n, near.n), inside.select(isFar, far.r, near.r)});
       },
       [&](OpBuilder &builder, Location loc) {
         scf::YieldOp::create(builder, loc, ValueRange{near.n, near.r});
@@ -297,16 +292,15 @@ static Value sineOfQuarter(OpBuilder &builder, Location loc, Value x, int64_t sh
   Type i64 = builder.getI64Type();
   auto [n, r] = quartersOf(f, x);
   Value t = f.mul(r, r);
-  Value sine = f.mul(r, f.polynomial(t, {1.0, -1.0 / 6, 1.0 / 120, -1.0 / 5040,
-                                         1.0 / 362880, -1.0 / 39916800}));
-  Value cosine = f.polynomial(t, {1.0, -1.0 / 2, 1.0 / 24, -1.0 / 720, 1.0 / 40320,
-                                  -1.0 / 3628800});
+  Value sine = f.mul(
+      r, f.polynomial(t, {1.0, -1.0 / 6, 1.0 / 120, -1.0 / 5040, 1.0 / 362880, -1.0 / 39916800}));
+  Value cosine =
+      f.polynomial(t, {1.0, -1.0 / 2, 1.0 / 24, -1.0 / 720, 1.0 / 40320, -1.0 / 3628800});
   // The quarter decides which of the two it is, and the sign.
   Value quarter = f.addi(n, f.constant(i64, shift));
   Value zero = f.constant(i64, 0);
   Value odd = f.cmpi(arith::CmpIPredicate::ne, f.andi(quarter, f.constant(i64, 1)), zero);
-  Value negative =
-      f.cmpi(arith::CmpIPredicate::ne, f.andi(quarter, f.constant(i64, 2)), zero);
+  Value negative = f.cmpi(arith::CmpIPredicate::ne, f.andi(quarter, f.constant(i64, 2)), zero);
   Value result = f.select(odd, cosine, sine);
   return f.narrow(f.select(negative, f.sub(f.num(result, -0.0), result), result));
 }
@@ -327,8 +321,8 @@ static Value wideExp(const Formula &f, Value x) {
   x = f.atMost(f.atLeast(x, -120.0), 120.0);
   Value n = f.round(f.mul(x, f.num(x, std::numbers::log2e)));
   Value r = f.fma(n, f.num(x, -std::numbers::ln2), x);
-  Value p = f.polynomial(r, {1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720,
-                             1.0 / 5040, 1.0 / 40320, 1.0 / 362880});
+  Value p = f.polynomial(r, {1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040,
+                             1.0 / 40320, 1.0 / 362880});
   Value biased = f.addi(f.toInt(n, i64), f.constant(i64, 1023));
   return f.mul(p, f.bitcast(f.shl(biased, f.constant(i64, 52)), f.builder.getF64Type()));
 }
@@ -361,9 +355,8 @@ Value cleave::nn::buildPow(OpBuilder &builder, Location loc, Value x, Value y) {
   Value bits = f.bitcast(x, builder.getI32Type());
   Value signBit = f.cmpi(arith::CmpIPredicate::slt, bits, f.constant(builder.getI32Type(), 0));
   result = f.select(f.andi(signBit, odd), f.sub(f.num(x, -0.0), result), result);
-  Value undefined = f.andi(f.cmp(Cmp::OLT, x, zero),
-                           f.andi(f.cmp(Cmp::ONE, magnitude, infinity),
-                                  f.cmp(Cmp::UNE, f.round(y), y)));
+  Value undefined = f.andi(f.cmp(Cmp::OLT, x, zero), f.andi(f.cmp(Cmp::ONE, magnitude, infinity),
+                                                            f.cmp(Cmp::UNE, f.round(y), y)));
   result = f.select(undefined, nan, result);
   Value unordered = f.cmp(Cmp::UNO, x, y);
   result = f.select(unordered, nan, result);

@@ -19,8 +19,7 @@ mlir::Value buildErf(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value x
 mlir::Value buildTanh(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value x);
 mlir::Value buildSin(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value x);
 mlir::Value buildCos(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value x);
-mlir::Value buildPow(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value x,
-                     mlir::Value y);
+mlir::Value buildPow(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value x, mlir::Value y);
 /// The bits of x rounded to bf16, nearest even, in i32.
 mlir::Value buildBf16Bits(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value x);
 mlir::Value buildSigmoid(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value x);

@@ -26,32 +26,27 @@ static LogicalResult give(SmallVectorImpl<Type> &types, ArrayRef<Size> shape, Ty
 /// The broadcast of `values` with element type `element`; all of `values` from
 /// `firstTyped` on have to agree in element type.
 static LogicalResult inferBroadcast(std::optional<Location> loc, ValueRange values,
-                                    size_t firstTyped, Type element,
-                                    SmallVectorImpl<Type> &types) {
+                                    size_t firstTyped, Type element, SmallVectorImpl<Type> &types) {
   SmallVector<Sizes> shapes;
   for (Value value : values)
     shapes.push_back(sizesOf(value));
   for (Value value : values.drop_front(firstTyped))
     if (elementOf(value) != elementOf(values[firstTyped]))
-      return emitOptionalError(loc, "element types differ, got: ",
-                               elementOf(values[firstTyped]), " and ",
-                               elementOf(value));
+      return emitOptionalError(loc, "element types differ, got: ", elementOf(values[firstTyped]),
+                               " and ", elementOf(value));
   FailureOr<Sizes> shape = broadcastSizes(shapes);
   if (failed(shape))
-    return emitOptionalError(loc, "shapes do not broadcast, got: ",
-                             TypeRange(values));
+    return emitOptionalError(loc, "shapes do not broadcast, got: ", TypeRange(values));
   return give(types, *shape, element);
 }
 
-#define INFER(Op)                                                              \
-  LogicalResult Op::inferReturnTypes(MLIRContext *context,                     \
-                                     std::optional<Location> loc, Adaptor op,  \
-                                     SmallVectorImpl<Type> &types)
+#define INFER(Op)                                                                                  \
+  LogicalResult Op::inferReturnTypes(MLIRContext *context, std::optional<Location> loc,            \
+                                     Adaptor op, SmallVectorImpl<Type> &types)
 
-#define INFER_ELEMENTWISE(Op)                                                  \
-  INFER(Op) {                                                                  \
-    return inferBroadcast(loc, op.getOperands(), 0,                            \
-                          elementOf(op.getOperands()[0]), types);              \
+#define INFER_ELEMENTWISE(Op)                                                                      \
+  INFER(Op) {                                                                                      \
+    return inferBroadcast(loc, op.getOperands(), 0, elementOf(op.getOperands()[0]), types);        \
   }
 
 INFER_ELEMENTWISE(NegOp)
@@ -89,17 +84,11 @@ INFER_ELEMENTWISE(XorOp)
 
 static Type boolType(MLIRContext *context) { return IntegerType::get(context, 1); }
 
-INFER(IsNanOp) {
-  return inferBroadcast(loc, op.getOperands(), 0, boolType(context), types);
-}
+INFER(IsNanOp) { return inferBroadcast(loc, op.getOperands(), 0, boolType(context), types); }
 
-INFER(CompareOp) {
-  return inferBroadcast(loc, op.getOperands(), 0, boolType(context), types);
-}
+INFER(CompareOp) { return inferBroadcast(loc, op.getOperands(), 0, boolType(context), types); }
 
-INFER(SelectOp) {
-  return inferBroadcast(loc, op.getOperands(), 1, elementOf(op.getLhs()), types);
-}
+INFER(SelectOp) { return inferBroadcast(loc, op.getOperands(), 1, elementOf(op.getLhs()), types); }
 
 //===----------------------------------------------------------------------===//
 // Movement
@@ -122,17 +111,15 @@ INFER(SliceOp) {
   for (int64_t size : op.getSizes())
     if (size < 0)
       return emitOptionalError(loc, "has a negative size, got: ", size);
-  return give(types, Sizes(op.getSizes().begin(), op.getSizes().end()),
-              elementOf(op.getInput()));
+  return give(types, Sizes(op.getSizes().begin(), op.getSizes().end()), elementOf(op.getInput()));
 }
 
 /// Whether `axis` is a dimension of a tensor of this rank.
-static LogicalResult requireDim(std::optional<Location> loc, int64_t axis,
-                                ArrayRef<Size> shape) {
+static LogicalResult requireDim(std::optional<Location> loc, int64_t axis, ArrayRef<Size> shape) {
   if (axis >= 0 && axis < static_cast<int64_t>(shape.size()))
     return success();
-  return emitOptionalError(loc, "names a dimension that its operand of rank ",
-                           shape.size(), " does not have, got: ", axis);
+  return emitOptionalError(loc, "names a dimension that its operand of rank ", shape.size(),
+                           " does not have, got: ", axis);
 }
 
 INFER(ConcatOp) {
@@ -146,13 +133,14 @@ INFER(ConcatOp) {
   for (Value input : op.getInputs().drop_front()) {
     Sizes shape = sizesOf(input);
     if (shape.size() != result.size())
-      return emitOptionalError(loc, "joins operands of different ranks, got: ",
-                               result.size(), " and ", shape.size()); // C2
+      return emitOptionalError(loc, "joins operands of different ranks, got: ", result.size(),
+                               " and ", shape.size()); // C2
     result[axis] = result[axis] + shape[axis];
     shape[axis] = result[axis];
     if (numbersOf(shape) != numbersOf(result) || elementOf(input) != elementOf(first))
-      return emitOptionalError(loc, "joins operands that differ beside the axis, got: ",
-                               first.getType(), " and ", input.getType()); // C2
+      return emitOptionalError(loc,
+                               "joins operands that differ beside the axis, got: ", first.getType(),
+                               " and ", input.getType()); // C2
   }
   return give(types, result, elementOf(first));
 }
@@ -180,31 +168,24 @@ INFER(GatherOp) {
   return give(types, result, elementOf(op.getData()));
 }
 
-INFER(GatherElementsOp) {
-  return give(types, sizesOf(op.getIndices()), elementOf(op.getData()));
-}
+INFER(GatherElementsOp) { return give(types, sizesOf(op.getIndices()), elementOf(op.getData())); }
 
 INFER(GatherNdOp) {
   Sizes data = sizesOf(op.getData()), indices = sizesOf(op.getIndices());
   int64_t batchDims = op.getBatchDims();
-  if (indices.empty() || batchDims < 0 ||
-      batchDims >= static_cast<int64_t>(indices.size()) ||
+  if (indices.empty() || batchDims < 0 || batchDims >= static_cast<int64_t>(indices.size()) ||
       batchDims + indices.back().value > static_cast<int64_t>(data.size()))
-    return emitOptionalError(loc, "tuples do not fit the operand, got: ",
-                             op.getData().getType(), " and ",
+    return emitOptionalError(loc, "tuples do not fit the operand, got: ", op.getData().getType(),
+                             " and ",
                              op.getIndices().getType()); // C1
   Sizes result(indices.begin(), indices.end() - 1);
   result.append(data.begin() + batchDims + indices.back().value, data.end());
   return give(types, result, elementOf(op.getData()));
 }
 
-INFER(ScatterNdOp) {
-  return give(types, sizesOf(op.getData()), elementOf(op.getData()));
-}
+INFER(ScatterNdOp) { return give(types, sizesOf(op.getData()), elementOf(op.getData())); }
 
-INFER(CacheUpdateOp) {
-  return give(types, sizesOf(op.getCache()), elementOf(op.getCache()));
-}
+INFER(CacheUpdateOp) { return give(types, sizesOf(op.getCache()), elementOf(op.getCache())); }
 
 //===----------------------------------------------------------------------===//
 // Contractions, rows, attention
@@ -212,8 +193,7 @@ INFER(CacheUpdateOp) {
 
 INFER(MatmulOp) {
   Sizes lhs = sizesOf(op.getLhs()), rhs = sizesOf(op.getRhs());
-  if (lhs.size() < 2 || rhs.size() < 2 ||
-      elementOf(op.getLhs()) != elementOf(op.getRhs()))
+  if (lhs.size() < 2 || rhs.size() < 2 || elementOf(op.getLhs()) != elementOf(op.getRhs()))
     return emitOptionalError(loc, "wants two matrices of one element type, got: ",
                              TypeRange(op.getOperands())); // C1
   Size rows = lhs[lhs.size() - 2], columns = rhs.back();
@@ -231,9 +211,9 @@ INFER(MatmulOp) {
 INFER(ConvOp) {
   Sizes input = sizesOf(op.getInput()), filter = sizesOf(op.getFilter());
   size_t spatial = input.size() < 2 ? 0 : input.size() - 2;
-  if (spatial == 0 || filter.size() != input.size() ||
-      op.getStrides().size() != spatial || op.getDilations().size() != spatial ||
-      op.getLow().size() != spatial || op.getHigh().size() != spatial)
+  if (spatial == 0 || filter.size() != input.size() || op.getStrides().size() != spatial ||
+      op.getDilations().size() != spatial || op.getLow().size() != spatial ||
+      op.getHigh().size() != spatial)
     return emitOptionalError(loc, "wants one entry for each of ", spatial,
                              " spatial dimensions of input and filter"); // C1
   Sizes result = {input[0], filter[0]};
@@ -285,10 +265,10 @@ INFER(TopKOp) {
   return give(types, result, IntegerType::get(context, 64));
 }
 
-#define INFER_SAME(Op)                                                         \
-  INFER(Op) {                                                                  \
-    types.push_back(op.getInput().getType());                                  \
-    return success();                                                          \
+#define INFER_SAME(Op)                                                                             \
+  INFER(Op) {                                                                                      \
+    types.push_back(op.getInput().getType());                                                      \
+    return success();                                                                              \
   }
 INFER_SAME(CumSumOp)
 INFER_SAME(SoftmaxOp)

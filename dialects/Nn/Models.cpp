@@ -14,8 +14,7 @@ using namespace cleave::nn;
 
 static int64_t elementsOf(Value value) {
   ArrayRef<int64_t> shape = shapeOf(value);
-  return std::accumulate(shape.begin(), shape.end(), int64_t(1),
-                         std::multiplies<int64_t>());
+  return std::accumulate(shape.begin(), shape.end(), int64_t(1), std::multiplies<int64_t>());
 }
 
 static int64_t bytesOf(Value value) {
@@ -23,8 +22,7 @@ static int64_t bytesOf(Value value) {
   return elementsOf(value) * elementBytes(type.getElementType());
 }
 
-SmallVector<Factor, 6> cleave::nn::broadcastFactors(Operation *op,
-                                                    ArrayRef<int64_t> operands) {
+SmallVector<Factor, 6> cleave::nn::broadcastFactors(Operation *op, ArrayRef<int64_t> operands) {
   SmallVector<Factor, 6> factors;
   ArrayRef<int64_t> result = shapeOf(op->getResult(0));
   int64_t rank = result.size(), resultNumber = op->getNumOperands();
@@ -75,8 +73,7 @@ ShardingRule WeightOp::getShardingRule() { return {}; }
 //===----------------------------------------------------------------------===//
 
 ShardingRule MatmulOp::getShardingRule() {
-  ArrayRef<int64_t> lhs = shapeOf(getLhs()), rhs = shapeOf(getRhs()),
-                    result = shapeOf(getResult());
+  ArrayRef<int64_t> lhs = shapeOf(getLhs()), rhs = shapeOf(getRhs()), result = shapeOf(getResult());
   int64_t l = lhs.size(), r = rhs.size(), rank = result.size();
   ShardingRule rule;
   for (int64_t d = 0; d < rank - 2; ++d) {
@@ -105,14 +102,13 @@ ShardingRule ConvOp::getShardingRule() {
     rule.factors.push_back({FactorKind::Reduction, {{0, {1}}, {1, {1}}}});
   } else {
     SmallVector<int64_t, 2> out = {groups, filters / groups};
-    rule.factors.push_back({FactorKind::Parallel,
-                            {{0, {1}, {groups, channels / groups}, 0},
-                             {1, {0}, out, 0},
-                             {2, {1}, out, 0}}});
+    rule.factors.push_back(
+        {FactorKind::Parallel,
+         {{0, {1}, {groups, channels / groups}, 0}, {1, {0}, out, 0}, {2, {1}, out, 0}}});
   }
   ArrayRef<int64_t> filter = shapeOf(getFilter());
-  rule.flops = 2 * elementsOf(getResult()) * elementsOf(getFilter()) /
-               std::max<int64_t>(1, filter[0]);
+  rule.flops =
+      2 * elementsOf(getResult()) * elementsOf(getFilter()) / std::max<int64_t>(1, filter[0]);
   return rule;
 }
 
@@ -123,7 +119,8 @@ ShardingRule AttentionOp::getShardingRule() {
   SmallVector<int64_t, 2> split = {kv, heads / std::max<int64_t>(1, kv)};
 
   Factor batch = parallel({{0, 0}, {1, 0}, {2, 0}, {result, 0}});
-  Factor kvHeads{FactorKind::Parallel, {{0, {1}, split, 0}, {1, {1}}, {2, {1}}, {result, {1}, split, 0}}};
+  Factor kvHeads{FactorKind::Parallel,
+                 {{0, {1}, split, 0}, {1, {1}}, {2, {1}}, {result, {1}, split, 0}}};
   Factor group{FactorKind::Parallel, {{0, {1}, split, 1}, {result, {1}, split, 1}}};
   Factor rows = parallel({{0, 2}, {result, 2}});
 
@@ -161,9 +158,9 @@ ShardingRule ReduceOp::getShardingRule() {
   ShardingRule rule{allDimsBut(*this, getDims())};
   bool linear = getKind() == ReduceKind::Sum || getKind() == ReduceKind::Mean;
   for (int64_t dim : getDims())
-    rule.factors.push_back(
-        linear ? Factor{FactorKind::Reduction, {{0, {dim}}}}
-               : Factor{FactorKind::Special, {{0, {dim}}}, {bytesOf(getResult())}});
+    rule.factors.push_back(linear
+                               ? Factor{FactorKind::Reduction, {{0, {dim}}}}
+                               : Factor{FactorKind::Special, {{0, {dim}}}, {bytesOf(getResult())}});
   if (linear)
     rule.linearIn = {{0}};
   return rule;
@@ -174,8 +171,7 @@ ShardingRule ReduceOp::getShardingRule() {
 ShardingRule ArgReduceOp::getShardingRule() {
   int64_t dim = getDim();
   ShardingRule rule{allDimsBut(*this, dim)};
-  rule.factors.push_back(
-      {FactorKind::Special, {{0, {dim}}}, {3 * bytesOf(getResult())}});
+  rule.factors.push_back({FactorKind::Special, {{0, {dim}}}, {3 * bytesOf(getResult())}});
   return rule;
 }
 
@@ -193,8 +189,7 @@ ShardingRule SoftmaxOp::getShardingRule() {
   int64_t dim = getDim();
   ShardingRule rule{allDimsBut(*this, dim)};
   int64_t rows = elementsOf(getResult()) / std::max<int64_t>(1, shapeOf(getInput())[dim]);
-  rule.factors.push_back(
-      {FactorKind::Special, {{0, {dim}}, {1, {dim}}}, {4 * rows, 4 * rows}});
+  rule.factors.push_back({FactorKind::Special, {{0, {dim}}, {1, {dim}}}, {4 * rows, 4 * rows}});
   return rule;
 }
 
@@ -210,8 +205,7 @@ ShardingRule RopeOp::getShardingRule() {
   ShardingRule rule{broadcastFactors(*this)};
   // The last dimension holds the pairs, and the tables half of it.
   int64_t last = shapeOf(getInput()).size() - 1;
-  llvm::erase_if(rule.factors, [&](const Factor &factor) {
-    return factor.groups.back().dims.front() == last;
-  });
+  llvm::erase_if(rule.factors,
+                 [&](const Factor &factor) { return factor.groups.back().dims.front() == last; });
   return rule;
 }

@@ -20,7 +20,7 @@ static bool isFloat(Value value) {
   return isa<FloatType>(cast<RankedTensorType>(value.getType()).getElementType());
 }
 
-#define CLEAVE_ELEMENTWISE(OP)                                                      \
+#define CLEAVE_ELEMENTWISE(OP)                                                                     \
   ShardingRule OP::getShardingRule() { return elementwise(*this); }
 CLEAVE_ELEMENTWISE(AbsOp)
 CLEAVE_ELEMENTWISE(AndOp)

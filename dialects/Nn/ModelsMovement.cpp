@@ -57,11 +57,9 @@ ShardingRule SliceOp::getShardingRule() {
     if (step == 1 && in[d] == out[d])
       factors.push_back(parallel({{0, d}, {1, d}}));
     else if (step == 1)
-      factors.push_back({FactorKind::Concatenation,
-                         {{0, {d}},
-                          {kNoValue, {start}},
-                          {1, {d}},
-                          {kNoValue, {in[d] - start - out[d]}}}});
+      factors.push_back(
+          {FactorKind::Concatenation,
+           {{0, {d}}, {kNoValue, {start}}, {1, {d}}, {kNoValue, {in[d] - start - out[d]}}}});
     // Every step-th index: the outer factor of (n, step).
     else if (step > 1 && start < step && in[d] == out[d] * step)
       factors.push_back({FactorKind::Parallel, {{0, {d}, {out[d], step}, 0}, {1, {d}}}});
@@ -127,8 +125,7 @@ ShardingRule GatherElementsOp::getShardingRule() {
 // data[b…, (tuple)…, c…], indices[b…, i…, tuple] -> [b…, i…, c…]
 ShardingRule GatherNdOp::getShardingRule() {
   int64_t batches = getBatchDims(), rank = shapeOf(getData()).size(),
-          lead = shapeOf(getIndices()).size() - 1,
-          tuple = shapeOf(getIndices()).back();
+          lead = shapeOf(getIndices()).size() - 1, tuple = shapeOf(getIndices()).back();
   ShardingRule rule;
   for (int64_t d = 0; d < lead; ++d) {
     Factor factor = parallel({{1, d}, {2, d}});
@@ -143,8 +140,7 @@ ShardingRule GatherNdOp::getShardingRule() {
 
 // Dimensions that tuples address stay whole, those of the slices are free.
 ShardingRule ScatterNdOp::getShardingRule() {
-  int64_t tuple = shapeOf(getIndices()).back(),
-          lead = shapeOf(getIndices()).size() - 1;
+  int64_t tuple = shapeOf(getIndices()).back(), lead = shapeOf(getIndices()).size() - 1;
   ShardingRule rule;
   for (int64_t d = tuple, rank = shapeOf(getData()).size(); d < rank; ++d)
     rule.factors.push_back(parallel({{0, d}, {2, lead + d - tuple}, {3, d}}));

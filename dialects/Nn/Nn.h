@@ -29,12 +29,8 @@ namespace cleave::nn {
 inline mlir::RankedTensorType typeOf(mlir::Value value) {
   return llvm::cast<mlir::RankedTensorType>(value.getType());
 }
-inline llvm::ArrayRef<int64_t> shapeOf(mlir::Value value) {
-  return typeOf(value).getShape();
-}
-inline mlir::Type elementOf(mlir::Value value) {
-  return typeOf(value).getElementType();
-}
+inline llvm::ArrayRef<int64_t> shapeOf(mlir::Value value) { return typeOf(value).getShape(); }
+inline mlir::Type elementOf(mlir::Value value) { return typeOf(value).getElementType(); }
 
 /// Bytes that one element takes in memory; a bool takes one.
 int64_t elementBytes(mlir::Type elementType);

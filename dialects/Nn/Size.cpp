@@ -94,8 +94,8 @@ Size nn::ceilDiv(const Size &a, const Size &b) {
 }
 
 Size nn::modulo(const Size &a, const Size &b) {
-  return combined(wrapped(uint64_t(a.value) - uint64_t(llvm::divideFloorSigned(a.value, b.value)) *
-                                                  uint64_t(b.value)),
+  return combined(wrapped(uint64_t(a.value) -
+                          uint64_t(llvm::divideFloorSigned(a.value, b.value)) * uint64_t(b.value)),
                   a, b, [](AffineExpr x, AffineExpr y) { return x % y; });
 }
 
@@ -257,8 +257,8 @@ static std::string textAt(AffineExpr expr, ArrayRef<std::string> names, int plac
     else if (number.getValue() == -1)
       text += " - " + textAt(scaled.getLHS(), names, 1);
     else
-      text += " - " + std::to_string(-number.getValue()) + " * " +
-              textAt(scaled.getLHS(), names, 1);
+      text +=
+          " - " + std::to_string(-number.getValue()) + " * " + textAt(scaled.getLHS(), names, 1);
     return place > 0 ? "(" + text + ")" : text;
   }
   if (expr.getKind() == AffineExprKind::Mul) {

@@ -28,8 +28,7 @@ static LogicalResult requireDim(Operation *op, int64_t dim, Value value) {
 LogicalResult CastOp::verify() {
   // C1
   if (shapeOf(getInput()) != shapeOf(getResult()))
-    return emitOpError("changes the shape, got: ")
-           << getInput().getType() << " to " << getType();
+    return emitOpError("changes the shape, got: ") << getInput().getType() << " to " << getType();
   return success();
 }
 
@@ -37,10 +36,8 @@ LogicalResult ReshapeOp::verify() {
   auto from = cast<RankedTensorType>(getInput().getType());
   auto to = cast<RankedTensorType>(getType());
   // C1
-  if (from.getNumElements() != to.getNumElements() ||
-      from.getElementType() != to.getElementType())
-    return emitOpError("changes the number or the type of elements, got: ")
-           << from << " to " << to;
+  if (from.getNumElements() != to.getNumElements() || from.getElementType() != to.getElementType())
+    return emitOpError("changes the number or the type of elements, got: ") << from << " to " << to;
   return success();
 }
 
@@ -50,8 +47,7 @@ LogicalResult BroadcastOp::verify() {
   // C1
   if (!broadcastsTo(shapeOf(getInput()), shapeOf(getResult())) ||
       elementOf(getInput()) != elementOf(getResult()))
-    return emitOpError("does not broadcast, got: ")
-           << getInput().getType() << " to " << getType();
+    return emitOpError("does not broadcast, got: ") << getInput().getType() << " to " << getType();
   return success();
 }
 
@@ -62,8 +58,7 @@ LogicalResult SliceOp::verify() {
       getSteps().size() != shape.size())
     return emitOpError("wants one entry for each of ") << shape.size() << " dimensions";
   // C2
-  for (auto [dim, start, size, step] :
-       llvm::enumerate(getStarts(), getSizes(), getSteps())) {
+  for (auto [dim, start, size, step] : llvm::enumerate(getStarts(), getSizes(), getSteps())) {
     if (step == 0)
       return emitOpError("has a step of 0 at dimension ") << dim;
     int64_t reach, last;
@@ -71,8 +66,8 @@ LogicalResult SliceOp::verify() {
       continue;
     if (llvm::MulOverflow(size - 1, step, reach) || llvm::AddOverflow(start, reach, last) ||
         start < 0 || start >= shape[dim] || last < 0 || last >= shape[dim])
-      return emitOpError("leaves dimension ") << dim << " of size " << shape[dim]
-             << ", got: start " << start << ", size " << size << ", step " << step;
+      return emitOpError("leaves dimension ") << dim << " of size " << shape[dim] << ", got: start "
+                                              << start << ", size " << size << ", step " << step;
   }
   return success();
 }
@@ -116,8 +111,8 @@ LogicalResult GatherElementsOp::verify() {
     return failure();
   bool fits = data.size() == indices.size();
   for (size_t dim = 0; fits && dim < data.size(); ++dim)
-    fits = static_cast<int64_t>(dim) == static_cast<int64_t>(getAxis()) ||
-           indices[dim] <= data[dim];
+    fits =
+        static_cast<int64_t>(dim) == static_cast<int64_t>(getAxis()) || indices[dim] <= data[dim];
   if (!fits)
     return emitOpError("indices do not fit the operand, got: ")
            << getData().getType() << " and " << getIndices().getType();
@@ -155,18 +150,18 @@ LogicalResult CacheUpdateOp::verify() {
   // C1
   if (failed(requireDim(*this, axis, getCache())))
     return failure();
-  bool fits = axis > 0 && update.size() == cache.size() &&
-              elementOf(getUpdate()) == elementOf(getCache());
+  bool fits =
+      axis > 0 && update.size() == cache.size() && elementOf(getUpdate()) == elementOf(getCache());
   for (size_t dim = 0; fits && dim < cache.size(); ++dim)
-    fits = static_cast<int64_t>(dim) == axis ? update[dim] <= cache[dim]
-                                             : update[dim] == cache[dim];
+    fits =
+        static_cast<int64_t>(dim) == axis ? update[dim] <= cache[dim] : update[dim] == cache[dim];
   if (!fits)
     return emitOpError("update does not fit the cache, got: ")
            << getUpdate().getType() << " into " << getCache().getType();
   // C2
   if (shapeOf(getPositions()) != cache.take_front(1))
-    return emitOpError("wants a position for each of ") << cache.front()
-           << " batches, got: " << getPositions().getType();
+    return emitOpError("wants a position for each of ")
+           << cache.front() << " batches, got: " << getPositions().getType();
   return success();
 }
 
@@ -175,8 +170,8 @@ LogicalResult WeightOp::verify() {
   int64_t bytes = type.getNumElements() * elementBytes(type.getElementType());
   // C1
   if (static_cast<int64_t>(getLength()) != bytes)
-    return emitOpError("of ") << bytes << " bytes has a length of another size, got: "
-           << getLength();
+    return emitOpError("of ") << bytes
+                              << " bytes has a length of another size, got: " << getLength();
   // C2
   if (static_cast<int64_t>(getOffset()) < 0)
     return emitOpError("lies before its file, got: ") << static_cast<int64_t>(getOffset());
@@ -191,8 +186,9 @@ LogicalResult ConvOp::verify() {
   // C2
   if (groups < 1 || input[1] % groups != 0 || input[1] / groups != filter[1] ||
       filter[0] % groups != 0)
-    return emitOpError("channels do not fall into ") << groups << " groups, got: "
-           << getInput().getType() << " and " << getFilter().getType();
+    return emitOpError("channels do not fall into ")
+           << groups << " groups, got: " << getInput().getType() << " and "
+           << getFilter().getType();
   return success();
 }
 
@@ -201,8 +197,7 @@ LogicalResult ReduceOp::verify() { return success(); }
 LogicalResult ArgReduceOp::verify() {
   // C1
   if (shapeOf(getInput())[getDim()] == 0)
-    return emitOpError("looks for an element of an empty dimension, got: ")
-           << getInput().getType();
+    return emitOpError("looks for an element of an empty dimension, got: ") << getInput().getType();
   return success();
 }
 
@@ -250,18 +245,16 @@ LogicalResult AttentionOp::verify() {
   // C1
   if (k.size() != 4 || q[0] != k[0] || k.take_front(3) != v.take_front(3) || q[3] != k[3])
     return emitOpError("operands do not agree, got: ")
-           << getQuery().getType() << ", " << getKey().getType() << " and "
-           << getValue().getType();
+           << getQuery().getType() << ", " << getKey().getType() << " and " << getValue().getType();
   // C2
   if (k[1] == 0 ? q[1] != 0 : q[1] % k[1] != 0)
     return emitOpError("shares ") << k[1] << " key heads among " << q[1] << " query heads";
   // C3
   if (getMask() && !broadcastsTo(shapeOf(getMask()), {q[0], q[1], q[2], k[2]}))
-    return emitOpError("mask does not broadcast to the scores, got: ")
-           << getMask().getType();
+    return emitOpError("mask does not broadcast to the scores, got: ") << getMask().getType();
   if (getLengths() && shapeOf(getLengths()) != q.take_front(1))
-    return emitOpError("wants a length for each of ") << q[0]
-           << " batches, got: " << getLengths().getType();
+    return emitOpError("wants a length for each of ")
+           << q[0] << " batches, got: " << getLengths().getType();
   // C4
   if (getOffset() != 0 && !getCausal())
     return emitOpError("has an offset without being causal, got: ")

@@ -12,17 +12,16 @@ LogicalResult GraphOp::verify() {
   if (!output || getInputs().size() != block.getNumArguments() ||
       getOutputs().size() != output.getNumOperands() ||
       getOutputTypes().size() != output.getNumOperands())
-    return emitOpError("names ")
-           << getInputs().size() << " inputs and " << getOutputs().size()
-           << " outputs, got: " << block.getNumArguments() << " and "
-           << (output ? output.getNumOperands() : 0);
+    return emitOpError("names ") << getInputs().size() << " inputs and " << getOutputs().size()
+                                 << " outputs, got: " << block.getNumArguments() << " and "
+                                 << (output ? output.getNumOperands() : 0);
   return success();
 }
 
 LogicalResult NodeOp::verify() {
   // C1
   if (getOutputs().size() != getNumResults())
-    return emitOpError("names ") << getOutputs().size() << " outputs, got: "
-                                 << getNumResults() << " results";
+    return emitOpError("names ") << getOutputs().size() << " outputs, got: " << getNumResults()
+                                 << " results";
   return success();
 }

@@ -17,7 +17,7 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &tables) {
   if (kernel.getArgumentTypes() != ArrayRef<Type>(llvm::to_vector(getOperandTypes())) ||
       kernel.getResultTypes() != ArrayRef<Type>(llvm::to_vector(getResultTypes())))
     return emitOpError("differs in type from @")
-           << getKernel() << ", got: " << FunctionType::get(getContext(), getOperandTypes(),
-                                                            getResultTypes());
+           << getKernel()
+           << ", got: " << FunctionType::get(getContext(), getOperandTypes(), getResultTypes());
   return success();
 }

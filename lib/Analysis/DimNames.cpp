@@ -119,8 +119,7 @@ static constexpr int64_t kLeastHeld = 300000;
 static void addCuts(int64_t dim, DimName *name, std::vector<Cut> &cuts) {
   for (auto [position, factor] : llvm::enumerate(flatten(name)))
     for (Held held : heldNames(factor))
-      cuts.push_back({dim, static_cast<unsigned>(position), held.name,
-                      millionths(held, factor)});
+      cuts.push_back({dim, static_cast<unsigned>(position), held.name, millionths(held, factor)});
 }
 
 //===----------------------------------------------------------------------===//
@@ -162,8 +161,7 @@ void DimNames::unify(Names a, Names b) {
     }
     // 6 * 8 against 4 * 12 share an outer 2, and nothing behind it.
     int64_t common = std::gcd(large->size, small->size);
-    if (common > 1 && !divides && large->kind == DimName::Leaf &&
-        small->kind == DimName::Leaf) {
+    if (common > 1 && !divides && large->kind == DimName::Leaf && small->kind == DimName::Leaf) {
       DimName *outer = make(common);
       for (DimName *name : {large, small}) {
         name->kids = {outer, make(name->size / common)};
@@ -202,9 +200,8 @@ bool DimNames::join(DimName *a, DimName *b) {
   DimName *concat = product == a ? b : a;
   Names factors = flatten(product), segments;
   segmentsInto(concat, segments);
-  bool equal = llvm::all_of(segments, [&](DimName *segment) {
-    return segment->size == segments.front()->size;
-  });
+  bool equal = llvm::all_of(
+      segments, [&](DimName *segment) { return segment->size == segments.front()->size; });
   if (!equal || factors.front()->size != static_cast<int64_t>(segments.size()))
     return false;
   for (DimName *segment : segments)
@@ -338,8 +335,7 @@ SmallVector<const DimName *> DimNames::dimension(Value value, int64_t dim) {
   return SmallVector<const DimName *>(factors.begin(), factors.end());
 }
 
-static unsigned cutNumber(ArrayRef<Cut> cuts, int64_t dim, unsigned position,
-                          const DimName *name) {
+static unsigned cutNumber(ArrayRef<Cut> cuts, int64_t dim, unsigned position, const DimName *name) {
   for (auto [i, cut] : llvm::enumerate(cuts))
     if (cut.dim == dim && cut.position == position && cut.name == name)
       return i;
@@ -358,8 +354,7 @@ struct Placed {
 } // namespace
 
 /// Places at which all lists agree: their common prefix, then common suffix.
-static SmallVector<SmallVector<Placed, 4>>
-alignedPlaces(ArrayRef<SmallVector<Placed, 4>> lists) {
+static SmallVector<SmallVector<Placed, 4>> alignedPlaces(ArrayRef<SmallVector<Placed, 4>> lists) {
   SmallVector<SmallVector<Placed, 4>> out;
   size_t shortest = lists.front().size();
   for (const auto &list : lists)
@@ -421,9 +416,9 @@ void DimNames::expandAligned(Operation *op, const nn::Factor &factor) {
         continue;
       CutFactor cut{factor.kind, held.name->size, amount, {}, factor.extraBytes};
       for (auto [group, placed] : llvm::zip(factor.groups, places))
-        cut.places.push_back({static_cast<unsigned>(group.value),
-                              cutNumber(cuts(valueAt(op, group.value)), placed.dim,
-                                        placed.position, held.name)});
+        cut.places.push_back(
+            {static_cast<unsigned>(group.value),
+             cutNumber(cuts(valueAt(op, group.value)), placed.dim, placed.position, held.name)});
       llvm::sort(cut.places);
       opFactors[op].push_back(std::move(cut));
     }
@@ -465,8 +460,11 @@ void DimNames::expandConcat(Operation *op, const nn::Factor &factor) {
   for (auto [number, cut] : llvm::enumerate(cuts(valueAt(op, whole.value)))) {
     if (cut.dim != whole.dims.front() || cut.held < kLeastHeld || cut.position < *shift)
       continue;
-    CutFactor out{nn::FactorKind::Parallel, cut.name->size, cut.held,
-                  {{static_cast<unsigned>(whole.value), static_cast<unsigned>(number)}}, {}};
+    CutFactor out{nn::FactorKind::Parallel,
+                  cut.name->size,
+                  cut.held,
+                  {{static_cast<unsigned>(whole.value), static_cast<unsigned>(number)}},
+                  {}};
     bool complete = true;
     for (const nn::DimGroup &part : llvm::drop_begin(factor.groups)) {
       if (part.value == nn::kNoValue)
@@ -477,8 +475,8 @@ void DimNames::expandConcat(Operation *op, const nn::Factor &factor) {
                (isConcat || other.position + *shift == cut.position);
       });
       if (found != partCuts.end())
-        out.places.push_back({static_cast<unsigned>(part.value),
-                              static_cast<unsigned>(found - partCuts.begin())});
+        out.places.push_back(
+            {static_cast<unsigned>(part.value), static_cast<unsigned>(found - partCuts.begin())});
       else
         complete &= cut.held < kWhole;
     }
@@ -548,9 +546,8 @@ dist::ShardingAttr DimNames::sharding(Value value, const Marks &marks,
       }
       parts.push_back(extentOf(context, factor, here));
     }
-    extents.push_back(parts.empty()
-                          ? dist::ExtentAttr::get(context, find(name)->size)
-                          : dist::ExtentAttr::get(context, false, parts));
+    extents.push_back(parts.empty() ? dist::ExtentAttr::get(context, find(name)->size)
+                                    : dist::ExtentAttr::get(context, false, parts));
   }
   return dist::ShardingAttr::get(context, extents, partial);
 }

@@ -15,9 +15,9 @@ using namespace cleave;
 
 llvm::Expected<NamedTensors> cleave::readNamed(llvm::StringRef path, llvm::StringRef kind,
                                                llvm::ArrayRef<std::string> names) {
-  llvm::Expected<NamedTensors> tensors =
-      llvm::sys::fs::is_directory(path) && isDataSet(path, kind) ? readDataSet(path, kind, names)
-                                                                 : readTensors(path);
+  llvm::Expected<NamedTensors> tensors = llvm::sys::fs::is_directory(path) && isDataSet(path, kind)
+                                             ? readDataSet(path, kind, names)
+                                             : readTensors(path);
   if (!tensors)
     return tensors.takeError();
   for (const auto &[name, tensor] : *tensors)

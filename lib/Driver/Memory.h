@@ -19,9 +19,10 @@ inline llvm::Error requireMemory(const char *what, uint64_t bytes) {
     return llvm::Error::success();
   std::string message;
   llvm::raw_string_ostream(message)
-      << what << llvm::format(" take %.1f GiB of memory, this machine has %.1f; ask for smaller "
-                              "sizes with --dim",
-                              bytes * 0x1p-30, present * 0x1p-30);
+      << what
+      << llvm::format(" take %.1f GiB of memory, this machine has %.1f; ask for smaller "
+                      "sizes with --dim",
+                      bytes * 0x1p-30, present * 0x1p-30);
   return llvm::createStringError(message);
 }
 

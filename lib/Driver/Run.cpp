@@ -33,8 +33,8 @@ llvm::Expected<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<CompiledP
     return toError(error);
   for (uint32_t i = 0; i < runner->program()->num_outputs; ++i) {
     const cleave_value &value = runner->program()->outputs[i];
-    runner->results.emplace_back(value.name, Tensor(static_cast<cleave_type>(value.type),
-                                                    {value.dims, value.num_dims}));
+    runner->results.emplace_back(
+        value.name, Tensor(static_cast<cleave_type>(value.type), {value.dims, value.num_dims}));
   }
   return runner;
 }

@@ -29,8 +29,7 @@ static std::map<unsigned, std::string> filesOf(StringRef folder, StringRef prefi
   std::error_code status;
   for (llvm::sys::fs::directory_iterator it(folder, status), end; it != end && !status;
        it.increment(status))
-    if (std::optional<unsigned> number =
-            numberOf(llvm::sys::path::filename(it->path()), prefix))
+    if (std::optional<unsigned> number = numberOf(llvm::sys::path::filename(it->path()), prefix))
       files[*number] = it->path();
   return files;
 }
@@ -61,8 +60,7 @@ static std::optional<Tensor> readTensorProto(StringRef path, Location loc, std::
                << type->getElementType(),
            std::nullopt;
   if (proto.data_location() == ::onnx::TensorProto::EXTERNAL)
-    return emitError(loc, "keeps its data in another file, which is not supported"),
-           std::nullopt;
+    return emitError(loc, "keeps its data in another file, which is not supported"), std::nullopt;
   FailureOr<std::string> bytes = importTensorBytes(proto, *type, loc);
   if (failed(bytes))
     return std::nullopt;

@@ -34,8 +34,7 @@ public:
 
 private:
   LogicalResult exportFunction(ir::FunctionOp function, ::onnx::FunctionProto &proto);
-  LogicalResult exportBody(Block &block,
-                           google::protobuf::RepeatedPtrField<NodeProto> *nodes,
+  LogicalResult exportBody(Block &block, google::protobuf::RepeatedPtrField<NodeProto> *nodes,
                            GraphProto *graph);
   LogicalResult exportNode(ir::NodeOp node, NodeProto &proto);
   LogicalResult exportAttribute(Attribute attribute, Operation *op, AttributeProto &proto);
@@ -135,8 +134,8 @@ template <typename Interface>
 LogicalResult Exporter::exportGraphBody(StringAttr name, Block &body, Interface interface,
                                         GraphProto &proto) {
   proto.set_name(name.str());
-  for (auto [argument, name] : llvm::zip(body.getArguments(),
-                                         interface.getInputs().template getAsValueRange<StringAttr>())) {
+  for (auto [argument, name] : llvm::zip(
+           body.getArguments(), interface.getInputs().template getAsValueRange<StringAttr>())) {
     names[argument] = name.str();
     auto *input = proto.add_input();
     input->set_name(name.str());
@@ -144,8 +143,9 @@ LogicalResult Exporter::exportGraphBody(StringAttr name, Block &body, Interface 
   }
   if (failed(exportBody(body, proto.mutable_node(), &proto)))
     return failure();
-  for (auto [name, type] : llvm::zip(interface.getOutputs().template getAsValueRange<StringAttr>(),
-                                     interface.getOutputTypes().template getAsValueRange<TypeAttr>())) {
+  for (auto [name, type] :
+       llvm::zip(interface.getOutputs().template getAsValueRange<StringAttr>(),
+                 interface.getOutputTypes().template getAsValueRange<TypeAttr>())) {
     auto *output = proto.add_output();
     output->set_name(name.str());
     exportType(type, *output->mutable_type());
@@ -158,8 +158,7 @@ LogicalResult Exporter::exportGraph(ir::GraphAttr attribute, Operation *op, Grap
                          attribute, proto);
 }
 
-LogicalResult Exporter::exportAttribute(Attribute attribute, Operation *op,
-                                        AttributeProto &proto) {
+LogicalResult Exporter::exportAttribute(Attribute attribute, Operation *op, AttributeProto &proto) {
   return llvm::TypeSwitch<Attribute, LogicalResult>(attribute)
       .Case([&](FloatAttr value) {
         proto.set_type(AttributeProto::FLOAT);
@@ -310,8 +309,7 @@ LogicalResult Exporter::exportFunction(ir::FunctionOp function, ::onnx::Function
 LogicalResult Exporter::exportModel(::onnx::ModelProto &model) {
   auto graphs = llvm::to_vector(module.getOps<ir::GraphOp>());
   if (graphs.size() != 1)
-    return module.emitError("holds another number of ONNX graphs than one, got: ")
-           << graphs.size();
+    return module.emitError("holds another number of ONNX graphs than one, got: ") << graphs.size();
   if (auto version = module->getAttrOfType<IntegerAttr>("onnx.ir_version"))
     model.set_ir_version(version.getInt());
   model.set_producer_name("cleave");

@@ -39,8 +39,7 @@ class Rewriter {
 public:
   explicit Rewriter(llvm::StringRef file) : file(file) {}
 
-  llvm::Error rewrite(Message message, uint64_t begin, uint64_t end, int depth,
-                      std::string &out);
+  llvm::Error rewrite(Message message, uint64_t begin, uint64_t end, int depth, std::string &out);
 
 private:
   llvm::Error damaged(uint64_t at) const {
@@ -66,21 +65,16 @@ static Message childOf(Message message, uint32_t number) {
            : number == 15 ? Message::SparseTensor
                           : Message::Other;
   case Message::Function:
-    return number == 7    ? Message::Node
-           : number == 11 ? Message::Attribute
-                          : Message::Other;
-  case Message::Node:
-    return number == 5 ? Message::Attribute : Message::Other;
+    return number == 7 ? Message::Node : number == 11 ? Message::Attribute : Message::Other;
+  case Message::Node: return number == 5 ? Message::Attribute : Message::Other;
   case Message::Attribute:
-    return number == 5 || number == 10  ? Message::Tensor
-           : number == 6 || number == 11 ? Message::Graph
+    return number == 5 || number == 10    ? Message::Tensor
+           : number == 6 || number == 11  ? Message::Graph
            : number == 22 || number == 23 ? Message::SparseTensor
                                           : Message::Other;
-  case Message::SparseTensor:
-    return number == 1 || number == 2 ? Message::Tensor : Message::Other;
+  case Message::SparseTensor: return number == 1 || number == 2 ? Message::Tensor : Message::Other;
   case Message::Tensor:
-  case Message::Other:
-    return Message::Other;
+  case Message::Other: return Message::Other;
   }
   llvm_unreachable("all messages are listed");
 }
@@ -136,19 +130,14 @@ bool Rewriter::readField(uint64_t begin, uint64_t end, Field &field) const {
     if (!readVarint(at, end, field.value))
       return false;
     break;
-  case WireFormatLite::WIRETYPE_FIXED64:
-    length = 8;
-    break;
-  case WireFormatLite::WIRETYPE_FIXED32:
-    length = 4;
-    break;
+  case WireFormatLite::WIRETYPE_FIXED64: length = 8; break;
+  case WireFormatLite::WIRETYPE_FIXED32: length = 4; break;
   case WireFormatLite::WIRETYPE_LENGTH_DELIMITED:
     if (!readVarint(at, end, length))
       return false;
     field.content = at;
     break;
-  default:
-    return false;
+  default: return false;
   }
   if (field.number == 0 || length > end - at)
     return false;
@@ -211,8 +200,7 @@ llvm::Error Rewriter::rewrite(Message message, uint64_t begin, uint64_t end, int
 
 llvm::Expected<std::string> cleave::externalize(llvm::StringRef model) {
   std::string out;
-  if (llvm::Error error =
-          Rewriter(model).rewrite(Message::Model, 0, model.size(), 0, out))
+  if (llvm::Error error = Rewriter(model).rewrite(Message::Model, 0, model.size(), 0, out))
     return std::move(error);
   return out;
 }

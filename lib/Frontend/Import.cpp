@@ -60,9 +60,9 @@ private:
                             SmallVectorImpl<std::unique_ptr<Region>> &graphs);
   Attribute importGraphAttribute(const GraphProto &graph, Scope *scope, Location loc,
                                  SmallVectorImpl<std::unique_ptr<Region>> &graphs);
-  FailureOr<DictionaryAttr> importOpset(
-      const google::protobuf::RepeatedPtrField<::onnx::OperatorSetIdProto> &imports,
-      Location loc);
+  FailureOr<DictionaryAttr>
+  importOpset(const google::protobuf::RepeatedPtrField<::onnx::OperatorSetIdProto> &imports,
+              Location loc);
   void addDefaults(const Schema *schema, NamedAttrList &attributes);
   ArrayAttr strings(const google::protobuf::RepeatedPtrField<std::string> &list);
   Location named(const Twine &name) { return NameLoc::get(b.getStringAttr(name)); }
@@ -83,16 +83,16 @@ ArrayAttr Importer::strings(const google::protobuf::RepeatedPtrField<std::string
   return b.getStrArrayAttr(refs);
 }
 
-FailureOr<DictionaryAttr> Importer::importOpset(
-    const google::protobuf::RepeatedPtrField<::onnx::OperatorSetIdProto> &imports,
-    Location loc) {
+FailureOr<DictionaryAttr>
+Importer::importOpset(const google::protobuf::RepeatedPtrField<::onnx::OperatorSetIdProto> &imports,
+                      Location loc) {
   opset.clear();
   NamedAttrList attributes;
   for (const auto &import : imports) {
     StringRef domain = canonicalDomain(import.domain());
     if (import.version() < 1)
-      return emitError(loc, "imports opset ") << import.version() << " of domain \""
-                                              << domain << "\"";
+      return emitError(loc, "imports opset ")
+             << import.version() << " of domain \"" << domain << "\"";
     if (domain.empty() && import.version() > newestOpset())
       return emitError(loc, "imports opset ")
              << import.version() << ", newer than the newest known, " << newestOpset()
@@ -132,15 +132,15 @@ static AttributeProto::AttributeType kindOf(const AttributeProto &proto) {
   if (proto.type() != AttributeProto::UNDEFINED)
     return proto.type();
   // IR version 1 did not write the type.
-  return proto.has_f()            ? AttributeProto::FLOAT
-         : proto.has_i()          ? AttributeProto::INT
-         : proto.has_s()          ? AttributeProto::STRING
-         : proto.has_t()          ? AttributeProto::TENSOR
-         : proto.has_g()          ? AttributeProto::GRAPH
-         : proto.floats_size()    ? AttributeProto::FLOATS
-         : proto.ints_size()      ? AttributeProto::INTS
-         : proto.strings_size()   ? AttributeProto::STRINGS
-                                  : AttributeProto::UNDEFINED;
+  return proto.has_f()          ? AttributeProto::FLOAT
+         : proto.has_i()        ? AttributeProto::INT
+         : proto.has_s()        ? AttributeProto::STRING
+         : proto.has_t()        ? AttributeProto::TENSOR
+         : proto.has_g()        ? AttributeProto::GRAPH
+         : proto.floats_size()  ? AttributeProto::FLOATS
+         : proto.ints_size()    ? AttributeProto::INTS
+         : proto.strings_size() ? AttributeProto::STRINGS
+                                : AttributeProto::UNDEFINED;
 }
 
 /// Whether `proto` holds a value of another type than it says.
@@ -184,50 +184,42 @@ Attribute Importer::importGraphAttribute(const GraphProto &graph, Scope *scope, 
     return nullptr;
   graphs.push_back(std::move(region));
   return ir::GraphAttr::get(b.getContext(), graphs.size() - 1, b.getStringAttr(graph.name()),
-                              interface->inputs, interface->outputs, interface->outputTypes);
+                            interface->inputs, interface->outputs, interface->outputTypes);
 }
 
 Attribute Importer::importAttribute(const AttributeProto &proto, Scope *scope, Location loc,
                                     SmallVectorImpl<std::unique_ptr<Region>> &graphs) {
   if (!proto.ref_attr_name().empty())
-    return ir::RefAttr::get(b.getContext(), b.getStringAttr(proto.ref_attr_name()),
-                              proto.type());
+    return ir::RefAttr::get(b.getContext(), b.getStringAttr(proto.ref_attr_name()), proto.type());
   if (isMixed(proto))
     return emitError(loc, "holds a value of another type than it says in attribute \"")
                << proto.name() << "\"",
            nullptr;
   SmallVector<Attribute> list;
   switch (kindOf(proto)) {
-  case AttributeProto::FLOAT:
-    return b.getF32FloatAttr(proto.f());
-  case AttributeProto::INT:
-    return b.getI64IntegerAttr(proto.i());
-  case AttributeProto::STRING:
-    return b.getStringAttr(proto.s());
+  case AttributeProto::FLOAT: return b.getF32FloatAttr(proto.f());
+  case AttributeProto::INT: return b.getI64IntegerAttr(proto.i());
+  case AttributeProto::STRING: return b.getStringAttr(proto.s());
   case AttributeProto::FLOATS:
     return b.getDenseF32ArrayAttr(ArrayRef(proto.floats().data(), proto.floats_size()));
   case AttributeProto::INTS: {
     SmallVector<int64_t> ints(proto.ints().begin(), proto.ints().end());
     return b.getDenseI64ArrayAttr(ints);
   }
-  case AttributeProto::STRINGS:
-    return strings(proto.strings());
-  case AttributeProto::TENSOR:
-    return tensors.import(proto.t(), loc);
+  case AttributeProto::STRINGS: return strings(proto.strings());
+  case AttributeProto::TENSOR: return tensors.import(proto.t(), loc);
   case AttributeProto::TENSORS:
     for (const auto &tensor : proto.tensors())
       if (!list.emplace_back(tensors.import(tensor, loc)))
         return nullptr;
     return b.getArrayAttr(list);
-  case AttributeProto::GRAPH:
-    return importGraphAttribute(proto.g(), scope, loc, graphs);
+  case AttributeProto::GRAPH: return importGraphAttribute(proto.g(), scope, loc, graphs);
   case AttributeProto::GRAPHS:
     for (const auto &graph : proto.graphs())
       if (!list.emplace_back(importGraphAttribute(graph, scope, loc, graphs)))
         return nullptr;
     return b.getArrayAttr(list);
-  default:
-    return ir::RawAttr::get(b.getContext(), b.getStringAttr(proto.SerializeAsString()));
+  default: return ir::RawAttr::get(b.getContext(), b.getStringAttr(proto.SerializeAsString()));
   }
 }
 
@@ -239,8 +231,8 @@ LogicalResult Importer::importNode(const NodeProto &node, Scope &scope) {
   Location loc = named(node.name().empty() ? node.op_type() : node.name());
   SmallVector<Value> inputs;
   for (const std::string &name : node.input()) {
-    Value value = name.empty() ? ir::NoneOp::create(b, loc, b.getNoneType()).getResult()
-                               : scope.lookup(name);
+    Value value =
+        name.empty() ? ir::NoneOp::create(b, loc, b.getNoneType()).getResult() : scope.lookup(name);
     if (!value)
       return emitError(loc, "reads \"") << name << "\", which nothing produces";
     inputs.push_back(value);
@@ -310,9 +302,8 @@ static void collectReads(const NodeProto &node, llvm::StringSet<> &reads) {
 
 // Nodes may stand in any order. A node is imported when all that this graph
 // produces for it exists; equal candidates keep the order of the file.
-LogicalResult
-Importer::importNodes(const google::protobuf::RepeatedPtrField<NodeProto> &nodes,
-                      Scope &scope) {
+LogicalResult Importer::importNodes(const google::protobuf::RepeatedPtrField<NodeProto> &nodes,
+                                    Scope &scope) {
   llvm::StringMap<int> producer;
   for (auto [i, node] : llvm::enumerate(nodes))
     for (const std::string &name : node.output())
@@ -354,8 +345,7 @@ Importer::importNodes(const google::protobuf::RepeatedPtrField<NodeProto> &nodes
   llvm_unreachable("a node was left over");
 }
 
-LogicalResult Importer::importOutputs(ArrayRef<std::string> names, Scope &scope,
-                                      Location loc) {
+LogicalResult Importer::importOutputs(ArrayRef<std::string> names, Scope &scope, Location loc) {
   SmallVector<Value> values;
   for (const std::string &name : names) {
     Value value = scope.lookup(name);
@@ -395,8 +385,7 @@ LogicalResult Importer::importGraph(const GraphProto &graph, Block &block, Scope
     if (!attr)
       return failure();
     UnitAttr input = listed.contains(tensor.name()) ? b.getUnitAttr() : UnitAttr();
-    scope.values[tensor.name()] =
-        ir::InitializerOp::create(b, loc, attr.getType(), attr, input);
+    scope.values[tensor.name()] = ir::InitializerOp::create(b, loc, attr.getType(), attr, input);
   }
   if (failed(importNodes(graph.node(), scope)))
     return failure();
@@ -485,8 +474,7 @@ OwningOpRef<ModuleOp> cleave::importOnnx(StringRef path, MLIRContext *context) {
   auto file = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
                                           /*RequiresNullTerminator=*/false);
   if (!file)
-    return emitError(UnknownLoc::get(context), "cannot be read: ")
-               << file.getError().message(),
+    return emitError(UnknownLoc::get(context), "cannot be read: ") << file.getError().message(),
            nullptr;
   return importOnnxBytes((*file)->getBuffer(), path, context);
 }

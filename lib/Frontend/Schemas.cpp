@@ -33,10 +33,10 @@ struct Table {
 
   Table() {
 #define NEWEST(version) newest = version;
-#define SCHEMA(domain, name, since, leastIn, mostIn, leastOut, mostOut)                  \
-  schemas.push_back({domain, name, since, leastIn, mostIn, leastOut, mostOut, {}});      \
+#define SCHEMA(domain, name, since, leastIn, mostIn, leastOut, mostOut)                            \
+  schemas.push_back({domain, name, since, leastIn, mostIn, leastOut, mostOut, {}});                \
   firstAttribute.push_back(attributes.size());
-#define ATTRIBUTE(name, kind, required)                                                  \
+#define ATTRIBUTE(name, kind, required)                                                            \
   attributes.push_back({SchemaAttribute::kind, name, required});
 #define DEFAULT(value) addDefault(value);
 #include "Schemas.inc"
@@ -46,8 +46,9 @@ struct Table {
 #undef DEFAULT
     firstAttribute.push_back(attributes.size());
     for (size_t i = 0; i < schemas.size(); ++i) {
-      schemas[i].attributes = llvm::ArrayRef(attributes).slice(
-          firstAttribute[i], firstAttribute[i + 1] - firstAttribute[i]);
+      schemas[i].attributes =
+          llvm::ArrayRef(attributes)
+              .slice(firstAttribute[i], firstAttribute[i + 1] - firstAttribute[i]);
       byName[{schemas[i].domain, schemas[i].name}].push_back(&schemas[i]);
     }
   }
@@ -65,8 +66,7 @@ const SchemaAttribute *Schema::find(llvm::StringRef attribute) const {
   return found == attributes.end() ? nullptr : found;
 }
 
-const Schema *cleave::findSchema(llvm::StringRef domain, llvm::StringRef name,
-                                 int64_t version) {
+const Schema *cleave::findSchema(llvm::StringRef domain, llvm::StringRef name, int64_t version) {
   auto versions = table().byName.find({domain == "ai.onnx" ? "" : domain, name});
   if (versions == table().byName.end())
     return nullptr;

@@ -24,12 +24,11 @@ FailureOr<uint64_t> TensorImporter::sizeOfDataFile(StringRef location, Location 
     return known->second;
 
   if (llvm::sys::path::is_absolute(location) || location.contains('\0'))
-    return emitError(loc, "keeps its data outside the model's folder, got: \"")
-           << location << "\"";
+    return emitError(loc, "keeps its data outside the model's folder, got: \"") << location << "\"";
   SmallString<256> path(llvm::sys::path::parent_path(modelFile));
   struct stat status;
-  for (StringRef part : llvm::make_range(llvm::sys::path::begin(location),
-                                         llvm::sys::path::end(location))) {
+  for (StringRef part :
+       llvm::make_range(llvm::sys::path::begin(location), llvm::sys::path::end(location))) {
     if (part == "..")
       return emitError(loc, "keeps its data outside the model's folder, got: \"")
              << location << "\"";
@@ -48,12 +47,10 @@ FailureOr<uint64_t> TensorImporter::sizeOfDataFile(StringRef location, Location 
   return dataFiles[location] = status.st_size;
 }
 
-static bool parseNumber(StringRef text, uint64_t &value) {
-  return !text.getAsInteger(10, value);
-}
+static bool parseNumber(StringRef text, uint64_t &value) { return !text.getAsInteger(10, value); }
 
 ir::DataAttr TensorImporter::importReference(const TensorProto &proto, uint64_t bytes,
-                                               Location loc) {
+                                             Location loc) {
   StringRef location;
   uint64_t offset = 0, length = bytes;
   for (const auto &entry : proto.external_data()) {
@@ -89,19 +86,17 @@ ir::DataAttr TensorImporter::importReference(const TensorProto &proto, uint64_t 
                << *size << " bytes, got: " << length << " bytes at " << offset,
            nullptr;
   return ir::DataAttr::get(loc.getContext(), StringAttr::get(loc.getContext(), file), offset,
-                             length);
+                           length);
 }
 
 /// The elements that lie in the typed fields, as the bytes of `type`; nothing if
 /// there are not `count` of them.
-static std::optional<std::string> typedBytes(const TensorProto &proto, Type type,
-                                             uint64_t count) {
+static std::optional<std::string> typedBytes(const TensorProto &proto, Type type, uint64_t count) {
   std::string bytes;
   // Of types below a byte, a field's element holds the byte that several share.
-  uint64_t elements =
-      type.isIntOrFloat() && type.getIntOrFloatBitWidth() < 8 && !type.isInteger(1)
-          ? *storedBytes(type, count)
-          : count;
+  uint64_t elements = type.isIntOrFloat() && type.getIntOrFloatBitWidth() < 8 && !type.isInteger(1)
+                          ? *storedBytes(type, count)
+                          : count;
   auto gather = [&](const auto &field, size_t width) {
     if (static_cast<uint64_t>(field.size()) != elements)
       return false;
@@ -161,8 +156,8 @@ FailureOr<RankedTensorType> cleave::importTensorType(const TensorProto &proto, L
   return RankedTensorType::get(shape, element);
 }
 
-FailureOr<std::string> cleave::importTensorBytes(const TensorProto &proto,
-                                                 RankedTensorType type, Location loc) {
+FailureOr<std::string> cleave::importTensorBytes(const TensorProto &proto, RankedTensorType type,
+                                                 Location loc) {
   uint64_t bytes = *storedBytes(type.getElementType(), type.getNumElements());
   std::optional<std::string> content = proto.raw_data();
   if (!proto.has_raw_data() &&
@@ -193,8 +188,7 @@ ir::TensorAttr TensorImporter::import(const TensorProto &proto, Location loc) {
     return ir::TensorAttr::get(context, name, *type, ArrayAttr::get(context, strings));
   }
   if (proto.data_location() == TensorProto::EXTERNAL) {
-    ir::DataAttr data =
-        importReference(proto, *storedBytes(type->getElementType(), count), loc);
+    ir::DataAttr data = importReference(proto, *storedBytes(type->getElementType(), count), loc);
     return data ? ir::TensorAttr::get(context, name, *type, data) : nullptr;
   }
   FailureOr<std::string> bytes = importTensorBytes(proto, *type, loc);

@@ -94,10 +94,8 @@ static Type importDeclaredType(const ::onnx::TypeProto::Tensor &proto, Location 
 Type cleave::importType(const ::onnx::TypeProto &proto, Location loc) {
   MLIRContext *context = loc.getContext();
   switch (proto.value_case()) {
-  case ::onnx::TypeProto::VALUE_NOT_SET:
-    return ir::ValueType::get(context);
-  case ::onnx::TypeProto::kTensorType:
-    return importDeclaredType(proto.tensor_type(), loc);
+  case ::onnx::TypeProto::VALUE_NOT_SET: return ir::ValueType::get(context);
+  case ::onnx::TypeProto::kTensorType: return importDeclaredType(proto.tensor_type(), loc);
   case ::onnx::TypeProto::kSequenceType: {
     Type element = importType(proto.sequence_type().elem_type(), loc);
     return element ? ir::SequenceType::get(context, element) : Type();

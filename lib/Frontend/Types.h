@@ -32,8 +32,7 @@ mlir::FailureOr<mlir::RankedTensorType> importTensorType(const ::onnx::TensorPro
 /// The bytes of a tensor of such a type, no string, that holds them itself; failure with a
 /// message if they are too few or too many.
 mlir::FailureOr<std::string> importTensorBytes(const ::onnx::TensorProto &proto,
-                                               mlir::RankedTensorType type,
-                                               mlir::Location loc);
+                                               mlir::RankedTensorType type, mlir::Location loc);
 
 /// Reads tensors; remembers the files that it has checked.
 class TensorImporter {

@@ -76,8 +76,8 @@ llvm::Expected<Difference> cleave::compareTensors(const Tensor &got, const Tenso
   if (got.dims != want.dims)
     return llvm::createStringError("has the shape %s, want: %s", shapeText(got.dims).c_str(),
                                    shapeText(want.dims).c_str());
-  bool isFloat = got.type == CLEAVE_F32 || got.type == CLEAVE_F64 ||
-                 got.type == CLEAVE_F16 || got.type == CLEAVE_BF16;
+  bool isFloat = got.type == CLEAVE_F32 || got.type == CLEAVE_F64 || got.type == CLEAVE_F16 ||
+                 got.type == CLEAVE_BF16;
   Difference result;
   for (int64_t i = 0; i < got.size(); ++i) {
     double a = got.at(i), b = want.at(i);

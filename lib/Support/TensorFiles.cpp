@@ -86,8 +86,8 @@ static llvm::Expected<NamedTensors> readFolder(llvm::StringRef path) {
       return llvm::createStringError("\"" + it->path() + "\" is no regular file");
     auto file = llvm::MemoryBuffer::getFile(it->path(), false, false);
     if (!file)
-      return llvm::createStringError("\"" + it->path() + "\" cannot be read: " +
-                                     file.getError().message());
+      return llvm::createStringError("\"" + it->path() +
+                                     "\" cannot be read: " + file.getError().message());
     if (llvm::Error error = addArray(tensors, it->path(), name, (*file)->getBuffer()))
       return std::move(error);
   }
@@ -152,8 +152,8 @@ llvm::Error cleave::writeNpz(llvm::StringRef path, const NamedTensors &tensors) 
       zip_source_stat(memory, &stat) != 0)
     return llvm::createStringError("cannot write \"" + path + "\"");
   std::string bytes(stat.size, '\0');
-  bool whole = zip_source_read(memory, bytes.data(), bytes.size()) ==
-               static_cast<zip_int64_t>(bytes.size());
+  bool whole =
+      zip_source_read(memory, bytes.data(), bytes.size()) == static_cast<zip_int64_t>(bytes.size());
   zip_source_close(memory);
   PendingFile file(path);
   if (!whole)

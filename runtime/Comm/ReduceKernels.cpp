@@ -46,9 +46,7 @@ template <> struct WideOf<Bool> {
 template <typename T> using Wide = typename WideOf<T>::type;
 
 template <typename T> Wide<T> widen(T value) { return value; }
-template <> float widen(Bf16 value) {
-  return std::bit_cast<float>(uint32_t(value.bits) << 16);
-}
+template <> float widen(Bf16 value) { return std::bit_cast<float>(uint32_t(value.bits) << 16); }
 template <> uint8_t widen(Bool value) { return value.value != 0; }
 
 template <typename T> T narrow(Wide<T> value) { return T(value); }
@@ -116,8 +114,7 @@ template <typename T, typename Op> void reduce(const Reduction &r) {
     } else {
       const Loose<T> *second = input(1, at);
       for (uint64_t i = 0; i < n; ++i)
-        sum[i] = Op::template apply<T>(widen(T(first[i].value)),
-                                       widen(T(second[i].value)));
+        sum[i] = Op::template apply<T>(widen(T(first[i].value)), widen(T(second[i].value)));
     }
     for (uint32_t k = 2; k < r.numInputs; ++k) {
       const Loose<T> *next = input(k, at);
@@ -131,21 +128,17 @@ template <typename T, typename Op> void reduce(const Reduction &r) {
       chunkResult = result;
     }
     for (uint32_t k = 0; k < r.numOutputs; ++k)
-      memcpy(static_cast<char *>(r.outputs[k]) + (at - r.shift) * sizeof(T),
-             chunkResult, n * sizeof(T));
+      memcpy(static_cast<char *>(r.outputs[k]) + (at - r.shift) * sizeof(T), chunkResult,
+             n * sizeof(T));
   }
 }
 
 template <typename T> ReduceFunction pick(uint8_t reduction) {
   switch (reduction) {
-  case CLEAVE_SUM:
-    return reduce<T, Sum>;
-  case CLEAVE_PROD:
-    return reduce<T, Prod>;
-  case CLEAVE_MAX:
-    return reduce<T, Max>;
-  case CLEAVE_MIN:
-    return reduce<T, Min>;
+  case CLEAVE_SUM: return reduce<T, Sum>;
+  case CLEAVE_PROD: return reduce<T, Prod>;
+  case CLEAVE_MAX: return reduce<T, Max>;
+  case CLEAVE_MIN: return reduce<T, Min>;
   }
   return nullptr;
 }
@@ -157,38 +150,23 @@ template <typename T> ReduceFunction pick(uint8_t reduction) {
 
 namespace cleave::runtime {
 
-ReduceFunction CLEAVE_JOIN(findReduce, CLEAVE_REDUCE_ISA)(uint8_t type,
-                                                          uint8_t reduction);
+ReduceFunction CLEAVE_JOIN(findReduce, CLEAVE_REDUCE_ISA)(uint8_t type, uint8_t reduction);
 
-ReduceFunction CLEAVE_JOIN(findReduce, CLEAVE_REDUCE_ISA)(uint8_t type,
-                                                          uint8_t reduction) {
+ReduceFunction CLEAVE_JOIN(findReduce, CLEAVE_REDUCE_ISA)(uint8_t type, uint8_t reduction) {
   switch (type) {
-  case CLEAVE_F32:
-    return pick<float>(reduction);
-  case CLEAVE_F16:
-    return pick<_Float16>(reduction);
-  case CLEAVE_BF16:
-    return pick<Bf16>(reduction);
-  case CLEAVE_F64:
-    return pick<double>(reduction);
-  case CLEAVE_I8:
-    return pick<int8_t>(reduction);
-  case CLEAVE_I16:
-    return pick<int16_t>(reduction);
-  case CLEAVE_I32:
-    return pick<int32_t>(reduction);
-  case CLEAVE_I64:
-    return pick<int64_t>(reduction);
-  case CLEAVE_U8:
-    return pick<uint8_t>(reduction);
-  case CLEAVE_U16:
-    return pick<uint16_t>(reduction);
-  case CLEAVE_U32:
-    return pick<uint32_t>(reduction);
-  case CLEAVE_U64:
-    return pick<uint64_t>(reduction);
-  case CLEAVE_BOOL:
-    return pick<Bool>(reduction);
+  case CLEAVE_F32: return pick<float>(reduction);
+  case CLEAVE_F16: return pick<_Float16>(reduction);
+  case CLEAVE_BF16: return pick<Bf16>(reduction);
+  case CLEAVE_F64: return pick<double>(reduction);
+  case CLEAVE_I8: return pick<int8_t>(reduction);
+  case CLEAVE_I16: return pick<int16_t>(reduction);
+  case CLEAVE_I32: return pick<int32_t>(reduction);
+  case CLEAVE_I64: return pick<int64_t>(reduction);
+  case CLEAVE_U8: return pick<uint8_t>(reduction);
+  case CLEAVE_U16: return pick<uint16_t>(reduction);
+  case CLEAVE_U32: return pick<uint32_t>(reduction);
+  case CLEAVE_U64: return pick<uint64_t>(reduction);
+  case CLEAVE_BOOL: return pick<Bool>(reduction);
   }
   return nullptr;
 }

@@ -32,22 +32,18 @@ struct Share {
   const void *const *inputs; ///< [size], by member
   void *const *outputs;
 
-  uint64_t elementBytes() const {
-    return cleave_type_bytes(exchange.command->type);
-  }
+  uint64_t elementBytes() const { return cleave_type_bytes(exchange.command->type); }
 
   /// Copies elements [begin, begin + count) of a member's input to `at`.
-  void pull(uint32_t member, uint64_t begin, uint64_t count,
-            uint64_t at) const {
+  void pull(uint32_t member, uint64_t begin, uint64_t count, uint64_t at) const {
     uint64_t bytes = elementBytes();
     if (count)
       memcpy(static_cast<char *>(exchange.output) + at * bytes,
-             static_cast<const char *>(inputs[member]) + begin * bytes,
-             count * bytes);
+             static_cast<const char *>(inputs[member]) + begin * bytes, count * bytes);
   }
 
-  void reduce(uint64_t begin, uint64_t count, void *const *targets,
-              uint32_t numTargets, uint64_t shift) const {
+  void reduce(uint64_t begin, uint64_t count, void *const *targets, uint32_t numTargets,
+              uint64_t shift) const {
     if (count)
       findReduce(exchange.command->type, exchange.command->reduction)(
           {inputs, self.size, targets, numTargets, begin, count, shift});
@@ -117,20 +113,15 @@ void Share::allToAll() const {
 
 void Share::run() const {
   switch (exchange.command->op) {
-  case CLEAVE_OP_ALL_REDUCE:
-    return allReduce();
-  case CLEAVE_OP_ALL_GATHER:
-    return allGather();
-  case CLEAVE_OP_REDUCE_SCATTER:
-    return reduceScatter();
-  case CLEAVE_OP_ALL_TO_ALL:
-    return allToAll();
+  case CLEAVE_OP_ALL_REDUCE: return allReduce();
+  case CLEAVE_OP_ALL_GATHER: return allGather();
+  case CLEAVE_OP_REDUCE_SCATTER: return reduceScatter();
+  case CLEAVE_OP_ALL_TO_ALL: return allToAll();
   }
 }
 
 Threads::Threads(const cleave_program &program, const Groups &groups)
-    : program(program), groups(groups),
-      inputs(size_t(program.num_groups) * program.num_ranks),
+    : program(program), groups(groups), inputs(size_t(program.num_groups) * program.num_ranks),
       outputs(inputs.size()) {
   uint32_t numMeetings = 0;
   for (uint32_t g = 0; g < program.num_groups; ++g) {
@@ -169,8 +160,7 @@ Wake Threads::exchange(const Exchange &e, Waiter &waiter) noexcept {
   return meet(meeting, self.size, waiter);
 }
 
-std::unique_ptr<Communicator>
-cleave::runtime::createThreads(const cleave_program &program,
-                               const Groups &groups) {
+std::unique_ptr<Communicator> cleave::runtime::createThreads(const cleave_program &program,
+                                                             const Groups &groups) {
   return std::make_unique<Threads>(program, groups);
 }

@@ -17,8 +17,7 @@
 namespace cleave::runtime {
 
 /// `program` and `groups` must outlive it.
-std::unique_ptr<Communicator> createThreads(const cleave_program &program,
-                                            const Groups &groups);
+std::unique_ptr<Communicator> createThreads(const cleave_program &program, const Groups &groups);
 
 } // namespace cleave::runtime
 

@@ -7,9 +7,7 @@
 
 using namespace cleave::runtime;
 
-static Session *inside(cleave_session *session) {
-  return reinterpret_cast<Session *>(session);
-}
+static Session *inside(cleave_session *session) { return reinterpret_cast<Session *>(session); }
 
 static const Session *inside(const cleave_session *session) {
   return reinterpret_cast<const Session *>(session);
@@ -22,8 +20,7 @@ static void end(Session *session) {
     delete session;
 }
 
-int32_t cleave_session_create(const cleave_program *program,
-                              const cleave_session_options *options,
+int32_t cleave_session_create(const cleave_program *program, const cleave_session_options *options,
                               cleave_session **session, cleave_error *error) {
   *session = nullptr;
   if (int32_t status = cleave_program_verify(program, error))
@@ -50,8 +47,7 @@ int32_t cleave_session_run(cleave_session *session, const cleave_input *inputs,
 
 void cleave_session_destroy(cleave_session *session) { end(inside(session)); }
 
-const void *cleave_session_output(const cleave_session *session, uint32_t rank,
-                                  uint32_t index) {
+const void *cleave_session_output(const cleave_session *session, uint32_t rank, uint32_t index) {
   const cleave_program &program = inside(session)->program;
   if (rank >= program.num_ranks || index >= program.num_outputs)
     return nullptr;
@@ -69,16 +65,14 @@ int32_t cleave_session_counters(const cleave_session *session, uint32_t rank,
 void cleave_session_reset_counters(cleave_session *session) {
   for (uint32_t r = 0; r < inside(session)->program.num_ranks; ++r) {
     Rank &rank = inside(session)->ranks[r];
-    std::fill(std::begin(rank.counters.calls), std::end(rank.counters.calls),
-              0);
-    std::fill(std::begin(rank.counters.bytes), std::end(rank.counters.bytes),
-              0);
+    std::fill(std::begin(rank.counters.calls), std::end(rank.counters.calls), 0);
+    std::fill(std::begin(rank.counters.bytes), std::end(rank.counters.bytes), 0);
     std::fill(rank.times.begin(), rank.times.end(), 0);
   }
 }
 
-const uint64_t *cleave_session_times(const cleave_session *session,
-                                     uint32_t rank, uint32_t *count) {
+const uint64_t *cleave_session_times(const cleave_session *session, uint32_t rank,
+                                     uint32_t *count) {
   *count = 0;
   if (rank >= inside(session)->program.num_ranks)
     return nullptr;

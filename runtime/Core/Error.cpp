@@ -20,8 +20,7 @@ int32_t fail(cleave_error *error, int32_t status, const char *format, ...) {
   return status;
 }
 
-int32_t failAt(cleave_error *error, int32_t status, const Place &place,
-               const char *format, ...) {
+int32_t failAt(cleave_error *error, int32_t status, const Place &place, const char *format, ...) {
   if (!error)
     return status;
   error->status = status;
@@ -36,15 +35,13 @@ int32_t failAt(cleave_error *error, int32_t status, const Place &place,
   va_start(arguments, format);
   vsnprintf(what, sizeof what, format, arguments);
   va_end(arguments);
-  snprintf(error->message, sizeof error->message, "rank %u, %s: %s", place.rank,
-           where, what);
+  snprintf(error->message, sizeof error->message, "rank %u, %s: %s", place.rank, where, what);
   return status;
 }
 
 void describe(char *text, size_t size, const Place &place) {
-  snprintf(text, size, "%scommand %u, %s \"%.400s\"", place.load ? "load " : "",
-           place.index, cleave_op_name(place.command->op),
-           nameOf(place.command->name));
+  snprintf(text, size, "%scommand %u, %s \"%.400s\"", place.load ? "load " : "", place.index,
+           cleave_op_name(place.command->op), nameOf(place.command->name));
 }
 
 } // namespace cleave::runtime

@@ -16,13 +16,12 @@ struct Place {
 };
 
 /// Fills `error` (which may be null) and returns `status`.
-[[gnu::format(printf, 3, 4)]] int32_t fail(cleave_error *error, int32_t status,
-                                           const char *format, ...);
+[[gnu::format(printf, 3, 4)]] int32_t fail(cleave_error *error, int32_t status, const char *format,
+                                           ...);
 
 /// The same, the message led by rank, command and the command's name.
-[[gnu::format(printf, 4, 5)]] int32_t failAt(cleave_error *error,
-                                             int32_t status, const Place &place,
-                                             const char *format, ...);
+[[gnu::format(printf, 4, 5)]] int32_t failAt(cleave_error *error, int32_t status,
+                                             const Place &place, const char *format, ...);
 
 /// Writes `command 3, all_reduce "o_proj"`; `load` says of which list.
 void describe(char *text, size_t size, const Place &place);

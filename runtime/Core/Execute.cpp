@@ -63,11 +63,9 @@ void Session::runRank(uint32_t r, Waiter &waiter) noexcept {
   rank.step.store(uint32_t(steps.size()), std::memory_order_relaxed);
 }
 
-bool Session::execute(const Place &place, const Step &step,
-                      Waiter &waiter) noexcept {
+bool Session::execute(const Place &place, const Step &step, Waiter &waiter) noexcept {
   switch (step.command->op) {
-  case CLEAVE_OP_LAUNCH:
-    return launch(place, step);
+  case CLEAVE_OP_LAUNCH: return launch(place, step);
   case CLEAVE_OP_COPY:
     if (step.bytes)
       memcpy(step.pointers[1], step.pointers[0], step.bytes);
@@ -81,10 +79,8 @@ bool Session::execute(const Place &place, const Step &step,
 }
 
 bool Session::launch(const Place &place, const Step &step) noexcept {
-  const int64_t *coordinates =
-      program.coordinates + size_t(place.rank) * program.num_axes;
-  int32_t fault =
-      program.kernels[step.command->kernel](step.pointers, coordinates);
+  const int64_t *coordinates = program.coordinates + size_t(place.rank) * program.num_axes;
+  int32_t fault = program.kernels[step.command->kernel](step.pointers, coordinates);
   if (fault == CLEAVE_FAULT_NONE)
     return true;
   if (fault == CLEAVE_FAULT_INDEX)
@@ -94,12 +90,10 @@ bool Session::launch(const Place &place, const Step &step) noexcept {
   return false;
 }
 
-bool Session::exchange(const Place &place, const Step &step,
-                       Waiter &waiter) noexcept {
-  Wake wake = communicator->exchange(
-      {step.command, place.rank, step.pointers[0], step.pointers[1],
-       program.counts + step.command->first_count},
-      waiter);
+bool Session::exchange(const Place &place, const Step &step, Waiter &waiter) noexcept {
+  Wake wake = communicator->exchange({step.command, place.rank, step.pointers[0], step.pointers[1],
+                                      program.counts + step.command->first_count},
+                                     waiter);
   if (wake == Wake::Late)
     reportLate(place);
   return wake == Wake::Ready;
@@ -112,14 +106,13 @@ void Session::reportLate(const Place &place) noexcept {
     uint32_t count;
     const cleave_command *list = listOf(program, set.ranks[i], loading, count);
     uint32_t at = ranks[set.ranks[i]].step.load(std::memory_order_relaxed);
-    if (at < count && isCollective(list[at].op) &&
-        list[at].group == place.command->group)
+    if (at < count && isCollective(list[at].op) && list[at].group == place.command->group)
       continue;
     char where[512] = "its end";
     if (at < count)
       describe(where, sizeof where, {set.ranks[i], at, loading, list + at});
-    return report(place, "waited %u ms for rank %u, which is at %.300s",
-                  deadlineMs, set.ranks[i], where);
+    return report(place, "waited %u ms for rank %u, which is at %.300s", deadlineMs, set.ranks[i],
+                  where);
   }
   report(place, "waited %u ms for the others of its group", deadlineMs);
 }
@@ -129,10 +122,9 @@ void Session::releaseFiles(const cleave_command &command) noexcept {
   for (uint32_t b = 0; b < command.num_buffers; ++b) {
     const cleave_buffer &buffer = program.buffers[command.first_buffer + b];
     if (buffer.space == CLEAVE_SPACE_FILE)
-      fileUse.unused(buffer.index, buffer.offset, buffer.offset + buffer.bytes,
-                     [&](uint64_t begin, uint64_t end) {
-                       files[buffer.index].release(begin, end);
-                     });
+      fileUse.unused(
+          buffer.index, buffer.offset, buffer.offset + buffer.bytes,
+          [&](uint64_t begin, uint64_t end) { files[buffer.index].release(begin, end); });
   }
 }
 
@@ -155,7 +147,6 @@ void Session::reportHanging() noexcept {
     const cleave_command *list = listOf(program, r, loading, count);
     uint32_t at = ranks[r].step.load(std::memory_order_relaxed);
     if (at < count)
-      report({r, at, loading, list + at}, "does not end within %u ms",
-             deadlineMs);
+      report({r, at, loading, list + at}, "does not end within %u ms", deadlineMs);
   }
 }

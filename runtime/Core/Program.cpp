@@ -29,9 +29,7 @@ static const char *const spaceNames[] = {
 #include "cleave/Runtime/Commands.def"
 };
 
-uint64_t cleave_type_bytes(uint8_t type) {
-  return type < CLEAVE_NUM_TYPES ? typeSizes[type] : 0;
-}
+uint64_t cleave_type_bytes(uint8_t type) { return type < CLEAVE_NUM_TYPES ? typeSizes[type] : 0; }
 
 const char *cleave_type_name(uint8_t type) {
   return type < CLEAVE_NUM_TYPES ? typeNames[type] : "unknown type";
@@ -42,16 +40,15 @@ const char *cleave_op_name(uint8_t op) {
 }
 
 const char *cleave_reduction_name(uint8_t reduction) {
-  return reduction < CLEAVE_NUM_REDUCTIONS ? reductionNames[reduction]
-                                           : "unknown reduction";
+  return reduction < CLEAVE_NUM_REDUCTIONS ? reductionNames[reduction] : "unknown reduction";
 }
 
 const char *cleave_space_name(uint8_t space) {
   return space < CLEAVE_NUM_SPACES ? spaceNames[space] : "unknown space";
 }
 
-uint64_t cleave_ring_bytes(uint8_t op, uint8_t type, const uint64_t *counts,
-                           uint32_t p, uint32_t member) {
+uint64_t cleave_ring_bytes(uint8_t op, uint8_t type, const uint64_t *counts, uint32_t p,
+                           uint32_t member) {
   uint64_t bytes = cleave_type_bytes(type);
   auto total = [](const uint64_t *begin, uint64_t n) {
     return std::accumulate(begin, begin + n, uint64_t(0));
@@ -62,10 +59,8 @@ uint64_t cleave_ring_bytes(uint8_t op, uint8_t type, const uint64_t *counts,
     uint64_t whole = counts[0] * bytes;
     return 2 * (p - 1) * (whole / p) + 2 * (p - 1) * (whole % p) / p;
   }
-  case CLEAVE_OP_ALL_GATHER:
-    return (total(counts, p) - counts[(member + 1) % p]) * bytes;
-  case CLEAVE_OP_REDUCE_SCATTER:
-    return (total(counts, p) - counts[member]) * bytes;
+  case CLEAVE_OP_ALL_GATHER: return (total(counts, p) - counts[(member + 1) % p]) * bytes;
+  case CLEAVE_OP_REDUCE_SCATTER: return (total(counts, p) - counts[member]) * bytes;
   case CLEAVE_OP_ALL_TO_ALL: {
     const uint64_t *row = counts + uint64_t(member) * p;
     return (total(row, p) - row[member]) * bytes;

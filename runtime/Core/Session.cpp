@@ -17,11 +17,9 @@ FileUse::FileUse(const cleave_program &program) : ranges(program.num_files) {
     const cleave_rank_program &own = program.programs[i];
     for (uint32_t c = 0; c < own.num_main; ++c)
       for (uint32_t b = 0; b < own.main[c].num_buffers; ++b) {
-        const cleave_buffer &buffer =
-            program.buffers[own.main[c].first_buffer + b];
+        const cleave_buffer &buffer = program.buffers[own.main[c].first_buffer + b];
         if (buffer.space == CLEAVE_SPACE_FILE && buffer.bytes)
-          ranges[buffer.index].push_back(
-              {buffer.offset, buffer.offset + buffer.bytes});
+          ranges[buffer.index].push_back({buffer.offset, buffer.offset + buffer.bytes});
       }
   }
   for (std::vector<Range> &list : ranges) {
@@ -37,15 +35,12 @@ FileUse::FileUse(const cleave_program &program) : ranges(program.num_files) {
   }
 }
 
-Session::Session(const cleave_program &program,
-                 const cleave_session_options &options)
-    : program(program), ranks(std::make_unique<Rank[]>(program.num_ranks)),
-      groups(program), fileUse(program),
-      deadlineMs(options.deadline_ms ? options.deadline_ms : defaultDeadlineMs),
+Session::Session(const cleave_program &program, const cleave_session_options &options)
+    : program(program), ranks(std::make_unique<Rank[]>(program.num_ranks)), groups(program),
+      fileUse(program), deadlineMs(options.deadline_ms ? options.deadline_ms : defaultDeadlineMs),
       timing(options.timing), files(program.num_files),
       communicator(createThreads(program, groups)),
-      workers(program.num_ranks,
-              options.threads ? options.threads : Workers::available(),
+      workers(program.num_ranks, options.threads ? options.threads : Workers::available(),
               deadlineMs) {}
 
 Session::~Session() = default;
@@ -56,8 +51,7 @@ int32_t Session::prepare(cleave_error *error) {
   if (int32_t status = allocate(error))
     return status;
   for (uint32_t rank = 0; rank < program.num_ranks; ++rank) {
-    const cleave_rank_program &own =
-        program.programs[program.class_of_rank[rank]];
+    const cleave_rank_program &own = program.programs[program.class_of_rank[rank]];
     size_t numPointers = 0;
     for (uint32_t i = 0; i < own.num_load; ++i)
       numPointers += own.load[i].num_buffers;
@@ -71,15 +65,13 @@ int32_t Session::prepare(cleave_error *error) {
       ranks[rank].times.resize(own.num_main);
   }
   if (!workers.start())
-    return fail(error, CLEAVE_REFUSED,
-                "the system refuses stacks or threads for %u ranks",
+    return fail(error, CLEAVE_REFUSED, "the system refuses stacks or threads for %u ranks",
                 program.num_ranks);
 
   int32_t status = runAll(/*load=*/true, error);
   for (uint32_t i = 0; i < program.num_files && !status; ++i)
-    fileUse.unused(
-        i, 0, program.files[i].bytes,
-        [&](uint64_t begin, uint64_t end) { files[i].release(begin, end); });
+    fileUse.unused(i, 0, program.files[i].bytes,
+                   [&](uint64_t begin, uint64_t end) { files[i].release(begin, end); });
   return status;
 }
 
@@ -109,8 +101,7 @@ int32_t Session::allocate(cleave_error *error) {
       return fail(error, CLEAVE_REFUSED,
                   "the system has no memory for rank %u, which needs %llu "
                   "bytes of parameters, %llu of activations",
-                  r, (unsigned long long)own.param_bytes,
-                  (unsigned long long)own.arena_bytes);
+                  r, (unsigned long long)own.param_bytes, (unsigned long long)own.arena_bytes);
   }
   return CLEAVE_OK;
 }
@@ -130,13 +121,12 @@ void Session::resolve(uint32_t r, bool load) {
       rank.pointers.push_back(address(rank, buffers[b]));
       bool output = buffers[b].space == CLEAVE_SPACE_OUTPUT;
       if (buffers[b].space == CLEAVE_SPACE_INPUT || (output && r == 0))
-        rank.bindings.push_back({&rank.pointers.back(), output,
-                                 buffers[b].index, buffers[b].offset});
+        rank.bindings.push_back(
+            {&rank.pointers.back(), output, buffers[b].index, buffers[b].offset});
     }
     if (isCollective(command.op)) {
       Membership self = groups.find(command.group, r);
-      step.bytes = cleave_ring_bytes(command.op, command.type,
-                                     program.counts + command.first_count,
+      step.bytes = cleave_ring_bytes(command.op, command.type, program.counts + command.first_count,
                                      self.size, self.member);
     } else if (command.op != CLEAVE_OP_LAUNCH) {
       step.bytes = buffers[0].bytes;
@@ -148,12 +138,9 @@ void Session::resolve(uint32_t r, bool load) {
 /// Null for what a run binds.
 void *Session::address(Rank &rank, const cleave_buffer &buffer) {
   switch (buffer.space) {
-  case CLEAVE_SPACE_FILE:
-    return const_cast<char *>(files[buffer.index].data()) + buffer.offset;
-  case CLEAVE_SPACE_PARAM:
-    return rank.params.data() + buffer.offset;
-  case CLEAVE_SPACE_ARENA:
-    return rank.arena.data() + buffer.offset;
+  case CLEAVE_SPACE_FILE: return const_cast<char *>(files[buffer.index].data()) + buffer.offset;
+  case CLEAVE_SPACE_PARAM: return rank.params.data() + buffer.offset;
+  case CLEAVE_SPACE_ARENA: return rank.arena.data() + buffer.offset;
   case CLEAVE_SPACE_OUTPUT:
     if (!rank.outputs.empty())
       return rank.outputs[buffer.index].data() + buffer.offset;
@@ -162,19 +149,15 @@ void *Session::address(Rank &rank, const cleave_buffer &buffer) {
 }
 
 /// The caller's memory must be as large as the value says.
-static int32_t checkBound(const cleave_value &value, const char *kind,
-                          const void *data, uint64_t bytes,
-                          cleave_error *error) {
+static int32_t checkBound(const cleave_value &value, const char *kind, const void *data,
+                          uint64_t bytes, cleave_error *error) {
   uint64_t wanted;
   valueBytes(value, wanted);
   if (bytes != wanted)
-    return fail(error, CLEAVE_REFUSED,
-                "%s \"%.400s\" takes %llu bytes, got: %llu", kind,
-                nameOf(value.name), (unsigned long long)wanted,
-                (unsigned long long)bytes);
+    return fail(error, CLEAVE_REFUSED, "%s \"%.400s\" takes %llu bytes, got: %llu", kind,
+                nameOf(value.name), (unsigned long long)wanted, (unsigned long long)bytes);
   if (wanted && !data)
-    return fail(error, CLEAVE_REFUSED, "%s \"%.400s\" is missing", kind,
-                nameOf(value.name));
+    return fail(error, CLEAVE_REFUSED, "%s \"%.400s\" is missing", kind, nameOf(value.name));
   return CLEAVE_OK;
 }
 
@@ -183,20 +166,18 @@ int32_t Session::bind(const cleave_input *inputs, const cleave_output *outputs,
   if ((program.num_inputs && !inputs) || (program.num_outputs && !outputs))
     return fail(error, CLEAVE_REFUSED, "no inputs or outputs are given");
   for (uint32_t i = 0; i < program.num_inputs; ++i)
-    if (int32_t status = checkBound(program.inputs[i], "input", inputs[i].data,
-                                    inputs[i].bytes, error))
+    if (int32_t status =
+            checkBound(program.inputs[i], "input", inputs[i].data, inputs[i].bytes, error))
       return status;
   for (uint32_t i = 0; i < program.num_outputs; ++i)
-    if (int32_t status = checkBound(program.outputs[i], "output",
-                                    outputs[i].data, outputs[i].bytes, error))
+    if (int32_t status =
+            checkBound(program.outputs[i], "output", outputs[i].data, outputs[i].bytes, error))
       return status;
 
   for (uint32_t r = 0; r < program.num_ranks; ++r) {
     for (const Binding &binding : ranks[r].bindings) {
-      const void *data = binding.output ? outputs[binding.index].data
-                                        : inputs[binding.index].data;
-      *binding.pointer =
-          const_cast<char *>(static_cast<const char *>(data)) + binding.offset;
+      const void *data = binding.output ? outputs[binding.index].data : inputs[binding.index].data;
+      *binding.pointer = const_cast<char *>(static_cast<const char *>(data)) + binding.offset;
     }
     for (uint32_t i = 0; i < program.num_outputs; ++i)
       ranks[r].outputData[i] = r ? ranks[r].outputs[i].data() : outputs[i].data;
@@ -207,8 +188,7 @@ int32_t Session::bind(const cleave_input *inputs, const cleave_output *outputs,
 int32_t Session::run(const cleave_input *inputs, const cleave_output *outputs,
                      cleave_error *error) noexcept {
   if (broken)
-    return fail(error, CLEAVE_FAILED, "the session cannot run again: %.900s",
-                failure.message);
+    return fail(error, CLEAVE_FAILED, "the session cannot run again: %.900s", failure.message);
   if (int32_t status = bind(inputs, outputs, error))
     return status;
   return runAll(/*load=*/false, error);

@@ -36,8 +36,7 @@ struct alignas(64) Rank {
   std::vector<Binding> bindings;
   cleave_counters counters = {};
   std::vector<uint64_t> times;
-  std::atomic<uint32_t> step{
-      0}; ///< the one it is at; its number of steps at the end
+  std::atomic<uint32_t> step{0}; ///< the one it is at; its number of steps at the end
 };
 
 /// Ranges of each file that `main` reads: they stay in memory after loading.
@@ -96,8 +95,7 @@ private:
                cleave_error *error) noexcept;
   int32_t runAll(bool load, cleave_error *error) noexcept;
   /// Keeps the first failure of a run, and stops all ranks.
-  [[gnu::format(printf, 3, 4)]] void report(const Place &place,
-                                            const char *format, ...) noexcept;
+  [[gnu::format(printf, 3, 4)]] void report(const Place &place, const char *format, ...) noexcept;
   void reportLate(const Place &place) noexcept;
   void reportHanging() noexcept;
 

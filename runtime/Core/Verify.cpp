@@ -54,8 +54,7 @@ static int32_t verifyPointers(const cleave_program &p, cleave_error *error) {
   };
   for (const Table &table : tables)
     if (table.count && !table.data)
-      return fail(error, CLEAVE_REFUSED,
-                  "table \"%s\" is missing, got: %llu entries", table.name,
+      return fail(error, CLEAVE_REFUSED, "table \"%s\" is missing, got: %llu entries", table.name,
                   (unsigned long long)table.count);
   return CLEAVE_OK;
 }
@@ -63,8 +62,7 @@ static int32_t verifyPointers(const cleave_program &p, cleave_error *error) {
 static int32_t verifyClasses(const cleave_program &p, cleave_error *error) {
   for (uint32_t rank = 0; rank < p.num_ranks; ++rank)
     if (p.class_of_rank[rank] >= p.num_programs)
-      return fail(error, CLEAVE_REFUSED,
-                  "rank %u has a class that does not exist, got: %u of %u",
+      return fail(error, CLEAVE_REFUSED, "rank %u has a class that does not exist, got: %u of %u",
                   rank, p.class_of_rank[rank], p.num_programs);
   for (uint32_t i = 0; i < p.num_programs; ++i) {
     const cleave_rank_program &own = p.programs[i];
@@ -74,27 +72,23 @@ static int32_t verifyClasses(const cleave_program &p, cleave_error *error) {
       return fail(error, CLEAVE_REFUSED,
                   "class %u is larger than any machine, got: %llu bytes of "
                   "parameters, %llu of activations",
-                  i, (unsigned long long)own.param_bytes,
-                  (unsigned long long)own.arena_bytes);
+                  i, (unsigned long long)own.param_bytes, (unsigned long long)own.arena_bytes);
   }
   return CLEAVE_OK;
 }
 
-static int32_t verifyValues(const cleave_value *values, uint32_t count,
-                            const char *kind, cleave_error *error) {
+static int32_t verifyValues(const cleave_value *values, uint32_t count, const char *kind,
+                            cleave_error *error) {
   for (uint32_t i = 0; i < count; ++i) {
     const cleave_value &value = values[i];
     if (!cleave_type_bytes(value.type))
-      return fail(error, CLEAVE_REFUSED,
-                  "%s \"%.200s\" has an unknown type, got: %u", kind,
+      return fail(error, CLEAVE_REFUSED, "%s \"%.200s\" has an unknown type, got: %u", kind,
                   nameOf(value.name), value.type);
     if (value.num_dims && !value.dims)
-      return fail(error, CLEAVE_REFUSED, "%s \"%.200s\" has no dims", kind,
-                  nameOf(value.name));
+      return fail(error, CLEAVE_REFUSED, "%s \"%.200s\" has no dims", kind, nameOf(value.name));
     uint64_t bytes;
     if (!valueBytes(value, bytes))
-      return fail(error, CLEAVE_REFUSED,
-                  "%s \"%.200s\" has a size that cannot be", kind,
+      return fail(error, CLEAVE_REFUSED, "%s \"%.200s\" has a size that cannot be", kind,
                   nameOf(value.name));
   }
   return CLEAVE_OK;
@@ -105,8 +99,7 @@ static int32_t verifyGroups(const cleave_program &p, cleave_error *error) {
   for (uint32_t g = 0; g < p.num_groups; ++g) {
     const cleave_group &group = p.groups[g];
     if (!group.group_size || p.num_ranks % group.group_size)
-      return fail(error, CLEAVE_REFUSED,
-                  "group %u does not divide %u ranks, got: sets of %u", g,
+      return fail(error, CLEAVE_REFUSED, "group %u does not divide %u ranks, got: sets of %u", g,
                   p.num_ranks, group.group_size);
     if (!group.members)
       return fail(error, CLEAVE_REFUSED, "group %u has no members", g);
@@ -119,8 +112,7 @@ static int32_t verifyGroups(const cleave_program &p, cleave_error *error) {
                     "of %u",
                     g, rank, p.num_ranks);
       if (seen[rank])
-        return fail(error, CLEAVE_REFUSED, "group %u has rank %u twice", g,
-                    rank);
+        return fail(error, CLEAVE_REFUSED, "group %u has rank %u twice", g, rank);
       seen[rank] = true;
     }
   }
@@ -134,8 +126,7 @@ static int32_t verifyTables(const cleave_program &p, cleave_error *error) {
                 "got: %u",
                 CLEAVE_PROGRAM_VERSION, p.version);
   if (p.num_ranks == 0 || p.num_ranks > maxRanks)
-    return fail(error, CLEAVE_REFUSED,
-                "a program has between 1 and %u ranks, got: %u", maxRanks,
+    return fail(error, CLEAVE_REFUSED, "a program has between 1 and %u ranks, got: %u", maxRanks,
                 p.num_ranks);
   if (int32_t status = verifyPointers(p, error))
     return status;
@@ -146,8 +137,7 @@ static int32_t verifyTables(const cleave_program &p, cleave_error *error) {
       return fail(error, CLEAVE_REFUSED, "kernel %u is missing", i);
   for (uint32_t i = 0; i < p.num_files; ++i)
     if (!p.files[i].path || p.files[i].bytes > maxBlockBytes)
-      return fail(error, CLEAVE_REFUSED, "file %u has no path or no such size",
-                  i);
+      return fail(error, CLEAVE_REFUSED, "file %u has no path or no such size", i);
   if (int32_t status = verifyValues(p.inputs, p.num_inputs, "input", error))
     return status;
   if (int32_t status = verifyValues(p.outputs, p.num_outputs, "output", error))
@@ -155,8 +145,7 @@ static int32_t verifyTables(const cleave_program &p, cleave_error *error) {
   return verifyGroups(p, error);
 }
 
-int32_t cleave_program_verify(const cleave_program *program,
-                              cleave_error *error) {
+int32_t cleave_program_verify(const cleave_program *program, cleave_error *error) {
   if (!program)
     return fail(error, CLEAVE_REFUSED, "there is no program");
   try {

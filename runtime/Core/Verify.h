@@ -26,23 +26,20 @@ bool valueBytes(const cleave_value &value, uint64_t &bytes);
 
 /// Bytes that a member gives to and gets from a collective; false where they
 /// overflow. `p` counts (p * p of all_to_all) must be there.
-bool collectiveBytes(const cleave_command &command, const uint64_t *counts,
-                     uint32_t p, uint32_t member, uint64_t &given,
-                     uint64_t &gotten);
+bool collectiveBytes(const cleave_command &command, const uint64_t *counts, uint32_t p,
+                     uint32_t member, uint64_t &given, uint64_t &gotten);
 
 /// Commands and buffers of every rank; needs valid tables.
-int32_t verifyCommands(const cleave_program &program, const Groups &groups,
-                       cleave_error *error);
+int32_t verifyCommands(const cleave_program &program, const Groups &groups, cleave_error *error);
 
 /// All members meet in equal collectives, in one order; needs valid commands.
-int32_t verifyOrder(const cleave_program &program, const Groups &groups,
-                    bool load, cleave_error *error);
+int32_t verifyOrder(const cleave_program &program, const Groups &groups, bool load,
+                    cleave_error *error);
 
 /// The list of a rank.
-inline const cleave_command *listOf(const cleave_program &program,
-                                    uint32_t rank, bool load, uint32_t &count) {
-  const cleave_rank_program &own =
-      program.programs[program.class_of_rank[rank]];
+inline const cleave_command *listOf(const cleave_program &program, uint32_t rank, bool load,
+                                    uint32_t &count) {
+  const cleave_rank_program &own = program.programs[program.class_of_rank[rank]];
   count = load ? own.num_load : own.num_main;
   return load ? own.load : own.main;
 }

@@ -7,8 +7,8 @@
 using namespace cleave::runtime;
 
 /// Sum of `n` counts in bytes; false where it overflows.
-static bool sumBytes(const uint64_t *counts, uint64_t stride, uint32_t n,
-                     uint64_t elementBytes, uint64_t &bytes) {
+static bool sumBytes(const uint64_t *counts, uint64_t stride, uint32_t n, uint64_t elementBytes,
+                     uint64_t &bytes) {
   uint64_t elements = 0;
   for (uint32_t i = 0; i < n; ++i)
     if (__builtin_add_overflow(elements, counts[i * stride], &elements))
@@ -16,21 +16,17 @@ static bool sumBytes(const uint64_t *counts, uint64_t stride, uint32_t n,
   return !__builtin_mul_overflow(elements, elementBytes, &bytes);
 }
 
-bool cleave::runtime::collectiveBytes(const cleave_command &command,
-                                      const uint64_t *counts, uint32_t p,
-                                      uint32_t member, uint64_t &given,
+bool cleave::runtime::collectiveBytes(const cleave_command &command, const uint64_t *counts,
+                                      uint32_t p, uint32_t member, uint64_t &given,
                                       uint64_t &gotten) {
   uint64_t bytes = cleave_type_bytes(command.type);
   switch (command.op) {
   case CLEAVE_OP_ALL_REDUCE:
-    return sumBytes(counts, 1, 1, bytes, given) &&
-           sumBytes(counts, 1, 1, bytes, gotten);
+    return sumBytes(counts, 1, 1, bytes, given) && sumBytes(counts, 1, 1, bytes, gotten);
   case CLEAVE_OP_ALL_GATHER:
-    return sumBytes(counts + member, 1, 1, bytes, given) &&
-           sumBytes(counts, 1, p, bytes, gotten);
+    return sumBytes(counts + member, 1, 1, bytes, given) && sumBytes(counts, 1, p, bytes, gotten);
   case CLEAVE_OP_REDUCE_SCATTER:
-    return sumBytes(counts, 1, p, bytes, given) &&
-           sumBytes(counts + member, 1, 1, bytes, gotten);
+    return sumBytes(counts, 1, p, bytes, given) && sumBytes(counts + member, 1, 1, bytes, gotten);
   case CLEAVE_OP_ALL_TO_ALL:
     return sumBytes(counts + uint64_t(member) * p, 1, p, bytes, given) &&
            sumBytes(counts + member, p, p, bytes, gotten);
@@ -50,8 +46,7 @@ static bool overlap(const cleave_buffer &a, const cleave_buffer &b) {
 }
 
 static bool same(const cleave_buffer &a, const cleave_buffer &b) {
-  return a.space == b.space && a.index == b.index && a.offset == b.offset &&
-         a.bytes == b.bytes;
+  return a.space == b.space && a.index == b.index && a.offset == b.offset && a.bytes == b.bytes;
 }
 
 namespace {
@@ -59,22 +54,19 @@ namespace {
 /// Checks one command of one rank.
 class CommandVerifier {
 public:
-  CommandVerifier(const cleave_program &program, const Groups &groups,
-                  const Place &place, cleave_error *error)
-      : program(program), groups(groups), place(place), command(*place.command),
-        error(error) {}
+  CommandVerifier(const cleave_program &program, const Groups &groups, const Place &place,
+                  cleave_error *error)
+      : program(program), groups(groups), place(place), command(*place.command), error(error) {}
 
   int32_t verify() {
     if (command.op >= CLEAVE_NUM_OPS)
-      return failAt(error, CLEAVE_REFUSED, place,
-                    "the command does not exist, got: %u", command.op);
+      return failAt(error, CLEAVE_REFUSED, place, "the command does not exist, got: %u",
+                    command.op);
     if (command.first_buffer > program.num_buffers ||
         command.num_buffers > program.num_buffers - command.first_buffer)
       return failAt(error, CLEAVE_REFUSED, place,
-                    "buffers %u to %llu are not among the program's %u",
-                    command.first_buffer,
-                    (unsigned long long)command.first_buffer +
-                        command.num_buffers,
+                    "buffers %u to %llu are not among the program's %u", command.first_buffer,
+                    (unsigned long long)command.first_buffer + command.num_buffers,
                     program.num_buffers);
     buffers = program.buffers + command.first_buffer;
 
@@ -86,13 +78,12 @@ public:
     } else {
       uint32_t wanted = command.op == CLEAVE_OP_FILL ? 1 : 2;
       if (command.num_buffers != wanted)
-        return failAt(error, CLEAVE_REFUSED, place, "takes %u buffers, got: %u",
-                      wanted, command.num_buffers);
+        return failAt(error, CLEAVE_REFUSED, place, "takes %u buffers, got: %u", wanted,
+                      command.num_buffers);
     }
 
     for (uint32_t i = 0; i < command.num_buffers; ++i)
-      if (int32_t status =
-              verifyBuffer(i, i + numOutputs >= command.num_buffers))
+      if (int32_t status = verifyBuffer(i, i + numOutputs >= command.num_buffers))
         return status;
 
     if (command.op == CLEAVE_OP_COPY)
@@ -103,12 +94,10 @@ public:
 private:
   int32_t verifyLaunch() {
     if (command.kernel >= program.num_kernels)
-      return failAt(error, CLEAVE_REFUSED, place,
-                    "the kernel does not exist, got: %u of %u", command.kernel,
-                    program.num_kernels);
+      return failAt(error, CLEAVE_REFUSED, place, "the kernel does not exist, got: %u of %u",
+                    command.kernel, program.num_kernels);
     if (command.num_outputs > command.num_buffers)
-      return failAt(error, CLEAVE_REFUSED, place,
-                    "writes more buffers than it has, got: %u of %u",
+      return failAt(error, CLEAVE_REFUSED, place, "writes more buffers than it has, got: %u of %u",
                     command.num_outputs, command.num_buffers);
     return CLEAVE_OK;
   }
@@ -118,8 +107,7 @@ private:
     uint64_t limit = 0;
     uint32_t blocks = 1;
     bool readOnly = false, mainOnly = false;
-    const cleave_rank_program &own =
-        program.programs[program.class_of_rank[place.rank]];
+    const cleave_rank_program &own = program.programs[program.class_of_rank[place.rank]];
     switch (buffer.space) {
     case CLEAVE_SPACE_FILE:
       blocks = program.num_files;
@@ -131,9 +119,7 @@ private:
       limit = own.param_bytes;
       readOnly = !place.load;
       break;
-    case CLEAVE_SPACE_ARENA:
-      limit = own.arena_bytes;
-      break;
+    case CLEAVE_SPACE_ARENA: limit = own.arena_bytes; break;
     case CLEAVE_SPACE_INPUT:
       blocks = program.num_inputs;
       readOnly = mainOnly = true;
@@ -148,30 +134,25 @@ private:
       break;
     default:
       return failAt(error, CLEAVE_REFUSED, place,
-                    "buffer %u is in a space that does not exist, got: %u",
-                    number, buffer.space);
+                    "buffer %u is in a space that does not exist, got: %u", number, buffer.space);
     }
 
     const char *space = cleave_space_name(buffer.space);
     if (buffer.index >= blocks)
-      return failAt(error, CLEAVE_REFUSED, place,
-                    "buffer %u names %s %u, of %u", number, space, buffer.index,
-                    blocks);
+      return failAt(error, CLEAVE_REFUSED, place, "buffer %u names %s %u, of %u", number, space,
+                    buffer.index, blocks);
     if (mainOnly && place.load)
-      return failAt(error, CLEAVE_REFUSED, place,
-                    "buffer %u is in the %s space while loading", number,
-                    space);
+      return failAt(error, CLEAVE_REFUSED, place, "buffer %u is in the %s space while loading",
+                    number, space);
     if (readOnly && written)
       return failAt(error, CLEAVE_REFUSED, place,
-                    "writes buffer %u, which is in the read-only %s space",
-                    number, space);
+                    "writes buffer %u, which is in the read-only %s space", number, space);
     if (buffer.offset > limit || buffer.bytes > limit - buffer.offset)
       return failAt(error, CLEAVE_REFUSED, place,
                     "buffer %u ends behind the %llu bytes of %s %u, got: "
                     "offset %llu, %llu bytes",
                     number, (unsigned long long)limit, space, buffer.index,
-                    (unsigned long long)buffer.offset,
-                    (unsigned long long)buffer.bytes);
+                    (unsigned long long)buffer.offset, (unsigned long long)buffer.bytes);
     return CLEAVE_OK;
   }
 
@@ -180,8 +161,7 @@ private:
       return failAt(error, CLEAVE_REFUSED, place,
                     "source and target differ in size, got: %llu and %llu "
                     "bytes",
-                    (unsigned long long)buffers[0].bytes,
-                    (unsigned long long)buffers[1].bytes);
+                    (unsigned long long)buffers[0].bytes, (unsigned long long)buffers[1].bytes);
     if (overlap(buffers[0], buffers[1]))
       return failAt(error, CLEAVE_REFUSED, place, "source and target overlap");
     return CLEAVE_OK;
@@ -189,48 +169,39 @@ private:
 
   int32_t verifyCollective() {
     if (!cleave_type_bytes(command.type))
-      return failAt(error, CLEAVE_REFUSED, place,
-                    "the type does not exist, got: %u", command.type);
+      return failAt(error, CLEAVE_REFUSED, place, "the type does not exist, got: %u", command.type);
     if (isReducing(command.op) && command.reduction >= CLEAVE_NUM_REDUCTIONS)
-      return failAt(error, CLEAVE_REFUSED, place,
-                    "the reduction does not exist, got: %u", command.reduction);
+      return failAt(error, CLEAVE_REFUSED, place, "the reduction does not exist, got: %u",
+                    command.reduction);
     if (command.group >= program.num_groups)
-      return failAt(error, CLEAVE_REFUSED, place,
-                    "the group does not exist, got: %u of %u", command.group,
-                    program.num_groups);
+      return failAt(error, CLEAVE_REFUSED, place, "the group does not exist, got: %u of %u",
+                    command.group, program.num_groups);
     if (command.first_count > program.num_counts ||
         command.num_counts > program.num_counts - command.first_count)
       return failAt(error, CLEAVE_REFUSED, place,
-                    "counts %u to %llu are not among the program's %u",
-                    command.first_count,
-                    (unsigned long long)command.first_count +
-                        command.num_counts,
+                    "counts %u to %llu are not among the program's %u", command.first_count,
+                    (unsigned long long)command.first_count + command.num_counts,
                     program.num_counts);
 
     Membership membership = groups.find(command.group, place.rank);
     uint64_t wanted = numCounts(command.op, membership.size);
     if (command.num_counts != wanted)
-      return failAt(error, CLEAVE_REFUSED, place,
-                    "takes %llu counts among %u members, got: %u",
-                    (unsigned long long)wanted, membership.size,
-                    command.num_counts);
+      return failAt(error, CLEAVE_REFUSED, place, "takes %llu counts among %u members, got: %u",
+                    (unsigned long long)wanted, membership.size, command.num_counts);
     return verifySizes(membership);
   }
 
   int32_t verifySizes(const Membership &membership) {
     uint64_t sizes[2];
-    if (!collectiveBytes(command, program.counts + command.first_count,
-                         membership.size, membership.member, sizes[0],
-                         sizes[1]))
+    if (!collectiveBytes(command, program.counts + command.first_count, membership.size,
+                         membership.member, sizes[0], sizes[1]))
       return failAt(error, CLEAVE_REFUSED, place, "the counts overflow");
     for (uint32_t i = 0; i < 2; ++i)
       if (buffers[i].bytes != sizes[i])
-        return failAt(error, CLEAVE_REFUSED, place,
-                      "the counts make %llu bytes of %s, got: %llu",
+        return failAt(error, CLEAVE_REFUSED, place, "the counts make %llu bytes of %s, got: %llu",
                       (unsigned long long)sizes[i], i ? "output" : "input",
                       (unsigned long long)buffers[i].bytes);
-    bool inPlace =
-        command.op == CLEAVE_OP_ALL_REDUCE && same(buffers[0], buffers[1]);
+    bool inPlace = command.op == CLEAVE_OP_ALL_REDUCE && same(buffers[0], buffers[1]);
     if (!inPlace && overlap(buffers[0], buffers[1]))
       return failAt(error, CLEAVE_REFUSED, place, "input and output overlap");
     return CLEAVE_OK;
@@ -246,8 +217,7 @@ private:
 
 } // namespace
 
-int32_t cleave::runtime::verifyCommands(const cleave_program &program,
-                                        const Groups &groups,
+int32_t cleave::runtime::verifyCommands(const cleave_program &program, const Groups &groups,
                                         cleave_error *error) {
   // What is local to a rank is equal within a class; only collectives see the
   // rank's place in its group.
@@ -262,8 +232,7 @@ int32_t cleave::runtime::verifyCommands(const cleave_program &program,
         if (seen && !isCollective(list[i].op))
           continue;
         Place place{rank, i, load, list + i};
-        if (int32_t status =
-                CommandVerifier(program, groups, place, error).verify())
+        if (int32_t status = CommandVerifier(program, groups, place, error).verify())
           return status;
       }
     }

@@ -19,10 +19,8 @@ namespace {
 
 class OrderVerifier {
 public:
-  OrderVerifier(const cleave_program &program, const Groups &groups, bool load,
-                cleave_error *error)
-      : program(program), groups(groups), load(load), error(error),
-        next(program.num_ranks) {}
+  OrderVerifier(const cleave_program &program, const Groups &groups, bool load, cleave_error *error)
+      : program(program), groups(groups), load(load), error(error), next(program.num_ranks) {}
 
   int32_t verify() {
     std::vector<uint32_t> ready;
@@ -42,8 +40,7 @@ public:
       if (int32_t status = verifyEqual(set))
         return status;
       for (uint32_t i = 0; i < set.size; ++i) {
-        next[set.ranks[i]] =
-            collectiveFrom(set.ranks[i], next[set.ranks[i]] + 1);
+        next[set.ranks[i]] = collectiveFrom(set.ranks[i], next[set.ranks[i]] + 1);
         ready.push_back(set.ranks[i]);
       }
     }
@@ -66,9 +63,7 @@ private:
     return next[rank] < count ? list + next[rank] : nullptr;
   }
 
-  Place placeOf(uint32_t rank) const {
-    return {rank, next[rank], load, current(rank)};
-  }
+  Place placeOf(uint32_t rank) const { return {rank, next[rank], load, current(rank)}; }
 
   /// The first member that stands at no collective of `group`; the size of
   /// the set where all do.
@@ -91,14 +86,12 @@ private:
       char where[512];
       describe(where, sizeof where, placeOf(set.ranks[0]));
       return failAt(error, CLEAVE_REFUSED, placeOf(set.ranks[i]),
-                    "the %s differs from that of rank %u, %.300s", what,
-                    set.ranks[0], where);
+                    "the %s differs from that of rank %u, %.300s", what, set.ranks[0], where);
     }
     return CLEAVE_OK;
   }
 
-  const char *difference(const cleave_command &a,
-                         const cleave_command &b) const {
+  const char *difference(const cleave_command &a, const cleave_command &b) const {
     if (a.op != b.op)
       return "collective";
     if (a.type != b.type)
@@ -107,8 +100,7 @@ private:
       return "reduction";
     const uint64_t *countsA = program.counts + a.first_count;
     const uint64_t *countsB = program.counts + b.first_count;
-    if (!std::equal(countsA, countsA + a.num_counts, countsB,
-                    countsB + b.num_counts))
+    if (!std::equal(countsA, countsA + a.num_counts, countsB, countsB + b.num_counts))
       return "list of counts";
     return nullptr;
   }
@@ -142,8 +134,7 @@ private:
 
 } // namespace
 
-int32_t cleave::runtime::verifyOrder(const cleave_program &program,
-                                     const Groups &groups, bool load,
+int32_t cleave::runtime::verifyOrder(const cleave_program &program, const Groups &groups, bool load,
                                      cleave_error *error) {
   return OrderVerifier(program, groups, load, error).verify();
 }

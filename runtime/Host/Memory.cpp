@@ -24,9 +24,7 @@ static uint64_t pageBytes() {
   return bytes;
 }
 
-static uint64_t roundUp(uint64_t value, uint64_t step) {
-  return (value + step - 1) / step * step;
-}
+static uint64_t roundUp(uint64_t value, uint64_t step) { return (value + step - 1) / step * step; }
 
 static void *mapAnonymous(uint64_t bytes) {
   void *start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
@@ -71,9 +69,7 @@ bool Stacks::allocate(uint32_t count) {
   return true;
 }
 
-char *Stacks::top(uint32_t index) const {
-  return start + (index + 1) * (size() + pageBytes());
-}
+char *Stacks::top(uint32_t index) const { return start + (index + 1) * (size() + pageBytes()); }
 
 Stacks::~Stacks() {
   if (start)
@@ -83,25 +79,20 @@ Stacks::~Stacks() {
 int32_t MappedFile::open(const cleave_file &file, cleave_error *error) {
   int descriptor = ::open(file.path, O_RDONLY | O_CLOEXEC);
   if (descriptor < 0)
-    return fail(error, CLEAVE_REFUSED, "cannot open \"%.400s\": %s", file.path,
-                strerror(errno));
+    return fail(error, CLEAVE_REFUSED, "cannot open \"%.400s\": %s", file.path, strerror(errno));
   struct stat status;
   int32_t result = CLEAVE_OK;
   if (fstat(descriptor, &status) || !S_ISREG(status.st_mode))
-    result =
-        fail(error, CLEAVE_REFUSED, "\"%.400s\" is no regular file", file.path);
+    result = fail(error, CLEAVE_REFUSED, "\"%.400s\" is no regular file", file.path);
   else if (uint64_t(status.st_size) < file.bytes)
     result = fail(error, CLEAVE_REFUSED,
                   "\"%.400s\" is shorter than the program's %llu bytes, got: "
                   "%llu",
-                  file.path, (unsigned long long)file.bytes,
-                  (unsigned long long)status.st_size);
+                  file.path, (unsigned long long)file.bytes, (unsigned long long)status.st_size);
   else if (file.bytes) {
-    void *start =
-        mmap(nullptr, file.bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    void *start = mmap(nullptr, file.bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
     if (start == MAP_FAILED) {
-      result = fail(error, CLEAVE_REFUSED, "cannot map \"%.400s\": %s",
-                    file.path, strerror(errno));
+      result = fail(error, CLEAVE_REFUSED, "cannot map \"%.400s\": %s", file.path, strerror(errno));
     } else {
       address = static_cast<const char *>(start);
       length = file.bytes;
@@ -114,8 +105,7 @@ int32_t MappedFile::open(const cleave_file &file, cleave_error *error) {
 void MappedFile::release(uint64_t begin, uint64_t end) const {
   // Bytes behind the end share the last page with nobody.
   uint64_t first = roundUp(begin, pageBytes());
-  uint64_t last = end == length ? roundUp(end, pageBytes())
-                                : end / pageBytes() * pageBytes();
+  uint64_t last = end == length ? roundUp(end, pageBytes()) : end / pageBytes() * pageBytes();
   if (first < last)
     madvise(const_cast<char *>(address) + first, last - first, MADV_DONTNEED);
 }

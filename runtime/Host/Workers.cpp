@@ -36,12 +36,10 @@ static void relax() {
 #endif
 }
 
-static void futexWait(const std::atomic<uint32_t> &word, uint32_t value,
-                      int64_t timeoutNs) {
-  timespec timeout{time_t(timeoutNs / 1'000'000'000),
-                   long(timeoutNs % 1'000'000'000)};
-  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value,
-          timeoutNs < 0 ? nullptr : &timeout, nullptr, 0);
+static void futexWait(const std::atomic<uint32_t> &word, uint32_t value, int64_t timeoutNs) {
+  timespec timeout{time_t(timeoutNs / 1'000'000'000), long(timeoutNs % 1'000'000'000)};
+  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, timeoutNs < 0 ? nullptr : &timeout, nullptr,
+          0);
 }
 
 static void futexWake(const std::atomic<uint32_t> &word) {
@@ -61,8 +59,7 @@ struct KeptStack {
 class Pinned {
 public:
   explicit Pinned(int core) {
-    if (core < 0 ||
-        pthread_getaffinity_np(pthread_self(), sizeof before, &before))
+    if (core < 0 || pthread_getaffinity_np(pthread_self(), sizeof before, &before))
       return;
     cpu_set_t one;
     CPU_ZERO(&one);
@@ -86,8 +83,7 @@ class Workers::Fiber final : public Waiter {
 public:
   Fiber(Workers &workers, uint32_t rank) : workers(workers), rank(rank) {}
 
-  Wake waitWhile(const std::atomic<uint32_t> &awaited,
-                 uint32_t value) noexcept override {
+  Wake waitWhile(const std::atomic<uint32_t> &awaited, uint32_t value) noexcept override {
     if (awaited.load(std::memory_order_acquire) != value)
       return Wake::Ready;
     word = &awaited;
@@ -129,8 +125,7 @@ struct Workers::Worker {
 };
 
 Workers::Workers(uint32_t numRanks, uint32_t threads, uint32_t deadlineMs)
-    : numThreads(std::min(numRanks, threads)),
-      deadlineNs(int64_t(deadlineMs) * 1'000'000) {
+    : numThreads(std::min(numRanks, threads)), deadlineNs(int64_t(deadlineMs) * 1'000'000) {
   cpu_set_t set;
   if (!sched_getaffinity(0, sizeof set, &set))
     for (int core = 0; core < CPU_SETSIZE; ++core)
@@ -269,13 +264,13 @@ void Workers::createFiber(Fiber &fiber) noexcept {
   stack.sp = stacks.top(fiber.rank);
   stack.size = Stacks::size();
   fiber.word = nullptr;
-  fiber.self = context::fiber(
-      std::allocator_arg, context::preallocated(stack.sp, stack.size, stack),
-      KeptStack(), [this, &fiber](context::fiber &&worker) {
-        fiber.worker = std::move(worker);
-        body->runRank(fiber.rank, fiber);
-        return std::move(fiber.worker);
-      });
+  fiber.self =
+      context::fiber(std::allocator_arg, context::preallocated(stack.sp, stack.size, stack),
+                     KeptStack(), [this, &fiber](context::fiber &&worker) {
+                       fiber.worker = std::move(worker);
+                       body->runRank(fiber.rank, fiber);
+                       return std::move(fiber.worker);
+                     });
 }
 
 void Workers::runRanks(Worker &worker) noexcept {

@@ -26,8 +26,7 @@ class Waiter {
 public:
   /// Gives the core to other ranks while `word` holds `value`. Late after the
   /// deadline, Stopped when another rank failed.
-  virtual Wake waitWhile(const std::atomic<uint32_t> &word,
-                         uint32_t value) noexcept = 0;
+  virtual Wake waitWhile(const std::atomic<uint32_t> &word, uint32_t value) noexcept = 0;
 
 protected:
   ~Waiter() = default;

@@ -22,10 +22,8 @@ static void allReduce(benchmark::State &state) {
     builder.programs[rank].arena_bytes = 2 * bytes;
     for (uint32_t i = 0; i < repeats; ++i)
       builder.add(builder.main[rank],
-                  collective(CLEAVE_OP_ALL_REDUCE, CLEAVE_F32, CLEAVE_SUM,
-                             world, "sum"),
-                  {{CLEAVE_SPACE_ARENA, 0, 0, bytes},
-                   {CLEAVE_SPACE_ARENA, 0, bytes, bytes}},
+                  collective(CLEAVE_OP_ALL_REDUCE, CLEAVE_F32, CLEAVE_SUM, world, "sum"),
+                  {{CLEAVE_SPACE_ARENA, 0, 0, bytes}, {CLEAVE_SPACE_ARENA, 0, bytes, bytes}},
                   {bytes / 4});
   }
   cleave_session_options options = {};

@@ -65,10 +65,9 @@ void Mutator::collect(Message &message) {
       places.push_back({&message, field, field->is_repeated() ? i : -1});
       std::string scratch;
       if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING)
-        strings.push_back(
-            field->is_repeated()
-                ? reflection->GetRepeatedStringReference(message, field, i, &scratch)
-                : reflection->GetStringReference(message, field, &scratch));
+        strings.push_back(field->is_repeated()
+                              ? reflection->GetRepeatedStringReference(message, field, i, &scratch)
+                              : reflection->GetStringReference(message, field, &scratch));
       else if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE)
         collect(field->is_repeated() ? *reflection->MutableRepeatedMessage(&message, field, i)
                                      : *reflection->MutableMessage(&message, field));
@@ -78,9 +77,31 @@ void Mutator::collect(Message &message) {
 
 /// Where arithmetic goes wrong, or one beside what was there.
 int64_t Mutator::number(int64_t old) {
-  static constexpr int64_t kEdges[] = {
-      0, 1, 2, 3, -1, -2, 4, 8, 16, 31, 32, 63, 64, 127, 128, 255, 256, 1 << 16, INT32_MAX,
-      INT32_MIN, int64_t(1) << 32, int64_t(1) << 40, int64_t(1) << 62, INT64_MAX, INT64_MIN};
+  static constexpr int64_t kEdges[] = {0,
+                                       1,
+                                       2,
+                                       3,
+                                       -1,
+                                       -2,
+                                       4,
+                                       8,
+                                       16,
+                                       31,
+                                       32,
+                                       63,
+                                       64,
+                                       127,
+                                       128,
+                                       255,
+                                       256,
+                                       1 << 16,
+                                       INT32_MAX,
+                                       INT32_MIN,
+                                       int64_t(1) << 32,
+                                       int64_t(1) << 40,
+                                       int64_t(1) << 62,
+                                       INT64_MAX,
+                                       INT64_MIN};
   switch (below(4)) {
   case 0: return static_cast<int64_t>(static_cast<uint64_t>(old) + 1);
   case 1: return static_cast<int64_t>(static_cast<uint64_t>(old) - 1);
@@ -102,15 +123,15 @@ std::string Mutator::text(const std::string &old) {
 void Mutator::change(Place place) {
   auto [message, field, index] = place;
   const Reflection *r = message->GetReflection();
-#define CHANGE(Type, value)                                                              \
-  {                                                                                      \
-    auto old = index < 0 ? r->Get##Type(*message, field)                                 \
-                         : r->GetRepeated##Type(*message, field, index);                 \
-    if (index < 0)                                                                       \
-      r->Set##Type(message, field, value);                                               \
-    else                                                                                 \
-      r->SetRepeated##Type(message, field, index, value);                                \
-    return;                                                                              \
+#define CHANGE(Type, value)                                                                        \
+  {                                                                                                \
+    auto old =                                                                                     \
+        index < 0 ? r->Get##Type(*message, field) : r->GetRepeated##Type(*message, field, index);  \
+    if (index < 0)                                                                                 \
+      r->Set##Type(message, field, value);                                                         \
+    else                                                                                           \
+      r->SetRepeated##Type(message, field, index, value);                                          \
+    return;                                                                                        \
   }
   switch (field->cpp_type()) {
   case FieldDescriptor::CPPTYPE_INT32: CHANGE(Int32, static_cast<int32_t>(number(old)))
@@ -164,8 +185,8 @@ void Mutator::add(Place place) {
     field = place.field;
   }
   bool repeated = field->is_repeated();
-#define ADD(Type, value)                                                                 \
-  repeated ? r->Add##Type(message, field, value) : r->Set##Type(message, field, value);  \
+#define ADD(Type, value)                                                                           \
+  repeated ? r->Add##Type(message, field, value) : r->Set##Type(message, field, value);            \
   return
   r = message->GetReflection();
   switch (field->cpp_type()) {
@@ -218,8 +239,7 @@ extern "C" int LLVMFuzzerInitialize(int *, char ***) {
   return 0;
 }
 
-extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t limit,
-                                          unsigned seed) {
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t limit, unsigned seed) {
   std::unique_ptr<Message> model(emptyModel().New());
   if (seed % 4 == 0 || !model->ParseFromArray(data, static_cast<int>(size)))
     return LLVMFuzzerMutate(data, size, limit);

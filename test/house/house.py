@@ -145,6 +145,8 @@ def long_functions(path, lines):
         match = opening.fullmatch(line)
         if not match or len(match[1]) > 4:
             continue
+        # What a constructor initialises stands deeper than its brace.
+        indent = match[1][4:] if line.lstrip().startswith(": ") else match[1]
         head = line
         for previous in reversed(lines[max(0, number - 6):number]):
             if ")" in head or not previous.startswith(match[1]) or previous.endswith((";", "}", "{")):
@@ -152,7 +154,7 @@ def long_functions(path, lines):
             head = previous + head
         if "(" not in head or "=" in head.split("(")[0]:
             continue
-        end = next((i for i in range(number + 1, len(lines)) if lines[i].startswith(match[1] + "}")), number)
+        end = next((i for i in range(number + 1, len(lines)) if lines[i].startswith(indent + "}")), number)
         if end - number > MAX_FUNCTION_LINES:
             yield f"{path}:{number + 1}", f"a function has {end - number} lines, more than {MAX_FUNCTION_LINES}"
 
@@ -245,6 +247,14 @@ def runtime_stands_alone(house):
                 yield f"{path}:{number}", f"includes what is the compiler's, {line}"
 
 
+def sources_are_formatted(house):
+    """`make format` changes nothing."""
+    sources = [house.root / path for path in house.sources(".cpp", ".h")]
+    run = subprocess.run(["clang-format-22", "--dry-run", "--Werror", *sources], capture_output=True, text=True)
+    for path in sorted({match[1] for match in re.finditer(r"^(.+?):\d+:\d+: error", run.stderr, re.M)}):
+        yield os.path.relpath(path, house.root), "is not formatted; run `make format`"
+
+
 def targets_are_named(house):
     """Libraries begin with Cleave; programs are called what a user calls them."""
     for path in house.sources("CMakeLists.txt"):
@@ -256,7 +266,8 @@ def targets_are_named(house):
 RULES = [
     passes_have_file_flag_and_test, conversions_have_folder_and_test, ops_have_cases, sizes_are_kept,
     no_stray_files, files_say_what_they_are, headers_are_guarded, nothing_is_left_behind,
-    folders_are_documented, recipes_are_true, runtime_stands_alone, targets_are_named,
+    folders_are_documented, recipes_are_true, runtime_stands_alone, sources_are_formatted,
+    targets_are_named,
 ]
 
 

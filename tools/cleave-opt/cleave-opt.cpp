@@ -90,9 +90,9 @@ int main(int argc, char **argv) {
   // A file that may not grow is an error to report, not an end.
   std::signal(SIGXFSZ, SIG_IGN);
   std::string error;
-  std::unique_ptr<llvm::MemoryBuffer> buffer =
-      llvm::StringRef(input).ends_with(".onnx") ? importToText(input, registry)
-                                                : openInputFile(input, &error);
+  std::unique_ptr<llvm::MemoryBuffer> buffer = llvm::StringRef(input).ends_with(".onnx")
+                                                   ? importToText(input, registry)
+                                                   : openInputFile(input, &error);
   if (!buffer) {
     if (!error.empty())
       complain(error);

@@ -44,15 +44,14 @@ static llvm::Expected<bool> compare(llvm::raw_ostream &out, const char *title, c
                                      llvm::toString(difference.takeError()));
     bool within = difference->share <= 1;
     equal &= within;
-    out << llvm::format("  %-9s %-28s |difference| <= %.3g (%.2g of what is tolerated)",
-                        title, name.c_str(), difference->largest, difference->share);
+    out << llvm::format("  %-9s %-28s |difference| <= %.3g (%.2g of what is tolerated)", title,
+                        name.c_str(), difference->largest, difference->share);
     out << (within ? "\n" : "  NOT EQUAL\n");
   }
   return equal;
 }
 
-static int check(const ModelOptions &options, const std::string &golden, double atol,
-                 double rtol) {
+static int check(const ModelOptions &options, const std::string &golden, double atol, double rtol) {
   Compilation compilation;
   Progress progress(compilation);
   llvm::Expected<LoadedModel> model = load(compilation, options);

@@ -16,8 +16,7 @@
 using namespace mlir;
 using namespace cleave;
 
-CLI::Option *cleave::addPath(CLI::App &app, const char *flag, std::string &path,
-                             const char *what) {
+CLI::Option *cleave::addPath(CLI::App &app, const char *flag, std::string &path, const char *what) {
   return app.add_option(flag, path, what)->check([](const std::string &text) {
     return std::string(text.empty() ? "wants the name of a file, got an empty one" : "");
   });
@@ -104,8 +103,8 @@ static llvm::Error checkSupported(const ModelOptions &options) {
 }
 
 /// The sizes that --dim gives.
-static llvm::Expected<std::map<std::string, int64_t>>
-givenDims(const ModelOptions &options, llvm::ArrayRef<ModelInput> inputs) {
+static llvm::Expected<std::map<std::string, int64_t>> givenDims(const ModelOptions &options,
+                                                                llvm::ArrayRef<ModelInput> inputs) {
   std::map<std::string, int64_t> given;
   for (llvm::StringRef dim : options.dims) {
     auto [name, size] = dim.rsplit('=');
@@ -153,9 +152,7 @@ static llvm::Expected<NamedTensors> givenInputs(const ModelOptions &options, Mod
 }
 
 llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOptions &options) {
-  auto named = [&](llvm::Error error) {
-    return inFile(options.model, std::move(error));
-  };
+  auto named = [&](llvm::Error error) { return inFile(options.model, std::move(error)); };
   if (llvm::Error error = checkSupported(options))
     return std::move(error);
   if (llvm::Error error = compilation.checkMesh(options.mesh))
@@ -211,8 +208,8 @@ llvm::Error cleave::requireOutputs(const LoadedModel &model, const std::string &
                                  "\": the model has no outputs to write; leave the flag out");
 }
 
-llvm::Expected<std::unique_ptr<Runner>> cleave::prepare(Compilation &compilation,
-                                                        ModuleOp module, llvm::StringRef mesh,
+llvm::Expected<std::unique_ptr<Runner>> cleave::prepare(Compilation &compilation, ModuleOp module,
+                                                        llvm::StringRef mesh,
                                                         const ModelOptions &options) {
   OwningOpRef<ModuleOp> copy = module.clone();
   if (!Compilation::isOneRank(mesh))

@@ -44,9 +44,8 @@ llvm::Error shard(Compilation &compilation, mlir::ModuleOp module, llvm::StringR
                   const ModelOptions &options);
 
 /// A copy of `module` sharded over `mesh` and compiled, with a session.
-llvm::Expected<std::unique_ptr<Runner>> prepare(Compilation &compilation,
-                                                mlir::ModuleOp module, llvm::StringRef mesh,
-                                                const ModelOptions &options);
+llvm::Expected<std::unique_ptr<Runner>> prepare(Compilation &compilation, mlir::ModuleOp module,
+                                                llvm::StringRef mesh, const ModelOptions &options);
 
 /// Prints `text` as `cleave: …`, on the standard error.
 void note(llvm::StringRef text);

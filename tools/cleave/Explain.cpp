@@ -15,8 +15,7 @@ static llvm::Error writePage(const Explanation &explanation, const ModelOptions 
   PendingFile file(path);
   if (llvm::Error error = file.open())
     return error;
-  if (llvm::Error error =
-          file.write(toHtml(explanation, llvm::sys::path::filename(options.model))))
+  if (llvm::Error error = file.write(toHtml(explanation, llvm::sys::path::filename(options.model))))
     return error;
   return file.keep();
 }

@@ -34,7 +34,7 @@ struct Contents {
   std::map<std::string, int64_t> dims;                   ///< sizes where nobody says any
   std::vector<std::string> equal; ///< what has to hold of sizes, as in `past + 1 = total`
   std::vector<Type> outputs;      ///< as computed; as declared, if it cannot be compiled
-  std::string reason; ///< why it cannot be compiled, if it cannot
+  std::string reason;             ///< why it cannot be compiled, if it cannot
   uint64_t weights = 0, bytes = 0, largestBytes = 0;
   onnx::TensorAttr largest;
 
@@ -110,15 +110,15 @@ static void printUnsupported(llvm::raw_ostream &out, const Contents &contents) {
 static void print(llvm::raw_ostream &out, ModuleOp module, const Contents &contents) {
   out << "opsets:";
   for (NamedAttribute entry : module->getAttrOfType<DictionaryAttr>("onnx.opset"))
-    out << " " << entry.getName().getValue() << " "
-        << cast<IntegerAttr>(entry.getValue()).getInt();
+    out << " " << entry.getName().getValue() << " " << cast<IntegerAttr>(entry.getValue()).getInt();
   auto graph = *module.getOps<onnx::GraphOp>().begin();
   out << "\ninputs:\n";
   for (auto [argument, name] : llvm::zip(graph.getBody().front().getArguments(),
                                          graph.getInputs().getAsValueRange<StringAttr>()))
     out << "  " << name << ": " << typeText(argument.getType()) << "\n";
   out << "outputs:\n";
-  for (auto [type, name] : llvm::zip(contents.outputs, graph.getOutputs().getAsValueRange<StringAttr>()))
+  for (auto [type, name] :
+       llvm::zip(contents.outputs, graph.getOutputs().getAsValueRange<StringAttr>()))
     out << "  " << name << ": " << typeText(type) << "\n";
   out << "weights: " << contents.weights << ", " << contents.bytes << " bytes\n";
   if (contents.largest)
@@ -174,7 +174,8 @@ static Json toJson(ModuleOp module, const Contents &contents) {
   for (auto [argument, name] : llvm::zip(graph.getBody().front().getArguments(),
                                          graph.getInputs().getAsValueRange<StringAttr>()))
     out["inputs"].push_back(tensorJson(name, argument.getType()));
-  for (auto [type, name] : llvm::zip(contents.outputs, graph.getOutputs().getAsValueRange<StringAttr>()))
+  for (auto [type, name] :
+       llvm::zip(contents.outputs, graph.getOutputs().getAsValueRange<StringAttr>()))
     out["outputs"].push_back(tensorJson(name, type));
   out["dims"] = contents.dims;
   out["equal"] = contents.equal;

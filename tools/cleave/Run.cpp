@@ -73,8 +73,8 @@ static llvm::Error printAfter(const std::string &phase, Compilation &compilation
   return llvm::Error::success();
 }
 
-static int run(const ModelOptions &options, const std::string &outputs,
-               const std::string &phase, bool json) {
+static int run(const ModelOptions &options, const std::string &outputs, const std::string &phase,
+               bool json) {
   Compilation compilation;
   Progress progress(compilation);
   if (!phase.empty()) {

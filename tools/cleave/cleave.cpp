@@ -82,8 +82,8 @@ int main(int argc, char **argv) {
     return fail(llvm::createStringError(
         "this machine has too little memory for the request; ask for smaller sizes with --dim"));
   } catch (const std::exception &error) {
-    return fail(llvm::make_error<Failure>(
-        std::string("an error of Cleave, please report it: ") + error.what()));
+    return fail(llvm::make_error<Failure>(std::string("an error of Cleave, please report it: ") +
+                                          error.what()));
   }
   return flushResults(status);
 }

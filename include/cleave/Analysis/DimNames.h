@@ -30,7 +30,7 @@ struct DimName {
   int64_t size;
   unsigned id;
   Kind kind = Leaf;
-  DimName *up = nullptr;                    ///< of the union-find; roots have none
+  DimName *up = nullptr;                     ///< of the union-find; roots have none
   llvm::SmallVector<DimName *, 2> kids = {}; ///< major to minor, or one behind the other
 };
 

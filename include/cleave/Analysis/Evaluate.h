@@ -46,8 +46,8 @@ struct HostTensor {
 /// The results of `op` on `operands`. Fails, with a message at the op, for an op
 /// without a meaning here (nn.weight, ops of other dialects), for an index out
 /// of range and for an integer division by zero.
-mlir::FailureOr<std::vector<HostTensor>>
-evaluate(mlir::Operation *op, llvm::ArrayRef<const HostTensor *> operands);
+mlir::FailureOr<std::vector<HostTensor>> evaluate(mlir::Operation *op,
+                                                  llvm::ArrayRef<const HostTensor *> operands);
 
 } // namespace cleave
 

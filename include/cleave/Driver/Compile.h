@@ -45,8 +45,7 @@ public:
   /// `strict` an error.
   llvm::Error shard(mlir::ModuleOp module, llvm::StringRef mesh, bool strict = false);
   /// `kernel` and `target`, for the cores of this machine.
-  llvm::Expected<std::unique_ptr<CompiledProgram>> compile(mlir::ModuleOp module,
-                                                           unsigned threads);
+  llvm::Expected<std::unique_ptr<CompiledProgram>> compile(mlir::ModuleOp module, unsigned threads);
 
   /// What is worth saying and no error, oldest first, each with its kind in front:
   /// `warning: …`, `note: …`.
@@ -85,8 +84,8 @@ llvm::Error checkIndices(mlir::ModuleOp module, const NamedTensors &inputs);
 class Runner {
 public:
   /// Creates the session, which loads the weights. Fails if the machine cannot hold it.
-  static llvm::Expected<std::unique_ptr<Runner>>
-  create(std::unique_ptr<CompiledProgram> program, unsigned threads);
+  static llvm::Expected<std::unique_ptr<Runner>> create(std::unique_ptr<CompiledProgram> program,
+                                                        unsigned threads);
   ~Runner();
 
   /// Runs once; `inputs` holds exactly the program's inputs. Fails, naming the input,

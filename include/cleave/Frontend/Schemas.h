@@ -17,7 +17,16 @@ namespace cleave {
 /// An attribute that a node may or has to say.
 struct SchemaAttribute {
   enum Kind {
-    Float, Int, String, Tensor, Graph, SparseTensor, TypeProto, Floats, Ints, Strings
+    Float,
+    Int,
+    String,
+    Tensor,
+    Graph,
+    SparseTensor,
+    TypeProto,
+    Floats,
+    Ints,
+    Strings
   } kind;
   llvm::StringRef name;
   bool required;

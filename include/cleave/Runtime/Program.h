@@ -92,8 +92,7 @@ typedef enum cleave_fault {
 
 /// Gets the start of each of its buffers, in the command's order, and the
 /// coordinate of its rank on each mesh axis. Never blocks, allocates or throws.
-typedef int32_t (*cleave_kernel)(void *const *buffers,
-                                 const int64_t *coordinates);
+typedef int32_t (*cleave_kernel)(void *const *buffers, const int64_t *coordinates);
 
 /// Collectives act on contiguous blocks of elements of `type`; p is the size
 /// of the group, `counts` are in elements and any of them may be 0.
@@ -115,15 +114,15 @@ typedef int32_t (*cleave_kernel)(void *const *buffers,
 /// and bf16 accumulate in f32 and round once. Integers wrap; of bools, sum
 /// and max are `or`, prod and min are `and`; max and min keep a NaN.
 typedef struct cleave_command {
-  uint8_t op;        ///< cleave_op
-  uint8_t type;      ///< cleave_type, of a collective
-  uint8_t reduction; ///< cleave_reduction, of all_reduce and reduce_scatter
-  uint32_t kernel;   ///< of a launch
-  uint32_t num_outputs; ///< of a launch: its last buffers, those it writes
-  uint32_t group;       ///< of a collective
+  uint8_t op;                         ///< cleave_op
+  uint8_t type;                       ///< cleave_type, of a collective
+  uint8_t reduction;                  ///< cleave_reduction, of all_reduce and reduce_scatter
+  uint32_t kernel;                    ///< of a launch
+  uint32_t num_outputs;               ///< of a launch: its last buffers, those it writes
+  uint32_t group;                     ///< of a collective
   uint32_t first_buffer, num_buffers; ///< range of cleave_program::buffers
   uint32_t first_count, num_counts;   ///< range of cleave_program::counts
-  const char *name; ///< what the user calls it, for example an ONNX node
+  const char *name;                   ///< what the user calls it, for example an ONNX node
 } cleave_command;
 
 /// A partition of the ranks into sets of equal size: `members` holds the sets
@@ -186,8 +185,7 @@ typedef struct cleave_program {
 /// groups are partitions, and all members of a group meet in equal collectives
 /// in one order. Names the first command that diverges. Reads no file.
 /// Returns the status, and fills `error` (which may be null) unless it is 0.
-int32_t cleave_program_verify(const cleave_program *program,
-                              cleave_error *error);
+int32_t cleave_program_verify(const cleave_program *program, cleave_error *error);
 
 /// Size of an element; 0 for a type that does not exist.
 uint64_t cleave_type_bytes(uint8_t type);
@@ -200,8 +198,8 @@ const char *cleave_space_name(uint8_t space);
 /// all_reduce 2 (p - 1) / p * T, rounded down; all_gather all but the block of
 /// the next member; reduce_scatter all but its own block (both are
 /// (p - 1) / p * T where counts are even); all_to_all what it sends to others.
-uint64_t cleave_ring_bytes(uint8_t op, uint8_t type, const uint64_t *counts,
-                           uint32_t group_size, uint32_t member);
+uint64_t cleave_ring_bytes(uint8_t op, uint8_t type, const uint64_t *counts, uint32_t group_size,
+                           uint32_t member);
 
 #ifdef __cplusplus
 }

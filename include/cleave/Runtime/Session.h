@@ -48,8 +48,7 @@ typedef struct cleave_counters {
 
 /// Verifies `program`, maps its files, takes the memory of all ranks and runs
 /// `load`. `options` may be null. Writes null to `session` when it fails.
-int32_t cleave_session_create(const cleave_program *program,
-                              const cleave_session_options *options,
+int32_t cleave_session_create(const cleave_program *program, const cleave_session_options *options,
                               cleave_session **session, cleave_error *error);
 
 /// Runs `main` once on all ranks. The calling thread is one of the workers.
@@ -64,8 +63,7 @@ void cleave_session_destroy(cleave_session *session);
 
 /// What the last run left in output `index` of `rank`, or null where there is
 /// no such rank or output, or no run yet. Rank 0's is the caller's memory.
-const void *cleave_session_output(const cleave_session *session, uint32_t rank,
-                                  uint32_t index);
+const void *cleave_session_output(const cleave_session *session, uint32_t rank, uint32_t index);
 
 int32_t cleave_session_counters(const cleave_session *session, uint32_t rank,
                                 cleave_counters *counters);
@@ -74,8 +72,7 @@ void cleave_session_reset_counters(cleave_session *session);
 /// Nanoseconds spent in each command of `main` by `rank`, waits included,
 /// summed since the counters were reset; `count` is set to their number. Null
 /// without `timing`.
-const uint64_t *cleave_session_times(const cleave_session *session,
-                                     uint32_t rank, uint32_t *count);
+const uint64_t *cleave_session_times(const cleave_session *session, uint32_t rank, uint32_t *count);
 
 #ifdef __cplusplus
 }

@@ -26,16 +26,11 @@ inline std::optional<cleave_type> runtimeType(mlir::Type element) {
     return std::nullopt;
   bool isUnsigned = integer.isUnsigned();
   switch (integer.getWidth()) {
-  case 1:
-    return CLEAVE_BOOL;
-  case 8:
-    return isUnsigned ? CLEAVE_U8 : CLEAVE_I8;
-  case 16:
-    return isUnsigned ? CLEAVE_U16 : CLEAVE_I16;
-  case 32:
-    return isUnsigned ? CLEAVE_U32 : CLEAVE_I32;
-  case 64:
-    return isUnsigned ? CLEAVE_U64 : CLEAVE_I64;
+  case 1: return CLEAVE_BOOL;
+  case 8: return isUnsigned ? CLEAVE_U8 : CLEAVE_I8;
+  case 16: return isUnsigned ? CLEAVE_U16 : CLEAVE_I16;
+  case 32: return isUnsigned ? CLEAVE_U32 : CLEAVE_I32;
+  case 64: return isUnsigned ? CLEAVE_U64 : CLEAVE_I64;
   }
   return std::nullopt;
 }

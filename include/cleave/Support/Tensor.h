@@ -55,15 +55,15 @@ llvm::Error writeNpz(llvm::StringRef path, const NamedTensors &tensors);
 llvm::Error writeNpy(llvm::StringRef path, const Tensor &tensor);
 
 struct Difference {
-  double largest = 0;   ///< |got - want|
-  double share = 0;     ///< of what is tolerated; above 1 is unequal
-  int64_t index = -1;   ///< where the share is largest
+  double largest = 0; ///< |got - want|
+  double share = 0;   ///< of what is tolerated; above 1 is unequal
+  int64_t index = -1; ///< where the share is largest
 };
 
 /// Compares |got - want| with atol + rtol |want|; other types than floats have to
 /// be equal. A NaN equals a NaN. Fails if types or shapes differ.
-llvm::Expected<Difference> compareTensors(const Tensor &got, const Tensor &want,
-                                          double atol, double rtol);
+llvm::Expected<Difference> compareTensors(const Tensor &got, const Tensor &want, double atol,
+                                          double rtol);
 
 } // namespace cleave
 

@@ -49,8 +49,8 @@ static LogicalResult run(ConvOp op, Operands operands, HostTensor &result) {
       int64_t from = index[0] * inputStrides[0] + (firstChannel + tap[0]) * inputStrides[1];
       int64_t weight = index[1] * filterStrides[0] + tap[0] * filterStrides[1];
       for (size_t i = 1; i < tap.size(); ++i) {
-        int64_t at = index[i + 1] * op.getStrides()[i - 1] +
-                     tap[i] * op.getDilations()[i - 1] - op.getLow()[i - 1];
+        int64_t at = index[i + 1] * op.getStrides()[i - 1] + tap[i] * op.getDilations()[i - 1] -
+                     op.getLow()[i - 1];
         if (at < 0 || at >= input.shape()[i + 1])
           return;
         from += at * inputStrides[i + 1];

@@ -24,9 +24,9 @@ static FloatUnary floatUnary(Operation *op) {
   return llvm::TypeSwitch<Operation *, FloatUnary>(op)
       .Case([](NegOp) { return [](double x) { return -x; }; })
       .Case([](AbsOp) { return [](double x) { return std::abs(x); }; })
-      .Case([](SignOp) {
-        return [](double x) { return x > 0 ? 1.0 : x < 0 ? -1.0 : x; };
-      })
+      .Case([](SignOp) { return [](double x) {
+                           return x > 0 ? 1.0 : x < 0 ? -1.0 : x;
+                         }; })
       .Case([](ExpOp) { return [](double x) { return std::exp(x); }; })
       .Case([](LogOp) { return [](double x) { return std::log(x); }; })
       .Case([](SqrtOp) { return [](double x) { return std::sqrt(x); }; })
@@ -49,8 +49,7 @@ static FloatUnary floatUnary(Operation *op) {
           return [](double x) {
             return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
           };
-        case GeluKind::Quick:
-          return [](double x) { return x * sigmoid(1.702 * x); };
+        case GeluKind::Quick: return [](double x) { return x * sigmoid(1.702 * x); };
         }
         llvm_unreachable("all kinds are listed");
       })
@@ -64,12 +63,8 @@ static FloatBinary floatBinary(Operation *op) {
       .Case([](MulOp) { return [](double a, double b) { return a * b; }; })
       .Case([](DivOp) { return [](double a, double b) { return a / b; }; })
       .Case([](PowOp) { return [](double a, double b) { return std::pow(a, b); }; })
-      .Case([](MaxOp) {
-        return [](double a, double b) { return std::isnan(a) || a > b ? a : b; };
-      })
-      .Case([](MinOp) {
-        return [](double a, double b) { return std::isnan(a) || a < b ? a : b; };
-      })
+      .Case([](MaxOp) { return [](double a, double b) { return std::isnan(a) || a > b ? a : b; }; })
+      .Case([](MinOp) { return [](double a, double b) { return std::isnan(a) || a < b ? a : b; }; })
       .Case([](ModOp) { return [](double a, double b) { return a - b * std::floor(a / b); }; })
       .Case([](RemOp) { return [](double a, double b) { return std::fmod(a, b); }; })
       .Default([](Operation *) { return nullptr; });
@@ -142,9 +137,8 @@ static void castElement(const HostTensor &from, int64_t i, HostTensor &to, int64
     to.ints[o] = from.isFloat() ? toInteger(from.floats[i]) : from.ints[i];
 }
 
-static LogicalResult evaluateElement(Operation *op, Operands operands,
-                                     ArrayRef<int64_t> at, HostTensor &result,
-                                     int64_t out) {
+static LogicalResult evaluateElement(Operation *op, Operands operands, ArrayRef<int64_t> at,
+                                     HostTensor &result, int64_t out) {
   const HostTensor &lhs = *operands[0];
   if (isa<CastOp>(op))
     return castElement(lhs, at[0], result, out), success();
@@ -156,9 +150,9 @@ static LogicalResult evaluateElement(Operation *op, Operands operands,
   }
   if (auto order = dyn_cast<CompareOp>(op)) {
     const HostTensor &rhs = *operands[1];
-    result.ints[out] =
-        lhs.isFloat() ? compare(order.getKind(), lhs.floats[at[0]], rhs.floats[at[1]])
-                      : compare(order.getKind(), lhs.ints[at[0]], rhs.ints[at[1]]);
+    result.ints[out] = lhs.isFloat()
+                           ? compare(order.getKind(), lhs.floats[at[0]], rhs.floats[at[1]])
+                           : compare(order.getKind(), lhs.ints[at[0]], rhs.ints[at[1]]);
     return success();
   }
   if (lhs.isFloat()) {

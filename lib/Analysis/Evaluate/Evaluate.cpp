@@ -17,8 +17,7 @@ FailureOr<std::vector<HostTensor>> cleave::evaluate(Operation *op, Operands oper
     return results;
   }
 
-  for (auto family : {evaluateElementwise, evaluateMovement, evaluateRows,
-                      evaluateContraction})
+  for (auto family : {evaluateElementwise, evaluateMovement, evaluateRows, evaluateContraction})
     if (std::optional<LogicalResult> known = family(op, operands, results)) {
       if (failed(*known))
         return failure();

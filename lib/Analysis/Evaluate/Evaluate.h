@@ -12,14 +12,14 @@ using Results = std::vector<HostTensor>;
 
 /// Each fills `results`, which have their types and are zero, and answers
 /// nothing when the op is of another family.
-std::optional<llvm::LogicalResult> evaluateElementwise(mlir::Operation *op,
-                                                       Operands operands, Results &results);
+std::optional<llvm::LogicalResult> evaluateElementwise(mlir::Operation *op, Operands operands,
+                                                       Results &results);
 std::optional<llvm::LogicalResult> evaluateMovement(mlir::Operation *op, Operands operands,
                                                     Results &results);
 std::optional<llvm::LogicalResult> evaluateRows(mlir::Operation *op, Operands operands,
                                                 Results &results);
-std::optional<llvm::LogicalResult> evaluateContraction(mlir::Operation *op,
-                                                       Operands operands, Results &results);
+std::optional<llvm::LogicalResult> evaluateContraction(mlir::Operation *op, Operands operands,
+                                                       Results &results);
 
 } // namespace cleave
 

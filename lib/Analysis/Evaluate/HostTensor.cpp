@@ -66,11 +66,11 @@ HostTensor HostTensor::fromBytes(RankedTensorType type, ArrayRef<char> bytes) {
   };
   for (int64_t i = 0; i < result.size(); ++i) {
     if (auto floatType = dyn_cast<FloatType>(type.getElementType()))
-      result.floats[i] = decode(llvm::APFloat(
-          floatType.getFloatSemantics(), llvm::APInt(floatType.getWidth(), bitsAt(i))));
+      result.floats[i] = decode(llvm::APFloat(floatType.getFloatSemantics(),
+                                              llvm::APInt(floatType.getWidth(), bitsAt(i))));
     else
-      result.ints[i] = wrap(static_cast<int64_t>(bitsAt(i)),
-                            cast<IntegerType>(type.getElementType()));
+      result.ints[i] =
+          wrap(static_cast<int64_t>(bitsAt(i)), cast<IntegerType>(type.getElementType()));
   }
   return result;
 }

@@ -18,8 +18,7 @@ inline Index stridesOf(llvm::ArrayRef<int64_t> shape) {
 }
 
 /// Calls `body(index, linear)` for each element of `shape` in row-major order.
-template <typename Body>
-void forEachIndex(llvm::ArrayRef<int64_t> shape, Body body) {
+template <typename Body> void forEachIndex(llvm::ArrayRef<int64_t> shape, Body body) {
   int64_t total = 1;
   for (int64_t size : shape)
     total *= size;
@@ -35,8 +34,7 @@ void forEachIndex(llvm::ArrayRef<int64_t> shape, Body body) {
 }
 
 /// Where `index` of a tensor lies in a tensor of `shape` that broadcasts to it.
-inline int64_t broadcastOffset(llvm::ArrayRef<int64_t> index,
-                               llvm::ArrayRef<int64_t> shape,
+inline int64_t broadcastOffset(llvm::ArrayRef<int64_t> index, llvm::ArrayRef<int64_t> shape,
                                llvm::ArrayRef<int64_t> strides) {
   int64_t offset = 0;
   size_t missing = index.size() - shape.size();
@@ -47,8 +45,7 @@ inline int64_t broadcastOffset(llvm::ArrayRef<int64_t> index,
 }
 
 /// Copies element `from` of `source` to element `to` of `target`, of one kind.
-inline void copyElement(const HostTensor &source, int64_t from, HostTensor &target,
-                        int64_t to) {
+inline void copyElement(const HostTensor &source, int64_t from, HostTensor &target, int64_t to) {
   if (source.isFloat())
     target.floats[to] = source.floats[from];
   else

@@ -41,8 +41,7 @@ static LogicalResult move(TransposeOp op, Operands operands, HostTensor &result)
 static LogicalResult move(BroadcastOp, Operands operands, HostTensor &result) {
   Index strides = stridesOf(operands[0]->shape());
   forEachIndex(result.shape(), [&](ArrayRef<int64_t> index, int64_t out) {
-    copyElement(*operands[0], broadcastOffset(index, operands[0]->shape(), strides),
-                result, out);
+    copyElement(*operands[0], broadcastOffset(index, operands[0]->shape(), strides), result, out);
   });
   return success();
 }
@@ -100,7 +99,9 @@ static LogicalResult move(GatherOp op, Operands operands, HostTensor &result) {
       return void(status = failure());
     for (size_t dim = 0; dim < data.shape().size(); ++dim) {
       int64_t at = static_cast<int64_t>(dim);
-      from += (at < axis ? index[dim] : at == axis ? *row : index[dim + indexRank - 1]) *
+      from += (at < axis    ? index[dim]
+               : at == axis ? *row
+                            : index[dim + indexRank - 1]) *
               strides[dim];
     }
     copyElement(data, from, result, out);
@@ -126,14 +127,13 @@ static LogicalResult move(GatherElementsOp op, Operands operands, HostTensor &re
 
 /// The offset that tuple number `tuple` of `indices` means in dimensions
 /// `firstDim`… of `data`.
-static FailureOr<int64_t> tupleOffset(Operation *op, const HostTensor &indices,
-                                      int64_t tuple, const HostTensor &data,
-                                      int64_t firstDim) {
+static FailureOr<int64_t> tupleOffset(Operation *op, const HostTensor &indices, int64_t tuple,
+                                      const HostTensor &data, int64_t firstDim) {
   Index strides = stridesOf(data.shape());
   int64_t length = indices.shape().back(), offset = 0;
   for (int64_t i = 0; i < length; ++i) {
-    FailureOr<int64_t> at = wrapIndex(op, indices.ints[tuple * length + i],
-                                      data.shape()[firstDim + i]);
+    FailureOr<int64_t> at =
+        wrapIndex(op, indices.ints[tuple * length + i], data.shape()[firstDim + i]);
     if (failed(at))
       return failure();
     offset += *at * strides[firstDim + i];

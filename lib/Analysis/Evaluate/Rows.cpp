@@ -210,9 +210,9 @@ static LogicalResult normalise(Operands operands, bool centred, double epsilon,
     }
     for (int64_t i = 0; i < rows.length; ++i) {
       int64_t at = rows.at(row, i);
-      result.floats[at] = (input.floats[at] - mean) / std::sqrt(square + epsilon) *
-                              operands[1]->floats[i] +
-                          (operands.size() > 2 ? operands[2]->floats[i] : 0);
+      result.floats[at] =
+          (input.floats[at] - mean) / std::sqrt(square + epsilon) * operands[1]->floats[i] +
+          (operands.size() > 2 ? operands[2]->floats[i] : 0);
     }
   }
   return success();
@@ -249,7 +249,7 @@ static LogicalResult run(RopeOp op, Operands operands, Results &results) {
 std::optional<LogicalResult> cleave::evaluateRows(Operation *op, Operands operands,
                                                   Results &results) {
   return llvm::TypeSwitch<Operation *, std::optional<LogicalResult>>(op)
-      .Case<ReduceOp, ArgReduceOp, TopKOp, CumSumOp, SoftmaxOp, LayerNormOp, RmsNormOp,
-            RopeOp>([&](auto rows) { return run(rows, operands, results); })
+      .Case<ReduceOp, ArgReduceOp, TopKOp, CumSumOp, SoftmaxOp, LayerNormOp, RmsNormOp, RopeOp>(
+          [&](auto rows) { return run(rows, operands, results); })
       .Default([](Operation *) { return std::nullopt; });
 }

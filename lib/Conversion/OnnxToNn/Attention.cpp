@@ -11,8 +11,7 @@ Value cleave::splitHeads(Node &n, Value x, int64_t heads) {
   if (!x)
     return nullptr;
   if (rankOf(x) != 3 || heads < 1 || shapeOf(x)[2] % heads != 0)
-    return n.error() << "does not split into " << heads << " heads, got: " << x.getType(),
-           nullptr;
+    return n.error() << "does not split into " << heads << " heads, got: " << x.getType(), nullptr;
   Sizes shape = sizesOf(x);
   return n.transpose(n.reshape(x, {shape[0], shape[1], heads, nn::floorDiv(shape[2], heads)}),
                      {0, 2, 1, 3});
@@ -29,8 +28,7 @@ Value cleave::attend(Node &n, const AttentionForm &form) {
   if (!form.query || !form.key || !form.value)
     return nullptr;
   if (rankOf(form.query) != 4)
-    return n.error() << "wants a query of three or four dimensions, got: "
-                     << form.query.getType(),
+    return n.error() << "wants a query of three or four dimensions, got: " << form.query.getType(),
            nullptr;
   SmallVector<Value> operands = {form.query, form.key, form.value};
   if (form.mask)
@@ -51,8 +49,7 @@ Value cleave::attend(Node &n, const AttentionForm &form) {
         b.getDenseI32ArrayAttr({1, 1, 1, form.mask != nullptr, form.lengths != nullptr})}});
 }
 
-Value cleave::rotate(Node &n, Value x, Value cos, Value sin, Value positions,
-                     bool interleaved) {
+Value cleave::rotate(Node &n, Value x, Value cos, Value sin, Value positions, bool interleaved) {
   if (!x || !cos || !sin)
     return nullptr;
   auto table = [&](Value values) -> Value {
@@ -65,9 +62,8 @@ Value cleave::rotate(Node &n, Value x, Value cos, Value sin, Value positions,
     Sizes shape = sizesOf(values);
     return n.reshape(n.cast(values, elementOf(x)), {shape[0], 1, shape[1], shape[2]});
   };
-  return n.make<nn::RopeOp>(
-      {x, table(cos), table(sin)},
-      {{"interleaved", interleaved ? n.b.getUnitAttr() : UnitAttr()}});
+  return n.make<nn::RopeOp>({x, table(cos), table(sin)},
+                            {{"interleaved", interleaved ? n.b.getUnitAttr() : UnitAttr()}});
 }
 
 static LogicalResult rotaryEmbedding(Node &n) {
@@ -84,8 +80,7 @@ static LogicalResult rotaryEmbedding(Node &n) {
 
 // A mask may be shorter than the keys; what it does not reach is hidden.
 static Value lengthenMask(Node &n, Value mask, Size keys) {
-  if (!mask || rankOf(mask) == 0 || shapeOf(mask).back() >= keys.value ||
-      shapeOf(mask).back() == 1)
+  if (!mask || rankOf(mask) == 0 || shapeOf(mask).back() >= keys.value || shapeOf(mask).back() == 1)
     return mask;
   Sizes low(rankOf(mask), 0), high(rankOf(mask), 0);
   high.back() = keys - sizesOf(mask).back();

@@ -25,8 +25,8 @@ mlir::Value attend(Node &n, const AttentionForm &form);
 
 /// nn.rope on x [b, h, s, d] with tables [positions, r] gathered at `positions`
 /// [b, s], or tables [b, s, r] as they are if `positions` is null.
-mlir::Value rotate(Node &n, mlir::Value x, mlir::Value cos, mlir::Value sin,
-                   mlir::Value positions, bool interleaved);
+mlir::Value rotate(Node &n, mlir::Value x, mlir::Value cos, mlir::Value sin, mlir::Value positions,
+                   bool interleaved);
 
 } // namespace cleave
 

@@ -11,8 +11,7 @@ static LogicalResult matmul(Node &n) {
   if (!lhs || !rhs)
     return failure();
   if (rankOf(lhs) == 0 || rankOf(rhs) == 0)
-    return n.error() << "multiplies a scalar, got: " << lhs.getType() << " and "
-                     << rhs.getType();
+    return n.error() << "multiplies a scalar, got: " << lhs.getType() << " and " << rhs.getType();
   bool row = rankOf(lhs) == 1, column = rankOf(rhs) == 1;
   if (row)
     lhs = n.reshape(lhs, {1, sizesOf(lhs)[0]});
@@ -30,9 +29,8 @@ static LogicalResult matmul(Node &n) {
 }
 
 static Value scaled(Node &n, Value value, double factor) {
-  return factor == 1 || !value
-             ? value
-             : n.make<nn::MulOp>({value, n.scalar(elementOf(value), factor)});
+  return factor == 1 || !value ? value
+                               : n.make<nn::MulOp>({value, n.scalar(elementOf(value), factor)});
 }
 
 static LogicalResult gemm(Node &n) {
@@ -65,7 +63,10 @@ struct Window {
 static FailureOr<Window> windowOf(Node &n, ArrayRef<Size> spatial, ArrayRef<int64_t> kernel) {
   size_t rank = spatial.size();
   Window w{n.intsAttr("strides").value_or(Ints(rank, 1)),
-           n.intsAttr("dilations").value_or(Ints(rank, 1)), Ints(rank, 0), Ints(rank, 0), {}};
+           n.intsAttr("dilations").value_or(Ints(rank, 1)),
+           Ints(rank, 0),
+           Ints(rank, 0),
+           {}};
   if (w.strides.size() != rank || w.dilations.size() != rank || kernel.size() != rank)
     return n.error() << "wants a stride, a dilation and a kernel size for each of " << rank
                      << " spatial dimensions";
@@ -85,7 +86,8 @@ static FailureOr<Window> windowOf(Node &n, ArrayRef<Size> spatial, ArrayRef<int6
       w.high[i] = total - w.low[i];
     }
   } else if (std::optional<Ints> pads = n.intsAttr("pads"); pads && mode != "VALID") {
-    if (pads->size() != 2 * rank || llvm::any_of(*pads, [](int64_t p) { return p < 0 || p > INT32_MAX; }))
+    if (pads->size() != 2 * rank ||
+        llvm::any_of(*pads, [](int64_t p) { return p < 0 || p > INT32_MAX; }))
       return n.error() << "wants two pads for each of " << rank
                        << " spatial dimensions, none negative or above 2^31";
     w.low.assign(pads->begin(), pads->begin() + rank);
@@ -117,8 +119,8 @@ static LogicalResult conv(Node &n) {
   if (!input || !filter)
     return failure();
   if (rankOf(input) < 3 || rankOf(filter) != rankOf(input))
-    return n.error() << "wants input and filter of one rank, 3 or more, got: "
-                     << input.getType() << " and " << filter.getType();
+    return n.error() << "wants input and filter of one rank, 3 or more, got: " << input.getType()
+                     << " and " << filter.getType();
   Sizes whole = sizesOf(input);
   FailureOr<Window> window =
       windowOf(n, ArrayRef(whole).drop_front(2), shapeOf(filter).drop_front(2));

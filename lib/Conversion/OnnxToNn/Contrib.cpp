@@ -27,8 +27,8 @@ template <bool centred> static LogicalResult skipNorm(Node &n) {
   if (!sum || rankOf(sum) == 0)
     return n.error() << "wants a tensor of rank 1 or more";
   Value beta = centred && n.has(3) ? n.in(3) : Value();
-  Value result = normalise(n, sum, n.in(2), beta, rankOf(sum) - 1,
-                           n.floatAttr("epsilon", 1e-12), centred);
+  Value result =
+      normalise(n, sum, n.in(2), beta, rankOf(sum) - 1, n.floatAttr("epsilon", 1e-12), centred);
   if (!result)
     return failure();
   for (size_t training : {1, 2})
@@ -55,15 +55,13 @@ static LogicalResult embedLayerNorm(Node &n) {
     sum = add(n, sum, n.slice(positionTable, 0, 0, length));
   if (n.has(1) && n.has(4))
     sum = add(n, sum, n.make<nn::GatherOp>({n.in(4), n.in(1)}, {{"axis", axis}}));
-  Value result =
-      normalise(n, sum, n.in(5), n.in(6), 2, n.floatAttr("epsilon", 1e-12), true);
+  Value result = normalise(n, sum, n.in(5), n.in(6), 2, n.floatAttr("epsilon", 1e-12), true);
   // The lengths of rows that are padded on the right.
   Value lengths = n.broadcast(n.scalar(n.b.getI32Type(), 0), batch);
   if (n.has(7)) {
     auto kind = nn::ReduceKindAttr::get(n.b.getContext(), nn::ReduceKind::Sum);
-    Value counted = n.make<nn::ReduceOp>(
-        n.cast(n.in(7), n.b.getI32Type()),
-        {{"kind", kind}, {"dims", n.b.getDenseI64ArrayAttr({1})}});
+    Value counted = n.make<nn::ReduceOp>(n.cast(n.in(7), n.b.getI32Type()),
+                                         {{"kind", kind}, {"dims", n.b.getDenseI64ArrayAttr({1})}});
     lengths = n.reshape(counted, batch);
   }
   return n.give({result, lengths, sum});
@@ -73,8 +71,7 @@ template <nn::GeluKind kind> static LogicalResult biasGelu(Node &n) {
   Value x = n.in(0);
   if (n.has(1))
     x = add(n, x, n.in(1));
-  return n.give(
-      n.make<nn::GeluOp>(x, {{"kind", nn::GeluKindAttr::get(n.b.getContext(), kind)}}));
+  return n.give(n.make<nn::GeluOp>(x, {{"kind", nn::GeluKindAttr::get(n.b.getContext(), kind)}}));
 }
 
 static LogicalResult quickGelu(Node &n) {
@@ -96,8 +93,7 @@ static LogicalResult quickGelu(Node &n) {
 static Value positionsFrom(Node &n, Value first, Size batch, Size length) {
   if (!first)
     return nullptr;
-  Value start =
-      n.reshape(n.cast(first, n.b.getI64Type()), {nn::product(sizesOf(first)), 1});
+  Value start = n.reshape(n.cast(first, n.b.getI64Type()), {nn::product(sizesOf(first)), 1});
   return n.broadcast(add(n, start, n.iota(length)), {batch, length});
 }
 
@@ -209,8 +205,8 @@ static Value updateCache(Node &n, Value past, Value fresh, Value first, Size tot
 static LogicalResult groupQueryAttention(Node &n) {
   Value query = n.in(0);
   int64_t heads = n.intAttr("num_heads"), keyHeads = n.intAttr("kv_num_heads");
-  if (!query || rankOf(query) != 3 || heads < 1 || keyHeads < 1 ||
-      heads > INT32_MAX || keyHeads > INT32_MAX)
+  if (!query || rankOf(query) != 3 || heads < 1 || keyHeads < 1 || heads > INT32_MAX ||
+      keyHeads > INT32_MAX)
     return n.error() << "wants a query of three dimensions and heads";
   if (n.intAttr("local_window_size", -1) >= 0 || n.intAttr("smooth_softmax") || n.has(11))
     return n.unsupported("a window or an attention sink");

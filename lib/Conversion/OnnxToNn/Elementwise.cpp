@@ -5,9 +5,7 @@
 using namespace mlir;
 using namespace cleave;
 
-template <typename Op> static LogicalResult unary(Node &n) {
-  return n.give(n.make<Op>(n.in(0)));
-}
+template <typename Op> static LogicalResult unary(Node &n) { return n.give(n.make<Op>(n.in(0))); }
 
 /// Operands in order, folded from the left: ONNX's Sum, Max, Min take any number.
 template <typename Op> static Value chain(Node &n) {
@@ -160,8 +158,7 @@ static LogicalResult leakyRelu(Node &n) {
 
 static LogicalResult prelu(Node &n) {
   Value x = n.in(0);
-  return n.give(
-      n.make<nn::SelectOp>({isNegative(n, x), n.make<nn::MulOp>({x, n.in(1)}), x}));
+  return n.give(n.make<nn::SelectOp>({isNegative(n, x), n.make<nn::MulOp>({x, n.in(1)}), x}));
 }
 
 static LogicalResult elu(Node &n) {
@@ -200,8 +197,8 @@ static LogicalResult softplus(Node &n) {
 static LogicalResult gelu(Node &n) {
   nn::GeluKind kind =
       n.stringAttr("approximate") == "tanh" ? nn::GeluKind::Tanh : nn::GeluKind::Erf;
-  return n.give(n.make<nn::GeluOp>(
-      n.in(0), {{"kind", nn::GeluKindAttr::get(n.b.getContext(), kind)}}));
+  return n.give(
+      n.make<nn::GeluOp>(n.in(0), {{"kind", nn::GeluKindAttr::get(n.b.getContext(), kind)}}));
 }
 
 static LogicalResult swish(Node &n) {

@@ -72,8 +72,7 @@ static LogicalResult slice(Node &n) {
   if (!input || failed(starts) || failed(ends))
     return failure();
   FailureOr<std::optional<Ints>> axes = n.intsFrom("axes", 3);
-  FailureOr<std::optional<Ints>> steps =
-      n.has(4) ? n.intsFrom("steps", 4) : std::optional<Ints>();
+  FailureOr<std::optional<Ints>> steps = n.has(4) ? n.intsFrom("steps", 4) : std::optional<Ints>();
   if (failed(axes) || failed(steps))
     return failure();
   if (!*axes) {
@@ -133,8 +132,7 @@ static LogicalResult gather(Node &n) {
     rest.erase(rest.begin() + *axis);
     return n.give(n.reshape(n.slice(data, *axis, at, 1), rest));
   }
-  return n.give(
-      n.make<nn::GatherOp>({data, indices}, {{"axis", n.b.getI64IntegerAttr(*axis)}}));
+  return n.give(n.make<nn::GatherOp>({data, indices}, {{"axis", n.b.getI64IntegerAttr(*axis)}}));
 }
 
 static LogicalResult gatherElements(Node &n) {
@@ -168,9 +166,9 @@ static LogicalResult tensorScatter(Node &n) {
   FailureOr<int64_t> axis = n.axisAttr("axis", rankOf(cache), -2);
   if (failed(axis))
     return failure();
-  Value positions = n.has(2) ? n.in(2)
-                             : n.broadcast(n.scalar(n.b.getI64Type(), 0),
-                                           ArrayRef(sizesOf(cache)).take_front(1));
+  Value positions =
+      n.has(2) ? n.in(2)
+               : n.broadcast(n.scalar(n.b.getI64Type(), 0), ArrayRef(sizesOf(cache)).take_front(1));
   return n.give(n.make<nn::CacheUpdateOp>({cache, update, positions},
                                           {{"axis", n.b.getI64IntegerAttr(*axis)}}));
 }
@@ -196,13 +194,13 @@ static LogicalResult pad(Node &n) {
     axes = *wrapped;
   }
   if (pads->size() != 2 * axes.size())
-    return n.error() << "wants two pads for each of " << axes.size() << " axes, got: "
-                     << pads->size();
+    return n.error() << "wants two pads for each of " << axes.size()
+                     << " axes, got: " << pads->size();
   for (const Size &amount : *pads)
     if (amount.value < -kLargestTensor || amount.value > kLargestTensor)
       return n.error() << "pads by an impossible amount, got: " << amount.value;
-  Value value = n.has(2) ? n.reshape(n.in(2), {})
-                         : n.scalar(elementOf(input), n.floatAttr("value"));
+  Value value =
+      n.has(2) ? n.reshape(n.in(2), {}) : n.scalar(elementOf(input), n.floatAttr("value"));
   for (auto [i, axis] : llvm::enumerate(axes)) {
     low[axis] = (*pads)[i];
     high[axis] = (*pads)[axes.size() + i];
@@ -225,9 +223,8 @@ static LogicalResult pad(Node &n) {
 static Value triangle(Node &n, Size rows, Size columns, int64_t diagonal, bool upper) {
   Value i = n.reshape(n.iota(rows), {rows, 1}), j = n.iota(columns);
   auto kind = upper ? nn::CompareKind::Ge : nn::CompareKind::Le;
-  return n.make<nn::CompareOp>(
-      {n.make<nn::SubOp>({j, i}), n.scalar(n.b.getI64Type(), diagonal)},
-      {{"kind", nn::CompareKindAttr::get(n.b.getContext(), kind)}});
+  return n.make<nn::CompareOp>({n.make<nn::SubOp>({j, i}), n.scalar(n.b.getI64Type(), diagonal)},
+                               {{"kind", nn::CompareKindAttr::get(n.b.getContext(), kind)}});
 }
 
 static LogicalResult trilu(Node &n) {
@@ -268,8 +265,8 @@ static LogicalResult oneHot(Node &n) {
   lanes[*axis] = *depth;
   Value lane = n.reshape(counted, lanes);
   Value hot = n.make<nn::CompareOp>({n.reshape(whole, expanded), lane}, {{"kind", equal}});
-  return n.give(n.make<nn::SelectOp>({hot, n.reshape(n.slice(values, 0, 1, 1), {}),
-                                      n.reshape(n.slice(values, 0, 0, 1), {})}));
+  return n.give(n.make<nn::SelectOp>(
+      {hot, n.reshape(n.slice(values, 0, 1, 1), {}), n.reshape(n.slice(values, 0, 0, 1), {})}));
 }
 
 void cleave::addMovement(ConvertTable &table) {

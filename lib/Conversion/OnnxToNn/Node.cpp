@@ -29,8 +29,8 @@ bool cleave::isPossible(ArrayRef<int64_t> shape) {
   return true;
 }
 
-std::optional<HostTensor> cleave::readTensor(RankedTensorType type, StringRef file,
-                                             uint64_t offset, uint64_t length) {
+std::optional<HostTensor> cleave::readTensor(RankedTensorType type, StringRef file, uint64_t offset,
+                                             uint64_t length) {
   auto bytes = llvm::MemoryBuffer::getFileSlice(file, length, offset);
   if (!bytes || (*bytes)->getBufferSize() != length)
     return std::nullopt;
@@ -50,9 +50,7 @@ LogicalResult Node::unsupported(const Twine &what) const {
 // Inputs and attributes
 //===----------------------------------------------------------------------===//
 
-bool Node::has(size_t i) {
-  return i < numInputs() && !isa<NoneType>(op.getInputs()[i].getType());
-}
+bool Node::has(size_t i) { return i < numInputs() && !isa<NoneType>(op.getInputs()[i].getType()); }
 
 Value Node::in(size_t i) {
   if (!has(i))
@@ -92,8 +90,8 @@ FailureOr<Size> Node::size(size_t i) {
   if (failed(list))
     return failure();
   if (list->size() != 1)
-    return error() << op.getOpType() << " wants one integer as input " << i << ", got: "
-                   << list->size();
+    return error() << op.getOpType() << " wants one integer as input " << i
+                   << ", got: " << list->size();
   return list->front();
 }
 
@@ -133,8 +131,7 @@ Attribute Node::attr(StringRef name) const {
     return bound;
   // What the caller leaves out is left out here, and means its default.
   onnx::NodeOp node(op);
-  if (const Schema *schema =
-          findSchema(node.getDomain(), node.getOpType(), node.getSinceVersion()))
+  if (const Schema *schema = findSchema(node.getDomain(), node.getOpType(), node.getSinceVersion()))
     if (const SchemaAttribute *attribute = schema->find(name))
       return defaultValue(*attribute, b);
   return nullptr;
@@ -222,8 +219,8 @@ SmallVector<Value> Node::build(StringRef opName, TypeRange types, ValueRange ope
         return {};
     }
     LogicalResult inferred = inference->inferReturnTypes(
-        b.getContext(), loc(), operands, state.attributes.getDictionary(b.getContext()),
-        properties, {}, state.types);
+        b.getContext(), loc(), operands, state.attributes.getDictionary(b.getContext()), properties,
+        {}, state.types);
     if (!storage.empty())
       state.name.destroyOpProperties(properties);
     if (failed(inferred)) {
@@ -346,12 +343,11 @@ Value Node::cast(Value value, Type elementType) {
 
 Value Node::slice(Value value, ArrayRef<Size> starts, ArrayRef<Size> sizes,
                   ArrayRef<int64_t> steps) {
-  Value result =
-      first(build(nn::SliceOp::getOperationName(), {}, value,
-                  {{"starts", b.getDenseI64ArrayAttr(nn::numbersOf(starts))},
-                   {"sizes", b.getDenseI64ArrayAttr(nn::numbersOf(sizes))},
-                   {"steps", b.getDenseI64ArrayAttr(steps)}},
-                  Sizes(sizes)));
+  Value result = first(build(nn::SliceOp::getOperationName(), {}, value,
+                             {{"starts", b.getDenseI64ArrayAttr(nn::numbersOf(starts))},
+                              {"sizes", b.getDenseI64ArrayAttr(nn::numbersOf(sizes))},
+                              {"steps", b.getDenseI64ArrayAttr(steps)}},
+                             Sizes(sizes)));
   // Which elements these are depends on where they start.
   bool isMoved = llvm::any_of(starts, [](const Size &start) { return start.isOpen(); });
   if (result && isMoved && result.getDefiningOp<nn::ConstantOp>())
@@ -398,8 +394,8 @@ Value Node::intConstant(ArrayRef<Size> elements) {
 
 Value Node::iota(Size count) {
   if (count.value < 0 || count.value > kListedElements)
-    return error() << op.getOpType() << " wants a list of up to 2^24 elements, got: "
-                   << count.value,
+    return error() << op.getOpType()
+                   << " wants a list of up to 2^24 elements, got: " << count.value,
            nullptr;
   HostTensor counted(nn::tensorOf(count, b.getI64Type()));
   std::iota(counted.ints.begin(), counted.ints.end(), 0);
@@ -412,7 +408,7 @@ Value Node::scalar(Type elementType, double value) {
     tensor.floats[0] = value;
   else
     // A bound of floats on integers may be any float.
-    tensor.ints[0] = value >= 0x1p63  ? INT64_MAX
+    tensor.ints[0] = value >= 0x1p63   ? INT64_MAX
                      : value > -0x1p63 ? static_cast<int64_t>(value)
                                        : INT64_MIN;
   tensor.round();

@@ -77,8 +77,8 @@ public:
   std::optional<Ints> intsAttr(llvm::StringRef name) const;
   /// `intAttr(name)` counted from the end if negative; failure with a message if
   /// it is no dimension of a tensor of `rank` (up to and including with `end`).
-  llvm::FailureOr<int64_t> axisAttr(llvm::StringRef name, int64_t rank,
-                                    int64_t otherwise = 0, bool end = false);
+  llvm::FailureOr<int64_t> axisAttr(llvm::StringRef name, int64_t rank, int64_t otherwise = 0,
+                                    bool end = false);
   llvm::FailureOr<int64_t> wrapAxis(int64_t axis, int64_t rank, bool end = false) const;
   /// Each wrapped, without duplicates.
   llvm::FailureOr<Ints> wrapAxes(llvm::ArrayRef<int64_t> axes, int64_t rank) const;
@@ -87,8 +87,7 @@ public:
   using Attributes = std::initializer_list<std::pair<llvm::StringRef, mlir::Attribute>>;
 
   /// An op with inferred types.
-  template <typename Op>
-  mlir::Value make(mlir::ValueRange operands, Attributes attributes = {}) {
+  template <typename Op> mlir::Value make(mlir::ValueRange operands, Attributes attributes = {}) {
     return first(build(Op::getOperationName(), {}, operands, attributes));
   }
   /// An op whose result type is not inferred: cast, reshape, broadcast, constant.
@@ -181,8 +180,8 @@ mlir::Value materialize(onnx::TensorAttr tensor, mlir::OpBuilder &b, mlir::Locat
 
 /// (x - mean) / sqrt(var + ε), or without the mean if `centred` is false, over the
 /// dimensions of `x` from `axis` on.
-mlir::Value normalise(Node &n, mlir::Value x, mlir::Value scale, mlir::Value bias,
-                      int64_t axis, double epsilon, bool centred);
+mlir::Value normalise(Node &n, mlir::Value x, mlir::Value scale, mlir::Value bias, int64_t axis,
+                      double epsilon, bool centred);
 
 /// Whether the node keeps to the schema of its op, if one is known: how many inputs and
 /// outputs it lists, and that its attributes are known, of their types, and none lacks.

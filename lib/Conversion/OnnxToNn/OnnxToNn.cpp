@@ -60,9 +60,9 @@ static constexpr int64_t kMostNodes = 1 << 18;
 
 static bool isComputable(Type element) {
   return element.isF32() || element.isF64() || element.isF16() || element.isBF16() ||
-         (isa<IntegerType>(element) && (element.isInteger(1) || element.isInteger(8) ||
-                                        element.isInteger(16) || element.isInteger(32) ||
-                                        element.isInteger(64)));
+         (isa<IntegerType>(element) &&
+          (element.isInteger(1) || element.isInteger(8) || element.isInteger(16) ||
+           element.isInteger(32) || element.isInteger(64)));
 }
 
 Value cleave::materialize(onnx::TensorAttr tensor, OpBuilder &b, Location loc) {
@@ -79,8 +79,7 @@ Value cleave::materialize(onnx::TensorAttr tensor, OpBuilder &b, Location loc) {
   int64_t limit = isa<IntegerType>(type.getElementType()) ? kConstantIntegers : kConstantFloats;
   if (type.getNumElements() > limit)
     return nn::WeightOp::create(b, loc, type, tensor.getName().getValue(),
-                                data.getFile().getValue(),
-                                data.getOffset(), data.getLength());
+                                data.getFile().getValue(), data.getOffset(), data.getLength());
   std::optional<HostTensor> host =
       readTensor(type, data.getFile(), data.getOffset(), data.getLength());
   if (!host)
@@ -153,8 +152,8 @@ FailureOr<RankedTensorType> GraphConverter::bind(Type type, StringRef name) {
 }
 
 /// Converts `body`, whose outputs become those of `node`.
-LogicalResult GraphConverter::inlineBlock(onnx::NodeOp node, Block &body,
-                                          DictionaryAttr bindings, int depth) {
+LogicalResult GraphConverter::inlineBlock(onnx::NodeOp node, Block &body, DictionaryAttr bindings,
+                                          int depth) {
   if (failed(convertBlock(body, bindings, depth + 1)))
     return failure();
   for (auto [result, value] : llvm::zip(node.getResults(), body.back().getOperands()))
@@ -180,28 +179,27 @@ LogicalResult GraphConverter::inlineFunction(onnx::NodeOp node, onnx::FunctionOp
   // A function may be called again, so its values mean something else each time.
   for (auto [i, argument] : llvm::enumerate(body.getArguments())) {
     bool given = i < node.getInputs().size() && !isa<NoneType>(node.getInputs()[i].getType());
-    conversion.values.map(argument, given ? conversion.values.lookupOrNull(node.getInputs()[i]) : Value());
+    conversion.values.map(argument,
+                          given ? conversion.values.lookupOrNull(node.getInputs()[i]) : Value());
   }
   return inlineBlock(node, body, inner.getDictionary(b.getContext()), depth);
 }
 
-LogicalResult GraphConverter::inlineBranch(onnx::NodeOp node, DictionaryAttr bindings,
-                                           int depth) {
+LogicalResult GraphConverter::inlineBranch(onnx::NodeOp node, DictionaryAttr bindings, int depth) {
   Node n(node, b, conversion, bindings);
   if (failed(checkSchema(n)))
     return failure();
   std::optional<HostTensor> condition = n.constant(n.in(0));
   if (!condition || condition->isFloat() || condition->size() != 1)
     return n.unsupported("a condition that depends on the data");
-  auto graph = dyn_cast_or_null<onnx::GraphAttr>(
-      n.attr(condition->ints[0] ? "then_branch" : "else_branch"));
+  auto graph =
+      dyn_cast_or_null<onnx::GraphAttr>(n.attr(condition->ints[0] ? "then_branch" : "else_branch"));
   if (!graph || graph.getRegion() >= node->getNumRegions())
     return n.error() << "lacks a branch";
   return inlineBlock(node, node->getRegion(graph.getRegion()).front(), bindings, depth);
 }
 
-LogicalResult GraphConverter::convertNode(onnx::NodeOp node, DictionaryAttr bindings,
-                                          int depth) {
+LogicalResult GraphConverter::convertNode(onnx::NodeOp node, DictionaryAttr bindings, int depth) {
   if (depth > 64)
     return emitError(node.getLoc(), "calls functions or takes branches deeper than 64");
   if (++converted > kMostNodes)
@@ -257,8 +255,7 @@ LogicalResult GraphConverter::convert(onnx::GraphOp graph) {
   }
 
   b.setInsertionPointToEnd(module.getBody());
-  auto main = func::FuncOp::create(b, graph.getLoc(), "main",
-                                   b.getFunctionType(inputTypes, {}));
+  auto main = func::FuncOp::create(b, graph.getLoc(), "main", b.getFunctionType(inputTypes, {}));
   Block *entry = main.addEntryBlock();
   b.setInsertionPointToEnd(entry);
   for (auto [i, argument] : llvm::enumerate(body.getArguments())) {
@@ -300,8 +297,8 @@ static void simplify(Diagnostic &diagnostic) {
   for (DiagnosticArgument &argument : diagnostic.getArguments())
     if (argument.getKind() == DiagnosticArgument::DiagnosticArgumentKind::Type)
       if (auto type = dyn_cast<RankedTensorType>(argument.getAsType()))
-        argument = DiagnosticArgument(
-            RankedTensorType::get(type.getShape(), type.getElementType()));
+        argument =
+            DiagnosticArgument(RankedTensorType::get(type.getShape(), type.getElementType()));
 }
 
 /// Converts `graph` at the sizes of `dims`, corrected until what has to be equal is.
@@ -326,8 +323,8 @@ static LogicalResult convertAtSizes(ModuleOp module, onnx::GraphOp graph, OpenDi
       continue;
     if (failed(converted) && conflict && !said.empty() &&
         (conflict->one.isOpen() || conflict->other.isOpen()))
-      said.back() << "; " << dims.textOf(conflict->one) << " and "
-                  << dims.textOf(conflict->other) << " have to be equal";
+      said.back() << "; " << dims.textOf(conflict->one) << " and " << dims.textOf(conflict->other)
+                  << " have to be equal";
     for (Diagnostic &diagnostic : said) {
       simplify(diagnostic);
       engine.emit(std::move(diagnostic));
@@ -366,8 +363,7 @@ struct OnnxToNn : cleave::impl::OnnxToNnBase<OnnxToNn> {
   }
 
   void fail(StringRef option, StringRef entry) {
-    getOperation().emitError("option ")
-        << option << " wants name=size, got: \"" << entry << "\"";
+    getOperation().emitError("option ") << option << " wants name=size, got: \"" << entry << "\"";
     signalPassFailure();
   }
 };

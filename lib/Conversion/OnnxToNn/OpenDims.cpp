@@ -39,8 +39,8 @@ std::optional<Size> OpenDims::lookup(StringRef name, MLIRContext *context) {
 }
 
 SmallVector<int64_t> OpenDims::sizes() const {
-  return llvm::map_to_vector(
-      symbols, [&](const Symbol &symbol) { return given.lookup(symbol.key).size; });
+  return llvm::map_to_vector(symbols,
+                             [&](const Symbol &symbol) { return given.lookup(symbol.key).size; });
 }
 
 /// `one - other` with these sizes for the symbols; nothing if it cannot be said.
@@ -79,9 +79,8 @@ bool OpenDims::settle(const Conflict &conflict) {
   for (unsigned i = symbols.size(); i-- > 0;)
     if (given[symbols[i].key].guessed && names(conflict, i, /*within=*/true))
       guesses.push_back(i);
-  std::stable_partition(guesses.begin(), guesses.end(), [&](unsigned i) {
-    return names(conflict, i, /*within=*/false);
-  });
+  std::stable_partition(guesses.begin(), guesses.end(),
+                        [&](unsigned i) { return names(conflict, i, /*within=*/false); });
 
   for (unsigned i : guesses) {
     SmallVector<int64_t> moved = now;
@@ -162,8 +161,8 @@ static void dropSizes(func::FuncOp main) {
       result.setType(withoutSizes(result.getType()));
     if (auto constant = dyn_cast<nn::ConstantOp>(op)) {
       constant->removeDiscardableAttr(kContent);
-      constant.setValueAttr(cast<DenseElementsAttr>(constant.getValue())
-                                .reshape(withoutSizes(constant.getType())));
+      constant.setValueAttr(
+          cast<DenseElementsAttr>(constant.getValue()).reshape(withoutSizes(constant.getType())));
     }
   });
   for (BlockArgument argument : main.getArguments())
@@ -186,16 +185,17 @@ void OpenDims::record(func::FuncOp main) const {
         return;
       Size difference = one - other, reverse = other - one;
       if (difference.isOpen() && !isa<AffineDimExpr>(difference.expr) &&
-          !llvm::is_contained(equal, difference.expr) &&
-          !llvm::is_contained(equal, reverse.expr))
+          !llvm::is_contained(equal, difference.expr) && !llvm::is_contained(equal, reverse.expr))
         equal.push_back(difference.expr);
     });
   });
   if (!equal.empty())
-    main->setAttr(nn::kEqual, IntegerSetAttr::get(IntegerSet::get(
-                                  0, symbols.size(), equal, SmallVector<bool>(equal.size(), true))));
-  main->setAttr(nn::kSymbols, b.getStrArrayAttr(llvm::map_to_vector(
-                                  symbols, [](const Symbol &symbol) -> StringRef { return symbol.name; })));
+    main->setAttr(nn::kEqual,
+                  IntegerSetAttr::get(IntegerSet::get(0, symbols.size(), equal,
+                                                      SmallVector<bool>(equal.size(), true))));
+  main->setAttr(nn::kSymbols,
+                b.getStrArrayAttr(llvm::map_to_vector(
+                    symbols, [](const Symbol &symbol) -> StringRef { return symbol.name; })));
   for (auto [i, type] : llvm::enumerate(main.getArgumentTypes()))
     if (Attribute sizes = cast<RankedTensorType>(type).getEncoding())
       main.setArgAttr(i, nn::kShape, sizes);

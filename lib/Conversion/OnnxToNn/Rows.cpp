@@ -12,9 +12,8 @@ using namespace cleave;
 //===----------------------------------------------------------------------===//
 
 static Value reduceDims(Node &n, nn::ReduceKind kind, Value input, ArrayRef<int64_t> dims) {
-  return n.make<nn::ReduceOp>(input,
-                              {{"kind", nn::ReduceKindAttr::get(n.b.getContext(), kind)},
-                               {"dims", n.b.getDenseI64ArrayAttr(dims)}});
+  return n.make<nn::ReduceOp>(input, {{"kind", nn::ReduceKindAttr::get(n.b.getContext(), kind)},
+                                      {"dims", n.b.getDenseI64ArrayAttr(dims)}});
 }
 
 /// The dimensions that a Reduce node means, rising; nothing if it reduces none.
@@ -71,9 +70,7 @@ template <nn::ReduceKind kind> static LogicalResult reduce(Node &n) {
 static LogicalResult reduceL1(Node &n) {
   return reduceWith<nn::ReduceKind::Sum>(n, absolute, itself);
 }
-static LogicalResult reduceL2(Node &n) {
-  return reduceWith<nn::ReduceKind::Sum>(n, squared, root);
-}
+static LogicalResult reduceL2(Node &n) { return reduceWith<nn::ReduceKind::Sum>(n, squared, root); }
 static LogicalResult reduceSumSquare(Node &n) {
   return reduceWith<nn::ReduceKind::Sum>(n, squared, itself);
 }
@@ -117,10 +114,10 @@ static LogicalResult topK(Node &n) {
   if (failed(axis))
     return failure();
   nn::ArgKind kind = n.intAttr("largest", 1) ? nn::ArgKind::Max : nn::ArgKind::Min;
-  SmallVector<Value> results = n.build(
-      nn::TopKOp::getOperationName(), {}, input,
-      {{"kind", nn::ArgKindAttr::get(n.b.getContext(), kind)},
-       {"k", n.b.getI64IntegerAttr(k->value)}, {"dim", n.b.getI64IntegerAttr(*axis)}});
+  SmallVector<Value> results = n.build(nn::TopKOp::getOperationName(), {}, input,
+                                       {{"kind", nn::ArgKindAttr::get(n.b.getContext(), kind)},
+                                        {"k", n.b.getI64IntegerAttr(k->value)},
+                                        {"dim", n.b.getI64IntegerAttr(*axis)}});
   return results.empty() ? failure() : n.give(results);
 }
 
@@ -167,8 +164,8 @@ static LogicalResult logSoftmax(Node &n) { return n.give(n.make<nn::LogOp>(softm
 // Norms
 //===----------------------------------------------------------------------===//
 
-Value cleave::normalise(Node &n, Value x, Value scale, Value bias, int64_t axis,
-                        double epsilon, bool centred) {
+Value cleave::normalise(Node &n, Value x, Value scale, Value bias, int64_t axis, double epsilon,
+                        bool centred) {
   if (!x || !scale)
     return nullptr;
   Sizes shape = sizesOf(x), merged(shape.begin(), shape.begin() + axis);
@@ -208,8 +205,7 @@ template <bool centred> static LogicalResult norm(Node &n) {
   if (failed(axis))
     return failure();
   Value bias = centred && n.has(2) ? n.in(2) : Value();
-  return n.give(
-      normalise(n, x, n.in(1), bias, *axis, n.floatAttr("epsilon", 1e-5), centred));
+  return n.give(normalise(n, x, n.in(1), bias, *axis, n.floatAttr("epsilon", 1e-5), centred));
 }
 
 // Inference: y = (x - mean) * scale / sqrt(var + ε) + bias, all per channel.
@@ -231,8 +227,8 @@ static LogicalResult batchNorm(Node &n) {
   if (!variance)
     return failure();
   Value epsilon = n.scalar(elementOf(x), n.floatAttr("epsilon", 1e-5));
-  Value factor = n.make<nn::MulOp>(
-      {scale, n.make<nn::RsqrtOp>(n.make<nn::AddOp>({variance, epsilon}))});
+  Value factor =
+      n.make<nn::MulOp>({scale, n.make<nn::RsqrtOp>(n.make<nn::AddOp>({variance, epsilon}))});
   Value offset = n.make<nn::SubOp>({bias, n.make<nn::MulOp>({mean, factor})});
   return n.give(n.make<nn::AddOp>({n.make<nn::MulOp>({x, factor}), offset}));
 }

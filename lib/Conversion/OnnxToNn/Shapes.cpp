@@ -35,8 +35,7 @@ static LogicalResult shape(Node &n) {
   };
   int64_t start = clamped("start", 0), end = clamped("end", rank);
   Sizes shape = sizesOf(input);
-  return n.give(n.intConstant(
-      ArrayRef(shape).slice(start, std::max<int64_t>(end - start, 0))));
+  return n.give(n.intConstant(ArrayRef(shape).slice(start, std::max<int64_t>(end - start, 0))));
 }
 
 static LogicalResult size(Node &n) {
@@ -99,9 +98,8 @@ static LogicalResult range(Node &n) {
       return n.unsupported("bounds that depend on the data");
   for (const std::optional<HostTensor> &part : parts)
     if (part->type.getElementType() != parts[0]->type.getElementType())
-      return n.error() << "counts in different element types, got: "
-                       << part->type.getElementType() << " and "
-                       << parts[0]->type.getElementType();
+      return n.error() << "counts in different element types, got: " << part->type.getElementType()
+                       << " and " << parts[0]->type.getElementType();
   auto number = [&](size_t i) {
     return parts[i]->isFloat() ? parts[i]->floats[0] : static_cast<double>(parts[i]->ints[0]);
   };
@@ -145,8 +143,8 @@ static LogicalResult tile(Node &n) {
   if (!input || failed(repeats) || failed(requireSizes(n, *repeats)))
     return failure();
   if (static_cast<int64_t>(repeats->size()) != rankOf(input))
-    return n.error() << "wants a number of repeats for each dimension, got: "
-                     << repeats->size() << " of " << rankOf(input);
+    return n.error() << "wants a number of repeats for each dimension, got: " << repeats->size()
+                     << " of " << rankOf(input);
   Sizes split, repeated, merged;
   for (auto [size, repeat] : llvm::zip(sizesOf(input), *repeats)) {
     split.append({1, size});
@@ -182,8 +180,8 @@ static LogicalResult reshape(Node &n) {
       continue;
     }
     if (llvm::MulOverflow(count, size.value, count))
-      return n.error() << "asks for a shape beyond 64 bits, got: ["
-                       << nn::numbersOf(*requested) << "]";
+      return n.error() << "asks for a shape beyond 64 bits, got: [" << nn::numbersOf(*requested)
+                       << "]";
     known.push_back(size);
   }
   if (open >= 0)

@@ -80,8 +80,7 @@ private:
     int64_t whole = keys / panel;
     e.nest(whole * depth * panel, [&](const Index &at) {
       SmallVector<Index> i = e.delinearize(at, {whole, depth, panel});
-      e.storeScratch(keyBase, at,
-                     e.pull(op.getKey(), (base + i[0] * panel + i[2]) * depth + i[1]));
+      e.storeScratch(keyBase, at, e.pull(op.getKey(), (base + i[0] * panel + i[2]) * depth + i[1]));
     });
     int64_t rest = keys - whole * panel;
     if (rest == 0)
@@ -181,26 +180,28 @@ private:
   void scores(const Index &first, int64_t count, Value used) {
     e.loop(e.indexConstant(0), used, 1, {}, [&](Value p, ValueRange) -> SmallVector<Value> {
       Index number = Index::of(e.symbol(p, panels));
-      forTiles(e, count, tileRows(e.machine, vectors), [&](const Index &row, int64_t r, const Index &) {
-        Value query = e.value((first + row) * depth + queryBase);
-        Value key = e.value(number * (depth * panel) + keyBase);
-        Tile tile{r, vectors,
-                  [&](int64_t i, Value k, int64_t plus) {
-                    return scratchAt(query, k, 1, i * depth + plus, 1);
-                  },
-                  [&](int64_t v, Value k, int64_t plus) {
-                    return scratchAt(key, k, panel, v * lanes + plus * panel, lanes);
-                  },
-                  {}};
-        SmallVector<Value> sums =
-            tile.multiply(e, e.indexConstant(0), e.indexConstant(depth), zeros(r * vectors));
-        for (int64_t i = 0; i < r; ++i)
-          for (int64_t v = 0; v < vectors; ++v)
-            e.storeScratch(scoreBase,
-                           (row + i) * scoreStride + number * panel + v * lanes +
-                               e.laneSymbol(lanes),
-                           sums[i * vectors + v]);
-      });
+      forTiles(
+          e, count, tileRows(e.machine, vectors), [&](const Index &row, int64_t r, const Index &) {
+            Value query = e.value((first + row) * depth + queryBase);
+            Value key = e.value(number * (depth * panel) + keyBase);
+            Tile tile{r,
+                      vectors,
+                      [&](int64_t i, Value k, int64_t plus) {
+                        return scratchAt(query, k, 1, i * depth + plus, 1);
+                      },
+                      [&](int64_t v, Value k, int64_t plus) {
+                        return scratchAt(key, k, panel, v * lanes + plus * panel, lanes);
+                      },
+                      {}};
+            SmallVector<Value> sums =
+                tile.multiply(e, e.indexConstant(0), e.indexConstant(depth), zeros(r * vectors));
+            for (int64_t i = 0; i < r; ++i)
+              for (int64_t v = 0; v < vectors; ++v)
+                e.storeScratch(scoreBase,
+                               (row + i) * scoreStride + number * panel + v * lanes +
+                                   e.laneSymbol(lanes),
+                               sums[i * vectors + v]);
+          });
       return {};
     });
   }
@@ -272,8 +273,8 @@ private:
       return arith::MaximumFOp::create(b, loc, acc, x);
     });
     Value top = vector::ReductionOp::create(b, loc, vector::CombiningKind::MAXIMUMF, highest);
-    Value isEmpty = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, top,
-                                          e.splat(-kInfinity, 1));
+    Value isEmpty =
+        arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, top, e.splat(-kInfinity, 1));
     Value base = arith::SelectOp::create(b, loc, isEmpty, e.splat(0.0, 1), top);
     Value bases = e.broadcast(base, lanes);
     Value sums = over(0.0, [&](Value acc, Value, const Index &at) -> Value {
@@ -283,11 +284,10 @@ private:
       return arith::AddFOp::create(b, loc, acc, power);
     });
     auto reassoc = arith::FastMathFlags::reassoc;
-    Value sum = vector::ReductionOp::create(b, loc, vector::CombiningKind::ADD, sums, Value(),
-                                            reassoc);
-    double empty = op.getEmptyRows() == nn::EmptyRows::Nan
-                       ? std::numeric_limits<double>::quiet_NaN()
-                       : 0.0;
+    Value sum =
+        vector::ReductionOp::create(b, loc, vector::CombiningKind::ADD, sums, Value(), reassoc);
+    double empty =
+        op.getEmptyRows() == nn::EmptyRows::Nan ? std::numeric_limits<double>::quiet_NaN() : 0.0;
     Value inverse = arith::DivFOp::create(b, loc, e.splat(1.0, 1), sum);
     e.storeScratch(inverseBase, row,
                    arith::SelectOp::create(b, loc, isEmpty, e.splat(empty, 1), inverse));
@@ -301,7 +301,8 @@ private:
       forTiles(e, count, tileRows(e.machine, n), [&](const Index &row, int64_t r, const Index &) {
         Value score = e.value(row * scoreStride + scoreBase);
         Value value = e.indexConstant(valueBase + column);
-        Tile tile{r, n,
+        Tile tile{r,
+                  n,
                   [&](int64_t i, Value k, int64_t plus) {
                     return scratchAt(score, k, 1, i * scoreStride + plus, 1);
                   },
@@ -309,8 +310,7 @@ private:
                     return scratchAt(value, k, paddedWidth, v * lanes + plus * paddedWidth, lanes);
                   },
                   {}};
-        SmallVector<Value> sums =
-            tile.multiply(e, e.indexConstant(0), end, zeros(r * n));
+        SmallVector<Value> sums = tile.multiply(e, e.indexConstant(0), end, zeros(r * n));
         for (int64_t i = 0; i < r; ++i) {
           Value inverse = e.broadcast(e.loadScratch(inverseBase, row + i, 1), lanes);
           for (int64_t v = 0; v < n; ++v) {

@@ -36,8 +36,8 @@ static void addEntry(Module &module, StringRef name, unsigned numBuffers) {
   IRBuilder<> builder(BasicBlock::Create(context, "", entry));
   std::vector<Value *> arguments;
   for (unsigned i = 0; i < numBuffers; ++i)
-    arguments.push_back(builder.CreateLoad(
-        pointer, builder.CreateConstGEP1_64(pointer, entry->getArg(0), i)));
+    arguments.push_back(
+        builder.CreateLoad(pointer, builder.CreateConstGEP1_64(pointer, entry->getArg(0), i)));
   // A kernel without scratch never touches it.
   if (arguments.size() + 1 < body->arg_size())
     arguments.push_back(ConstantPointerNull::get(pointer));
@@ -63,8 +63,7 @@ static void optimize(Module &module, TargetMachine &machine) {
   passes.addPass(SROAPass(SROAOptions::ModifyCFG));
   passes.addPass(EarlyCSEPass(/*UseMemorySSA=*/true));
   passes.addPass(InstCombinePass());
-  passes.addPass(createFunctionToLoopPassAdaptor(
-      LICMPass(LICMOptions()), /*UseMemorySSA=*/true));
+  passes.addPass(createFunctionToLoopPassAdaptor(LICMPass(LICMOptions()), /*UseMemorySSA=*/true));
   passes.addPass(EarlyCSEPass(/*UseMemorySSA=*/true));
   passes.addPass(SimplifyCFGPass());
   for (Function &function : module)

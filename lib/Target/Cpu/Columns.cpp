@@ -21,8 +21,7 @@ namespace {
 
 struct ColumnEmitter {
   ColumnEmitter(Emitter &e, Operation *root)
-      : e(e), b(e.builder), loc(e.loc), outputs(e.kernel, root),
-        input(root->getOperand(0)) {
+      : e(e), b(e.builder), loc(e.loc), outputs(e.kernel, root), input(root->getOperand(0)) {
     element = cast<RankedTensorType>(input.getType()).getElementType();
     isSigned = !element.isUnsignedInteger() && !element.isInteger(1);
     compute = element;
@@ -50,9 +49,9 @@ struct ColumnEmitter {
     if (isa<FloatType>(compute))
       return e.constantOf(compute, isLeast ? -kInfinity : kInfinity, lanes);
     unsigned width = compute.getIntOrFloatBitWidth();
-    APInt value = isSigned ? (isLeast ? APInt::getSignedMinValue(width)
-                                      : APInt::getSignedMaxValue(width))
-                           : (isLeast ? APInt::getZero(width) : APInt::getMaxValue(width));
+    APInt value =
+        isSigned ? (isLeast ? APInt::getSignedMinValue(width) : APInt::getSignedMaxValue(width))
+                 : (isLeast ? APInt::getZero(width) : APInt::getMaxValue(width));
     Value scalar = arith::ConstantOp::create(b, loc, b.getIntegerAttr(compute, value));
     return e.broadcast(scalar, lanes);
   }
@@ -206,9 +205,8 @@ struct ColumnEmitter {
         if (e.isDry())
           return llvm::to_vector(acc);
         Value wins = precedes(isMax, op.getLast(), x, acc[0]);
-        return SmallVector<Value>{
-            arith::SelectOp::create(b, loc, wins, x, acc[0]),
-            arith::SelectOp::create(b, loc, wins, asI64(k, lanes), acc[1])};
+        return SmallVector<Value>{arith::SelectOp::create(b, loc, wins, x, acc[0]),
+                                  arith::SelectOp::create(b, loc, wins, asI64(k, lanes), acc[1])};
       })[1];
       e.store(0, at, best);
     });
@@ -267,10 +265,9 @@ struct ColumnEmitter {
             return arith::CmpIOp::create(b, loc, p, l, r);
           };
           Value index = asI64(k, lanes);
-          Value behind = either(
-              precedes(isMax, false, before[0], x),
-              both(precedes(isMax, true, before[0], x),
-                   compare(arith::CmpIPredicate::sgt, index, before[1])));
+          Value behind = either(precedes(isMax, false, before[0], x),
+                                both(precedes(isMax, true, before[0], x),
+                                     compare(arith::CmpIPredicate::sgt, index, before[1])));
           Value better = precedes(isMax, false, x, best[0]);
           Value first = compare(arith::CmpIPredicate::eq, best[1], none);
           Value wins = both(behind, either(first, better));

@@ -115,8 +115,8 @@ static LogicalResult compileKernel(Job &job, const Host &host) {
   std::unique_ptr<llvm::TargetMachine> machine = machineFor(host);
   if (!machine)
     return job.kernel.emitError("this build of LLVM has no code generator for this machine");
-  unsigned buffers = job.kernel.getNumArguments() + job.kernel.getNumResults() +
-                     (job.loops.scratchBytes > 0);
+  unsigned buffers =
+      job.kernel.getNumArguments() + job.kernel.getNumResults() + (job.loops.scratchBytes > 0);
   if (failed(lowerToLlvm(*job.loops.module)))
     return failure();
   job.object = generateCode(*job.loops.module, job.kernel.getName(), buffers, *machine);
@@ -241,8 +241,8 @@ static LogicalResult compile(ModuleOp module, const CpuOptions &options, Compile
   return link(result, jobs);
 }
 
-llvm::Expected<std::unique_ptr<CompiledProgram>>
-cleave::compileCpu(ModuleOp module, const CpuOptions &options) {
+llvm::Expected<std::unique_ptr<CompiledProgram>> cleave::compileCpu(ModuleOp module,
+                                                                    const CpuOptions &options) {
   static std::once_flag once;
   std::call_once(once, [] {
     llvm::InitializeNativeTarget();

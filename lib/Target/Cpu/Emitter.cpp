@@ -26,9 +26,7 @@ Emitter::Emitter(func::FuncOp kernel, func::FuncOp target, Machine machine)
   memref::StoreOp::create(builder, loc, none, faultCell, indexConstant(0));
 }
 
-Value Emitter::outputMemory(unsigned number) {
-  return memory[kernel.getNumArguments() + number];
-}
+Value Emitter::outputMemory(unsigned number) { return memory[kernel.getNumArguments() + number]; }
 
 int64_t Emitter::size(Value tensor) {
   return cast<RankedTensorType>(tensor.getType()).getNumElements();
@@ -87,7 +85,8 @@ Value Emitter::iota(int64_t lanes) {
   auto type = VectorType::get({lanes}, builder.getI64Type());
   return arith::ConstantOp::create(
       builder, loc,
-      DenseElementsAttr::get(type, ArrayRef<int64_t>(llvm::to_vector(llvm::seq<int64_t>(0, lanes)))));
+      DenseElementsAttr::get(type,
+                             ArrayRef<int64_t>(llvm::to_vector(llvm::seq<int64_t>(0, lanes)))));
 }
 
 /// bf16 is bits: LLVM calls a library for scalars of it.
@@ -399,8 +398,8 @@ Value Emitter::loadMemory(Value memory, Type element, const Index &at) {
 }
 
 Value Emitter::load(unsigned argument, Value tensor, const Index &at) {
-  return loadMemory(memory[argument],
-                    cast<RankedTensorType>(tensor.getType()).getElementType(), at);
+  return loadMemory(memory[argument], cast<RankedTensorType>(tensor.getType()).getElementType(),
+                    at);
 }
 
 Value Emitter::loadArgument(unsigned argument, Type element, Value address, int64_t lanes) {

@@ -75,8 +75,8 @@ public:
     Exact,   ///< every element is computed once
   };
   /// Calls `body` with the index of each of `size` elements, in vectors.
-  void nest(int64_t size, const std::function<void(const Index &)> &body,
-            Tail tail = Tail::Overlap, bool allowVectors = true);
+  void nest(int64_t size, const std::function<void(const Index &)> &body, Tail tail = Tail::Overlap,
+            bool allowVectors = true);
   /// One loop that nests inside see as a symbol; `body` gets it.
   void loop(int64_t begin, int64_t end, int64_t step,
             const std::function<void(const Index &)> &body);
@@ -135,8 +135,7 @@ public:
   std::pair<Index, Index> divide(const Index &at, int64_t by);
   mlir::SmallVector<Index> delinearize(Index at, llvm::ArrayRef<int64_t> sizes);
   Index linearize(llvm::ArrayRef<Index> indices, llvm::ArrayRef<int64_t> sizes);
-  Index broadcastIndex(const Index &at, llvm::ArrayRef<int64_t> from,
-                       llvm::ArrayRef<int64_t> to);
+  Index broadcastIndex(const Index &at, llvm::ArrayRef<int64_t> from, llvm::ArrayRef<int64_t> to);
   /// min(max(at, 0), size - 1)
   Index clamp(const Index &at, int64_t size);
 
@@ -155,11 +154,11 @@ public:
 
 private:
   struct SymbolInfo {
-    Value value;        ///< null while walking
-    int64_t low, high;  ///< inclusive
-    int64_t lanes = 1;  ///< of a loop variable in vectors
+    Value value;           ///< null while walking
+    int64_t low, high;     ///< inclusive
+    int64_t lanes = 1;     ///< of a loop variable in vectors
     bool isVector = false; ///< `value` differs by lane in no regular way
-    int owner = -1;     ///< loop of the current nest
+    int owner = -1;        ///< loop of the current nest
   };
   /// One loop of a nest: [0, extent), cut into pieces at `cuts`.
   struct Loop {
@@ -182,8 +181,8 @@ private:
            const std::function<void(const Index &)> &body);
   void runVectors(Nest &nest, int64_t low, int64_t high, Index flat, int64_t stride,
                   const std::function<void(const Index &)> &body);
-  void runPiece(Nest &nest, int64_t low, int64_t count, int64_t lanes, Index flat,
-                int64_t stride, const std::function<void(const Index &)> &body);
+  void runPiece(Nest &nest, int64_t low, int64_t count, int64_t lanes, Index flat, int64_t stride,
+                const std::function<void(const Index &)> &body);
   void request(Request what);
   bool mayRequest() const { return current && !current->request; }
 

@@ -56,9 +56,8 @@ static void emitRoot(Emitter &emitter, Operation *root) {
 static void emitElementwise(Emitter &emitter) {
   auto results = emitter.kernel.getBody().front().getTerminator()->getOperands();
   for (auto [number, result] : llvm::enumerate(results))
-    emitter.nest(Emitter::size(result), [&](const Index &at) {
-      emitter.store(number, at, emitter.pull(result, at));
-    });
+    emitter.nest(Emitter::size(result),
+                 [&](const Index &at) { emitter.store(number, at, emitter.pull(result, at)); });
 }
 
 Loops cleave::cpu::emitLoops(func::FuncOp kernel, const Machine &machine) {
@@ -71,8 +70,8 @@ Loops cleave::cpu::emitLoops(func::FuncOp kernel, const Machine &machine) {
   arguments.push_back(MemRefType::get({int64_t(1) << 40}, builder.getF32Type()));
   arguments.push_back(MemRefType::get({1024}, builder.getI64Type()));
   builder.setInsertionPointToEnd(loops.module->getBody());
-  auto target = func::FuncOp::create(
-      builder, loc, "body", builder.getFunctionType(arguments, builder.getI32Type()));
+  auto target = func::FuncOp::create(builder, loc, "body",
+                                     builder.getFunctionType(arguments, builder.getI32Type()));
   Emitter emitter(kernel, target, machine);
 
   Operation *root = nullptr;

@@ -28,8 +28,7 @@ mlir::LogicalResult lowerToLlvm(mlir::ModuleOp module);
 /// Machine code of a lowered module, which exports `name` as a cleave_kernel
 /// with `numBuffers` buffers; null with a message.
 std::unique_ptr<llvm::MemoryBuffer> generateCode(mlir::ModuleOp module, llvm::StringRef name,
-                                                 unsigned numBuffers,
-                                                 llvm::TargetMachine &machine);
+                                                 unsigned numBuffers, llvm::TargetMachine &machine);
 
 } // namespace cleave::cpu
 

@@ -159,9 +159,8 @@ void Emitter::loop(int64_t begin, int64_t end, int64_t step,
   memo = std::move(saved);
 }
 
-SmallVector<Value>
-Emitter::loop(Value begin, Value end, int64_t step, ValueRange carried,
-              const std::function<SmallVector<Value>(Value, ValueRange)> &body) {
+SmallVector<Value> Emitter::loop(Value begin, Value end, int64_t step, ValueRange carried,
+                                 const std::function<SmallVector<Value>(Value, ValueRange)> &body) {
   auto saved = memo;
   auto loop = scf::ForOp::create(builder, loc, begin, end, indexConstant(step), carried);
   {
@@ -179,9 +178,9 @@ Emitter::loop(Value begin, Value end, int64_t step, ValueRange carried,
   return SmallVector<Value>(loop.getResults());
 }
 
-SmallVector<Value> Emitter::carry(
-    int64_t begin, int64_t end, ArrayRef<Value> carried,
-    const std::function<SmallVector<Value>(const Index &, ValueRange)> &body) {
+SmallVector<Value>
+Emitter::carry(int64_t begin, int64_t end, ArrayRef<Value> carried,
+               const std::function<SmallVector<Value>(const Index &, ValueRange)> &body) {
   if (begin >= end)
     return SmallVector<Value>(carried);
   SymbolInfo info;

@@ -141,9 +141,8 @@ private:
         address = e.value(offset);
         previous = at;
       }
-      return loadElements(a, e.value(Index::of(e.symbol(address, 1)) + r * rowStride +
-                                     plus * kStride),
-                          1);
+      return loadElements(
+          a, e.value(Index::of(e.symbol(address, 1)) + r * rowStride + plus * kStride), 1);
     };
   }
 
@@ -180,9 +179,7 @@ private:
     return batch * (shape.m * shape.n) + r * shape.n + column;
   }
 
-  SmallVector<Value> zeros(int64_t count) {
-    return SmallVector<Value>(count, e.zero(lanes));
-  }
+  SmallVector<Value> zeros(int64_t count) { return SmallVector<Value>(count, e.zero(lanes)); }
 
   /// Pulls what follows from `sums` and stores it.
   void finish(ArrayRef<Value> sums, int64_t height, const Index &first, const Index &column) {
@@ -229,9 +226,8 @@ private:
       Tile tile = tileOf(shape.m, width / lanes, from, kOfB, 0);
       if (isStream(from, kOfB))
         tile.ahead = stream(from, e.value(replace(from.at, kOfB, 0) + kStreamAhead), width, 3);
-      SmallVector<Value> sums =
-          tile.multiply(e, e.indexConstant(0), e.indexConstant(shape.k),
-                        zeros(shape.m * (width / lanes)), parts);
+      SmallVector<Value> sums = tile.multiply(e, e.indexConstant(0), e.indexConstant(shape.k),
+                                              zeros(shape.m * (width / lanes)), parts);
       finish(sums, shape.m, 0, panel * width);
     });
   }
@@ -285,8 +281,7 @@ private:
   }
 
   /// `height` rows from `top` times k0 to k1 of a panel.
-  void multiplyPanel(const Index &panel, const Index &top, int64_t height, int64_t k0,
-                     int64_t k1) {
+  void multiplyPanel(const Index &panel, const Index &top, int64_t height, int64_t k0, int64_t k1) {
     Index kOfB = free(shape.k);
     Source from = panelOf(panel, kOfB);
     int64_t vectors = width / lanes;
@@ -301,8 +296,7 @@ private:
           start[i] = vector::LoadOp::create(b, loc, VectorType::get({lanes}, b.getF32Type()),
                                             memory, place);
         });
-      SmallVector<Value> sums =
-          tile.multiply(e, e.indexConstant(k0), e.indexConstant(k1), start);
+      SmallVector<Value> sums = tile.multiply(e, e.indexConstant(k0), e.indexConstant(k1), start);
       if (k1 == shape.k)
         return finish(sums, r, first, panel * width);
       eachSum(r, first, panel, [&](int64_t i, Value memory, Value place) {
@@ -372,8 +366,8 @@ private:
       raggedTile = e.reserve(height * tailWidth);
     forTiles(e, shape.m, height, [&](const Index &top, int64_t r, const Index &) {
       Tile tile = tileOf(r, vectors, from, kOfB, top);
-      SmallVector<Value> sums = tile.multiply(e, e.indexConstant(0), e.indexConstant(shape.k),
-                                              zeros(r * vectors));
+      SmallVector<Value> sums =
+          tile.multiply(e, e.indexConstant(0), e.indexConstant(shape.k), zeros(r * vectors));
       for (int64_t i = 0; i < r * vectors; ++i)
         e.storeScratch(raggedTile, Index(i * lanes) + e.laneSymbol(lanes), sums[i]);
       e.loop(0, r, 1, [&](const Index &i) {

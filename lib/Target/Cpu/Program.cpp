@@ -70,10 +70,9 @@ rt::PlaceAttr ProgramBuilder::placeOf(Value value) {
 }
 
 void ProgramBuilder::addBuffer(rt::PlaceAttr place) {
-  buffers.push_back({static_cast<uint8_t>(place.getSpace()),
-                     static_cast<uint32_t>(place.getIndex()),
-                     static_cast<uint64_t>(place.getOffset()),
-                     static_cast<uint64_t>(place.getBytes())});
+  buffers.push_back(
+      {static_cast<uint8_t>(place.getSpace()), static_cast<uint32_t>(place.getIndex()),
+       static_cast<uint64_t>(place.getOffset()), static_cast<uint64_t>(place.getBytes())});
 }
 
 void ProgramBuilder::addBuffer(Value value) { addBuffer(placeOf(value)); }
@@ -174,10 +173,10 @@ LogicalResult ProgramBuilder::addClass(func::FuncOp main) {
   argumentPlaces.clear();
   for (BlockArgument argument : main.getArguments()) {
     unsigned i = argument.getArgNumber();
-    argumentPlaces[argument] =
-        i >= inputCount ? placeOf(end->getOperand(i - inputCount))
-                        : rt::PlaceAttr::get(module.getContext(), rt::Space::Input, i, 0,
-                                             bytesOf(argument.getType()));
+    argumentPlaces[argument] = i >= inputCount
+                                   ? placeOf(end->getOperand(i - inputCount))
+                                   : rt::PlaceAttr::get(module.getContext(), rt::Space::Input, i, 0,
+                                                        bytesOf(argument.getType()));
   }
   Commands &list = commands.emplace_back();
   if (failed(addCommands(load, {}, list.load)) || failed(addCommands(main, {}, list.main)))

@@ -110,8 +110,8 @@ std::optional<Index> Emitter::through(Operation *op, const Index &at) {
     ArrayRef<int64_t> from = shape(slice.getInput()), to = shape(slice.getResult());
     SmallVector<int64_t> fromSizes, toSizes, starts, steps;
     for (size_t dim = 0; dim < from.size(); ++dim) {
-      bool isWhole = from[dim] == to[dim] && slice.getStarts()[dim] == 0 &&
-                     slice.getSteps()[dim] == 1;
+      bool isWhole =
+          from[dim] == to[dim] && slice.getStarts()[dim] == 0 && slice.getSteps()[dim] == 1;
       if (isWhole && !fromSizes.empty() && steps.back() == 1) {
         fromSizes.back() *= from[dim];
         toSizes.back() *= to[dim];
@@ -160,9 +160,8 @@ std::optional<Emitter::Leaf> Emitter::trace(Value tensor, const Index &at) {
   }
   dry = wasDry;
   current = outer;
-  bool isExact = llvm::all_of(where.terms, [&](auto term) {
-    return static_cast<size_t>(term.first) < mark;
-  });
+  bool isExact =
+      llvm::all_of(where.terms, [&](auto term) { return static_cast<size_t>(term.first) < mark; });
   symbols.truncate(mark);
   auto argument = dyn_cast<BlockArgument>(tensor);
   if (!argument || !isExact)
@@ -234,8 +233,8 @@ Value Emitter::pullConstant(nn::ConstantOp op, const Index &at) {
   auto dense = cast<DenseElementsAttr>(op.getValue());
   Type element = dense.getElementType();
   if (dense.isSplat() || at.isConstant()) {
-    DenseElementsAttr one = storedElements(dense.isSplat() ? dense.resizeSplat(
-        RankedTensorType::get({1}, element)) : dense);
+    DenseElementsAttr one = storedElements(
+        dense.isSplat() ? dense.resizeSplat(RankedTensorType::get({1}, element)) : dense);
     auto attr = one.getValues<Attribute>()[dense.isSplat() ? 0 : at.constant];
     Value stored = arith::ConstantOp::create(builder, loc, cast<TypedAttr>(attr));
     return widen(stored, element);
@@ -268,9 +267,7 @@ Value Emitter::pullConcat(nn::ConcatOp op, const Index &at) {
     bool isLast = number + 1 == op.getInputs().size();
     if (length == 0 && !isLast)
       return from(number + 1, rest);
-    auto here = [&]() -> Value {
-      return pull(operand, outer * length + clamp(rest, length));
-    };
+    auto here = [&]() -> Value { return pull(operand, outer * length + clamp(rest, length)); };
     if (isLast)
       return here();
     return select(isBelow(rest, length), here, [&] { return from(number + 1, rest - length); });
@@ -321,8 +318,8 @@ Index Emitter::checkedIndex(Value wanted, int64_t size, bool allowNegative) {
         arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::uge, index, constant(size));
     fault(wild);
     Value safe = arith::SelectOp::create(builder, loc, wild, constant(0), index);
-    result = arith::IndexCastOp::create(builder, loc, vectorOf(builder.getIndexType(), lanes),
-                                        safe);
+    result =
+        arith::IndexCastOp::create(builder, loc, vectorOf(builder.getIndexType(), lanes), safe);
   }
   bool isVector = result && laneCount(result) > 1;
   return Index::of(opaque(result, 0, std::max<int64_t>(size - 1, 0), isVector));
@@ -335,8 +332,8 @@ Value Emitter::pullGather(nn::GatherOp op, const Index &at) {
     (dim < axis ? outer : inner) *= dim == axis ? 1 : from[dim];
   SmallVector<Index> indices = delinearize(at, {outer, size(op.getIndices()), inner});
   Index chosen = checkedIndex(pull(op.getIndices(), indices[1]), from[axis], !op.getAbsolute());
-  return pull(op.getData(), linearize({indices[0], chosen, indices[2]},
-                                      {outer, from[axis], inner}));
+  return pull(op.getData(),
+              linearize({indices[0], chosen, indices[2]}, {outer, from[axis], inner}));
 }
 
 Value Emitter::pullGatherElements(nn::GatherElementsOp op, const Index &at) {

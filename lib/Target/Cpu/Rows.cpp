@@ -58,8 +58,8 @@ Value cleave::cpu::buildDecay(Emitter &e, Value x) {
   Value p = num(1.0 / 720);
   for (double c : {1.0 / 120, 1.0 / 24, 1.0 / 6, 1.0 / 2, 1.0, 1.0})
     p = math::FmaOp::create(b, e.loc, p, r, num(c));
-  Value shift = arith::ShLIOp::create(b, e.loc, arith::FPToSIOp::create(b, e.loc, ints, n),
-                                      integer(23));
+  Value shift =
+      arith::ShLIOp::create(b, e.loc, arith::FPToSIOp::create(b, e.loc, ints, n), integer(23));
   Value bits = arith::AddIOp::create(b, e.loc, arith::BitcastOp::create(b, e.loc, ints, p), shift);
   Value power = arith::BitcastOp::create(b, e.loc, x.getType(), bits);
   return arith::SelectOp::create(b, e.loc, tiny, num(0.0), power);
@@ -92,8 +92,8 @@ static std::optional<int64_t> rowLength(Operation *root) {
 bool cleave::cpu::isRow(Operation *root) {
   auto type = cast<RankedTensorType>(root->getOperand(0).getType());
   std::optional<int64_t> length = rowLength(root);
-  return isa<FloatType>(type.getElementType()) && type.getElementTypeBitWidth() <= 32 &&
-         length && *length > 0;
+  return isa<FloatType>(type.getElementType()) && type.getElementTypeBitWidth() <= 32 && length &&
+         *length > 0;
 }
 
 namespace {
@@ -136,17 +136,17 @@ private:
   Value over(double init, vector::CombiningKind kind,
              function_ref<Value(Value x, Value acc, Value address)> step) {
     SmallVector<Value> start(unroll, e.splat(init, lanes));
-    SmallVector<Value> sums = e.loop(
-        e.indexConstant(0), e.indexConstant(padded), unroll * lanes, start,
-        [&](Value i, ValueRange accs) {
-          SmallVector<Value> next;
-          Index at = Index::of(e.symbol(i, padded));
-          for (int64_t u = 0; u < unroll; ++u) {
-            Index place = at + u * lanes;
-            next.push_back(step(e.loadScratch(base, place, lanes), accs[u], e.value(place)));
-          }
-          return next;
-        });
+    SmallVector<Value> sums =
+        e.loop(e.indexConstant(0), e.indexConstant(padded), unroll * lanes, start,
+               [&](Value i, ValueRange accs) {
+                 SmallVector<Value> next;
+                 Index at = Index::of(e.symbol(i, padded));
+                 for (int64_t u = 0; u < unroll; ++u) {
+                   Index place = at + u * lanes;
+                   next.push_back(step(e.loadScratch(base, place, lanes), accs[u], e.value(place)));
+                 }
+                 return next;
+               });
     Value total = sums[0];
     for (Value other : ArrayRef(sums).drop_front())
       total = combine(kind, total, other);
@@ -156,14 +156,10 @@ private:
 
   Value combine(vector::CombiningKind kind, Value x, Value y) {
     switch (kind) {
-    case vector::CombiningKind::MAXIMUMF:
-      return arith::MaximumFOp::create(b, loc, x, y);
-    case vector::CombiningKind::MINIMUMF:
-      return arith::MinimumFOp::create(b, loc, x, y);
-    case vector::CombiningKind::MUL:
-      return arith::MulFOp::create(b, loc, x, y);
-    default:
-      return arith::AddFOp::create(b, loc, x, y);
+    case vector::CombiningKind::MAXIMUMF: return arith::MaximumFOp::create(b, loc, x, y);
+    case vector::CombiningKind::MINIMUMF: return arith::MinimumFOp::create(b, loc, x, y);
+    case vector::CombiningKind::MUL: return arith::MulFOp::create(b, loc, x, y);
+    default: return arith::AddFOp::create(b, loc, x, y);
     }
   }
 
@@ -236,8 +232,8 @@ private:
         x = arith::SubFOp::create(b, loc, x, e.broadcast(mean, lanes));
       return math::FmaOp::create(b, loc, x, x, acc);
     });
-    double epsilon = (layer ? layer.getEpsilon() : cast<nn::RmsNormOp>(root).getEpsilon())
-                         .convertToDouble();
+    double epsilon =
+        (layer ? layer.getEpsilon() : cast<nn::RmsNormOp>(root).getEpsilon()).convertToDouble();
     Value inverse = inverseRoot(squares, epsilon);
     Value bias = layer ? layer.getBias() : Value();
     finish(start, [=, this](Value x, const Index &at) -> Value {

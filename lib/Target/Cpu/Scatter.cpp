@@ -23,8 +23,8 @@ void cleave::cpu::emitScatterNd(Emitter &e, nn::ScatterNdOp root) {
   e.loop(0, count, 1, [&](const Index &tuple) {
     Index place;
     for (int64_t i = 0; i < length; ++i)
-      place = place * data[i] +
-              e.checkedIndex(e.pull(root.getIndices(), tuple * length + i), data[i]);
+      place =
+          place * data[i] + e.checkedIndex(e.pull(root.getIndices(), tuple * length + i), data[i]);
     e.nest(inner, [&](const Index &at) {
       e.store(0, place * inner + at, e.pull(root.getUpdates(), tuple * inner + at));
     });

@@ -35,8 +35,7 @@ void cleave::cpu::emitSums(Emitter &e, Operation *root, ProductSizes sizes,
       Value y = operands.pullB(where[0], k, where[2]);
       if (e.isDry())
         return llvm::to_vector(acc);
-      return SmallVector<Value>{
-          multiplyAdd(acc[0], e.broadcast(x, lanes), e.broadcast(y, lanes))};
+      return SmallVector<Value>{multiplyAdd(acc[0], e.broadcast(x, lanes), e.broadcast(y, lanes))};
     })[0];
     e.define(root->getResult(0), [=](const Index &) { return sum; });
     outputs.storeBehind(e, at);

@@ -18,16 +18,14 @@ int64_t cleave::cpu::tileRows(const Machine &machine, int64_t vectors) {
   return vectors >= 3 ? 4 : vectors == 2 ? 6 : 8;
 }
 
-void cleave::cpu::forTiles(
-    Emitter &e, int64_t count, int64_t height,
-    const std::function<void(const Index &, int64_t, const Index &)> &body) {
+void cleave::cpu::forTiles(Emitter &e, int64_t count, int64_t height,
+                           const std::function<void(const Index &, int64_t, const Index &)> &body) {
   if (count == 0)
     return;
   int64_t tiles = llvm::divideCeil(count, height), base = count / tiles, larger = count % tiles;
   e.loop(0, larger, 1, [&](const Index &t) { body(t * (base + 1), base + 1, t); });
-  e.loop(0, tiles - larger, 1, [&](const Index &t) {
-    body(t * base + larger * (base + 1), base, t + larger);
-  });
+  e.loop(0, tiles - larger, 1,
+         [&](const Index &t) { body(t * base + larger * (base + 1), base, t + larger); });
 }
 
 SmallVector<Value> Tile::steps(Emitter &e, Value begin, Value end, int64_t step,

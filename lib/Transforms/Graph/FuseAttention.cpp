@@ -77,9 +77,9 @@ static Value climbMask(Operation *op, Match &match) {
     return nullptr;
   if (auto add = dyn_cast<AddOp>(op)) {
     // The scores are the side that has their shape and leads to a product.
-    bool left = add.getLhs().getType() == add.getType() &&
-                isa_and_nonnull<MatmulOp, MulOp, DivOp, AddOp, SelectOp>(
-                    add.getLhs().getDefiningOp());
+    bool left =
+        add.getLhs().getType() == add.getType() &&
+        isa_and_nonnull<MatmulOp, MulOp, DivOp, AddOp, SelectOp>(add.getLhs().getDefiningOp());
     match.terms.push_back(left ? add.getRhs() : add.getLhs());
     return left ? add.getLhs() : add.getRhs();
   }
@@ -221,11 +221,12 @@ static Value unrepeated(Value value) {
     return value;
   SmallVector<int64_t> heads = {wide[0], wide[1], wide[3], wide[4]};
   Value source = repeat.getInput();
-  if (auto split = source.getDefiningOp<ReshapeOp>(); split && shapeOf(split.getInput()) == ArrayRef<int64_t>(heads))
+  if (auto split = source.getDefiningOp<ReshapeOp>();
+      split && shapeOf(split.getInput()) == ArrayRef<int64_t>(heads))
     return split.getInput();
   OpBuilder b(repeat);
-  return ReshapeOp::create(
-      b, repeat.getLoc(), RankedTensorType::get(heads, typeOf(value).getElementType()), source);
+  return ReshapeOp::create(b, repeat.getLoc(),
+                           RankedTensorType::get(heads, typeOf(value).getElementType()), source);
 }
 
 /// As four dimensions: [n, s, d] is [1, n, s, d].
@@ -234,8 +235,8 @@ static Value fourDims(Value value, OpBuilder &b) {
     return value;
   SmallVector<int64_t> shape(4 - typeOf(value).getRank(), 1);
   llvm::append_range(shape, shapeOf(value));
-  return ReshapeOp::create(
-      b, value.getLoc(), RankedTensorType::get(shape, typeOf(value).getElementType()), value);
+  return ReshapeOp::create(b, value.getLoc(),
+                           RankedTensorType::get(shape, typeOf(value).getElementType()), value);
 }
 
 namespace {
@@ -299,8 +300,8 @@ static bool rewrite(Match match, OpBuilder &b) {
   Value q = unscaled(match.scores.getLhs(), match.scale), v = match.output.getRhs();
   Value k = unscaled(match.scores.getRhs(), match.scale);
   int64_t rank = typeOf(match.scores.getResult()).getRank();
-  if (rank < 3 || rank > 4 || typeOf(q).getRank() != rank ||
-      typeOf(k).getRank() != rank || typeOf(v).getRank() != rank)
+  if (rank < 3 || rank > 4 || typeOf(q).getRank() != rank || typeOf(k).getRank() != rank ||
+      typeOf(v).getRank() != rank)
     return false;
   b.setInsertionPoint(match.output);
   SmallVector<Value> terms = termsOf(match, b);
@@ -312,7 +313,8 @@ static bool rewrite(Match match, OpBuilder &b) {
   Type element = typeOf(q).getElementType();
   Value query = fourDims(q, b), value = unrepeated(fourDims(v, b));
   Value key = unrepeated(fourDims(transposed(k, b), b));
-  if (typeOf(value).getElementType() != element || shapeOf(key).take_front(3) != shapeOf(value).take_front(3) ||
+  if (typeOf(value).getElementType() != element ||
+      shapeOf(key).take_front(3) != shapeOf(value).take_front(3) ||
       shapeOf(query)[0] != shapeOf(key)[0] || shapeOf(key)[1] == 0 ||
       shapeOf(query)[1] % shapeOf(key)[1] != 0)
     return false;
@@ -333,9 +335,8 @@ static bool rewrite(Match match, OpBuilder &b) {
   }
   auto rows = match.guarded || !mask ? EmptyRows::Zero : EmptyRows::Nan;
   Value fused = AttentionOp::create(b, loc, query, key, value, mask, /*lengths=*/Value(),
-                                    llvm::APFloat(match.scale),
-                                    llvm::APFloat(match.softcap), causal.has_value(),
-                                    causal ? causal->offset : 0, rows);
+                                    llvm::APFloat(match.scale), llvm::APFloat(match.softcap),
+                                    causal.has_value(), causal ? causal->offset : 0, rows);
   fused = ReshapeOp::create(
       b, loc, RankedTensorType::get(shapeOf(match.output.getResult()), element), fused);
   if (fused.getType() != match.output.getType())

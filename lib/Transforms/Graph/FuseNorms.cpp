@@ -142,8 +142,8 @@ static void rewrite(Norm norm, OpBuilder &b) {
   int64_t size = typeOf(norm.input).getShape().back();
   auto vectorType = RankedTensorType::get({size}, element);
   auto vector = [&](Value value) -> Value {
-    value = ReshapeOp::create(
-        b, loc, RankedTensorType::get({size}, typeOf(value).getElementType()), value);
+    value = ReshapeOp::create(b, loc, RankedTensorType::get({size}, typeOf(value).getElementType()),
+                              value);
     return CastOp::create(b, loc, vectorType, value);
   };
   if (!scale)

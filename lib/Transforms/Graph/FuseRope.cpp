@@ -66,8 +66,8 @@ static bool readPair(ArrayRef<LaneForm> forms, int64_t number, Rotation &rotatio
     return false;
   const LaneTerm *aa = termOf(forms[a], a), *ab = termOf(forms[a], b);
   const LaneTerm *ba = termOf(forms[b], a), *bb = termOf(forms[b], b);
-  if (!aa || !ab || !ba || !bb || aa->factor != 1 || bb->factor != 1 ||
-      ab->factor != -ba->factor || !areSameLanes(*aa->coefficient, *bb->coefficient) ||
+  if (!aa || !ab || !ba || !bb || aa->factor != 1 || bb->factor != 1 || ab->factor != -ba->factor ||
+      !areSameLanes(*aa->coefficient, *bb->coefficient) ||
       !areSameLanes(*ab->coefficient, *ba->coefficient))
     return false;
   if (number == 0)
@@ -104,8 +104,8 @@ static std::optional<Rotation> readRotation(ArrayRef<LaneForm> forms) {
 static std::optional<int64_t> stepOf(ArrayRef<TableLane> lanes) {
   int64_t step = lanes.size() < 2 ? 1 : lanes[1].lane - lanes[0].lane;
   for (auto [i, lane] : llvm::enumerate(lanes))
-    if (!(lane == TableLane{lanes[0].table, lanes[0].dims,
-                            lanes[0].lane + static_cast<int64_t>(i) * step}))
+    if (!(lane ==
+          TableLane{lanes[0].table, lanes[0].dims, lanes[0].lane + static_cast<int64_t>(i) * step}))
       return std::nullopt;
   return step > 0 ? std::optional(step) : std::nullopt;
 }

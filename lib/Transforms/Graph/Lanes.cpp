@@ -27,9 +27,7 @@ static int64_t laneAt(ArrayRef<int64_t> position, ArrayRef<int64_t> row) {
   return linearize(position, computeStrides(row));
 }
 
-static ArrayRef<int64_t> rowOf(Value value, int64_t dims) {
-  return shapeOf(value).take_back(dims);
-}
+static ArrayRef<int64_t> rowOf(Value value, int64_t dims) { return shapeOf(value).take_back(dims); }
 
 //===----------------------------------------------------------------------===//
 // Tables

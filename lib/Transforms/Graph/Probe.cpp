@@ -19,9 +19,9 @@ std::optional<double> cleave::scalarOf(Value value) {
 }
 
 static bool isElementwise(Operation *op) {
-  return isa<AddOp, SubOp, MulOp, DivOp, PowOp, NegOp, AbsOp, ExpOp, SqrtOp, RsqrtOp,
-             ReciprocalOp, TanhOp, ErfOp, SigmoidOp, CastOp, MaxOp, MinOp, IsNanOp, NotOp, CompareOp,
-             SelectOp>(op);
+  return isa<AddOp, SubOp, MulOp, DivOp, PowOp, NegOp, AbsOp, ExpOp, SqrtOp, RsqrtOp, ReciprocalOp,
+             TanhOp, ErfOp, SigmoidOp, CastOp, MaxOp, MinOp, IsNanOp, NotOp, CompareOp, SelectOp>(
+      op);
 }
 
 SmallVector<Value> cleave::possibleRoots(Value anchor) {

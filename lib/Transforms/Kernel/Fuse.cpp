@@ -84,9 +84,9 @@ private:
     };
     Location loc = region.ops.back()->getLoc();
     OpBuilder::InsertionGuard guard(builder);
-    auto function = func::FuncOp::create(
-        builder, loc, ("kernel_" + Twine(known.size() - 1)).str(),
-        builder.getFunctionType(types(region.inputs), types(region.outputs)));
+    auto function =
+        func::FuncOp::create(builder, loc, ("kernel_" + Twine(known.size() - 1)).str(),
+                             builder.getFunctionType(types(region.inputs), types(region.outputs)));
     function.setPrivate();
     function->setAttr(rt::kKernel, builder.getUnitAttr());
     Block *body = function.addEntryBlock();

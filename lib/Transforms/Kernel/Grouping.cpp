@@ -30,8 +30,8 @@ RootKind cleave::kernel::rootKind(Operation *op) {
     return RootKind::Window;
   if (isa<nn::ScatterNdOp, nn::CacheUpdateOp>(op))
     return RootKind::Scatter;
-  if (isa<nn::SoftmaxOp, nn::LayerNormOp, nn::RmsNormOp, nn::ReduceOp, nn::ArgReduceOp,
-          nn::TopKOp, nn::CumSumOp>(op))
+  if (isa<nn::SoftmaxOp, nn::LayerNormOp, nn::RmsNormOp, nn::ReduceOp, nn::ArgReduceOp, nn::TopKOp,
+          nn::CumSumOp>(op))
     return RootKind::Row;
   return RootKind::Elementwise;
 }
@@ -39,9 +39,9 @@ RootKind cleave::kernel::rootKind(Operation *op) {
 bool cleave::kernel::isPullable(Operation *op) {
   if (isa<nn::ElementwiseOpInterface>(op))
     return true;
-  return isa<nn::ReshapeOp, nn::TransposeOp, nn::BroadcastOp, nn::SliceOp, nn::ConcatOp,
-             nn::PadOp, nn::GatherOp, nn::GatherElementsOp, nn::GatherNdOp, nn::RopeOp,
-             dist::SliceOp, dist::OffsetOp>(op);
+  return isa<nn::ReshapeOp, nn::TransposeOp, nn::BroadcastOp, nn::SliceOp, nn::ConcatOp, nn::PadOp,
+             nn::GatherOp, nn::GatherElementsOp, nn::GatherNdOp, nn::RopeOp, dist::SliceOp,
+             dist::OffsetOp>(op);
 }
 
 /// Pure movement with one operand: reading through it costs an address.
@@ -52,9 +52,8 @@ static bool isView(Operation *op) {
 /// A few instructions, so that computing it twice is cheaper than storing it.
 static bool isCheap(Operation *op) {
   return isView(op) ||
-         isa<nn::AddOp, nn::SubOp, nn::MulOp, nn::NegOp, nn::AbsOp, nn::MaxOp, nn::MinOp,
-             nn::AndOp, nn::OrOp, nn::XorOp, nn::NotOp, nn::CompareOp, nn::SelectOp,
-             nn::CastOp>(op);
+         isa<nn::AddOp, nn::SubOp, nn::MulOp, nn::NegOp, nn::AbsOp, nn::MaxOp, nn::MinOp, nn::AndOp,
+             nn::OrOp, nn::XorOp, nn::NotOp, nn::CompareOp, nn::SelectOp, nn::CastOp>(op);
 }
 
 static int64_t elements(Value value) {
@@ -62,9 +61,8 @@ static int64_t elements(Value value) {
 }
 
 static bool hasGroup(Operation *op) {
-  return op->getName().getDialectNamespace() == "nn"
-             ? !isa<nn::ConstantOp, nn::WeightOp>(op)
-             : isPullable(op);
+  return op->getName().getDialectNamespace() == "nn" ? !isa<nn::ConstantOp, nn::WeightOp>(op)
+                                                     : isPullable(op);
 }
 
 Group *Grouping::create(Operation *root, RootKind kind) {
@@ -137,9 +135,7 @@ void Grouping::follow(Group &group) {
     return;
   int64_t size = elements(group.root->getResult(0));
   SmallVector<Operation *> candidates(group.root->getUsers());
-  auto later = [&](Operation *a, Operation *b) {
-    return position.lookup(a) > position.lookup(b);
-  };
+  auto later = [&](Operation *a, Operation *b) { return position.lookup(a) > position.lookup(b); };
   while (!candidates.empty() && group.ops.size() < kMaxOps) {
     llvm::sort(candidates, later);
     candidates.erase(llvm::unique(candidates), candidates.end());
@@ -188,13 +184,11 @@ bool Grouping::accepts(Group &group, Operation *op) const {
     return false;
   bool feedsRoot = llvm::is_contained(op->getUsers(), group.root);
   switch (group.kind) {
-  case RootKind::Elementwise:
-    return true;
+  case RootKind::Elementwise: return true;
   case RootKind::Row:
     // Rows are read once; scales are read once a row.
     return !feedsRoot || isView(op) || group.root->getOperand(0) == op->getResult(0);
-  case RootKind::Contraction:
-    return isView(op) || (!feedsRoot && repeats <= 1.5);
+  case RootKind::Contraction: return isView(op) || (!feedsRoot && repeats <= 1.5);
   case RootKind::Attention: {
     auto attention = cast<nn::AttentionOp>(group.root);
     bool feedsMask = llvm::any_of(op->getUses(), [&](OpOperand &use) {
@@ -204,8 +198,7 @@ bool Grouping::accepts(Group &group, Operation *op) const {
     return !feedsMask || isView(op);
   }
   case RootKind::Window:
-  case RootKind::Scatter:
-    return isView(op);
+  case RootKind::Scatter: return isView(op);
   }
   return false;
 }

@@ -86,9 +86,9 @@ public:
         counts.push_back(theirs * mine * inner);
     Value sent = transpose(op.getInput(), order);
     int64_t elements = typeOf(op.getResult()).getNumElements();
-    auto exchange = dist::ExchangeOp::create(
-        b, op.getLoc(), flat(elements), reshape(sent, typeOf(sent).getNumElements()),
-        op.getAxes(), counts);
+    auto exchange = dist::ExchangeOp::create(b, op.getLoc(), flat(elements),
+                                             reshape(sent, typeOf(sent).getNumElements()),
+                                             op.getAxes(), counts);
     exchange->setDiscardableAttrs(op->getDiscardableAttrDictionary());
     op.replaceAllUsesWith(elements ? unpack(exchange)
                                    : reshape(exchange, typeOf(op.getResult()).getShape()));
@@ -140,8 +140,8 @@ private:
       parts.push_back(reshape(part, block));
       begin += count * row;
     }
-    Value joined = parts.size() == 1 ? parts.front()
-                                     : nn::ConcatOp::create(b, op.getLoc(), parts, 1);
+    Value joined =
+        parts.size() == 1 ? parts.front() : nn::ConcatOp::create(b, op.getLoc(), parts, 1);
     return transpose(joined, invertPermutationVector(order));
   }
 

@@ -143,8 +143,8 @@ struct PackWeights : cleave::impl::PackWeightsBase<PackWeights> {
       unsigned first = main.getNumArguments() - end->getNumOperands();
       for (unsigned i = 0; i < end->getNumOperands(); ++i)
         pack(main, load, first + i, i);
-      main.setFunctionType(FunctionType::get(
-          main.getContext(), main.getBody().getArgumentTypes(), main.getResultTypes()));
+      main.setFunctionType(FunctionType::get(main.getContext(), main.getBody().getArgumentTypes(),
+                                             main.getResultTypes()));
       load.setFunctionType(
           FunctionType::get(main.getContext(), {}, llvm::to_vector(end->getOperandTypes())));
     }

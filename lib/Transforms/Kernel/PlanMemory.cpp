@@ -63,8 +63,7 @@ struct Planner {
     collectBlocks();
     int64_t arena = assignOffsets();
     for (const Block &block : blocks)
-      setPlace(block.op, block.result,
-               place(rt::Space::Arena, 0, block.offset, block.bytes));
+      setPlace(block.op, block.result, place(rt::Space::Arena, 0, block.offset, block.bytes));
     for (Operation &op : function.getBody().front())
       if (isCommand(&op) && op.getNumResults() > 0)
         op.setAttr(rt::kPlaces, builder.getArrayAttr(places.lookup(&op)));
@@ -98,8 +97,7 @@ private:
       Operation *producer = storage.getDefiningOp();
       if (producer && isCommand(producer) && returned.insert(storage).second)
         continue;
-      Value copy = rt::CopyOp::create(builder, use.get().getLoc(), use.get().getType(),
-                                      use.get());
+      Value copy = rt::CopyOp::create(builder, use.get().getLoc(), use.get().getType(), use.get());
       use.set(copy);
       returned.insert(copy);
     }
@@ -167,14 +165,12 @@ private:
           continue;
         if (offset + block->bytes <= other->offset)
           break;
-        offset = std::max<int64_t>(offset,
-                                   llvm::alignTo(other->offset + other->bytes, kAlignment));
+        offset = std::max<int64_t>(offset, llvm::alignTo(other->offset + other->bytes, kAlignment));
       }
       block->offset = offset;
       total = std::max<int64_t>(total, offset + block->bytes);
-      auto at = llvm::upper_bound(fixed, block, [](Block *a, Block *b) {
-        return a->offset < b->offset;
-      });
+      auto at =
+          llvm::upper_bound(fixed, block, [](Block *a, Block *b) { return a->offset < b->offset; });
       fixed.insert(at, block);
     }
     return llvm::alignTo(total, kAlignment);

@@ -2,7 +2,8 @@
 //
 // Why: a transposed, cut or cast weight is the same in every inference.
 //
-//   func @f(%x) {                        func @f(%x, %t {rt.param}) attributes {rt.load = @f_load} {
+//   func @f(%x) {                        func @f(%x, %t {rt.param}) attributes {rt.load = @f_load}
+//   {
 //     %w = nn.weight "w"                   %y = nn.matmul %x, %t
 //     %t = nn.transpose %w           =>  }
 //     %y = nn.matmul %x, %t              func private @f_load() {
@@ -63,9 +64,8 @@ static llvm::SetVector<Value> boundary(const llvm::SetVector<Operation *> &known
   llvm::SetVector<Value> values;
   for (Operation *op : known)
     for (Value result : op->getResults())
-      if (!isDirect(result) && llvm::any_of(result.getUsers(), [&](Operation *user) {
-            return !known.contains(user);
-          }))
+      if (!isDirect(result) &&
+          llvm::any_of(result.getUsers(), [&](Operation *user) { return !known.contains(user); }))
         values.insert(result);
   return values;
 }

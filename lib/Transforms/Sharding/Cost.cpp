@@ -62,14 +62,10 @@ SmallVector<Move, 2> sharding::moves(State from, State to, const Shares &shares,
   };
   auto order = [&](const Change &change) {
     switch (kindOf(change)) {
-    case MoveKind::ReduceScatter:
-      return 0;
-    case MoveKind::AllReduce:
-      return 1;
-    case MoveKind::AllToAll:
-      return 2;
-    case MoveKind::AllGather:
-      return 3;
+    case MoveKind::ReduceScatter: return 0;
+    case MoveKind::AllReduce: return 1;
+    case MoveKind::AllToAll: return 2;
+    case MoveKind::AllGather: return 3;
     }
     llvm_unreachable("four kinds");
   };
@@ -103,8 +99,8 @@ double sharding::collectiveSeconds(const Machine &machine, MoveKind kind, double
   return machine.latency + wire / machine.link;
 }
 
-int64_t sharding::movePrice(const Machine &machine, State from, State to,
-                            const Shares &shares, ArrayRef<Axis> axes, double bytes) {
+int64_t sharding::movePrice(const Machine &machine, State from, State to, const Shares &shares,
+                            ArrayRef<Axis> axes, double bytes) {
   double seconds = 0;
   for (const Move &move : moves(from, to, shares, axes, bytes))
     seconds += collectiveSeconds(machine, move.kind, move.bytes, move.group);

@@ -43,8 +43,8 @@ enum class MoveKind { AllReduce, ReduceScatter, AllToAll, AllGather };
 
 struct Move {
   MoveKind kind;
-  double bytes;   ///< of what is moved, as a group holds it
-  int64_t group;  ///< members
+  double bytes;  ///< of what is moved, as a group holds it
+  int64_t group; ///< members
 };
 
 /// Largest share of a tensor that a rank holds.
@@ -57,8 +57,7 @@ double largestPart(int64_t size, int64_t held, int64_t members);
 llvm::SmallVector<Move, 2> moves(State from, State to, const Shares &shares,
                                  llvm::ArrayRef<Axis> axes, double bytes);
 
-double collectiveSeconds(const Machine &machine, MoveKind kind, double bytes,
-                         int64_t group);
+double collectiveSeconds(const Machine &machine, MoveKind kind, double bytes, int64_t group);
 int64_t movePrice(const Machine &machine, State from, State to, const Shares &shares,
                   llvm::ArrayRef<Axis> axes, double bytes);
 int64_t picoseconds(double seconds);

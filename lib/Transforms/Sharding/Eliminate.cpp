@@ -17,8 +17,7 @@ unsigned Problem::addVariable(unsigned size) {
 }
 
 unsigned Problem::intern(std::vector<int64_t> values) {
-  std::string key(reinterpret_cast<const char *>(values.data()),
-                  values.size() * sizeof(int64_t));
+  std::string key(reinterpret_cast<const char *>(values.data()), values.size() * sizeof(int64_t));
   auto [it, isNew] = interned.try_emplace(std::move(key), tables.size());
   if (isNew)
     tables.push_back(std::move(values));

@@ -70,8 +70,7 @@ private:
   unsigned intern(std::vector<int64_t> values);
   void place(Variables variables, unsigned table);
   Step eliminate(unsigned variable, Variables others);
-  Result combine(unsigned variable, const Variables &others,
-                 llvm::ArrayRef<unsigned> placedTables);
+  Result combine(unsigned variable, const Variables &others, llvm::ArrayRef<unsigned> placedTables);
 
   std::vector<unsigned> domain;
   std::vector<Placed> placed;

@@ -21,17 +21,14 @@ static int64_t bytesOf(RankedTensorType type) {
   return type.getNumElements() * nn::elementBytes(type.getElementType());
 }
 
-static int64_t bytesOf(Value value) {
-  return bytesOf(cast<RankedTensorType>(value.getType()));
-}
+static int64_t bytesOf(Value value) { return bytesOf(cast<RankedTensorType>(value.getType())); }
 
 /// The function of each class, in class order.
 static SmallVector<func::FuncOp> classFunctions(ModuleOp module) {
   SmallVector<func::FuncOp> functions;
   if (auto main = module.lookupSymbol<func::FuncOp>("main"))
     return {main};
-  while (auto next = module.lookupSymbol<func::FuncOp>(
-             ("main_" + Twine(functions.size())).str()))
+  while (auto next = module.lookupSymbol<func::FuncOp>(("main_" + Twine(functions.size())).str()))
     functions.push_back(next);
   return functions;
 }
@@ -46,8 +43,13 @@ static std::vector<ExplainedCut> collectCuts(ArrayAttr names) {
   std::map<Key, size_t> places;
   for (auto name : names.getAsRange<DictionaryAttr>()) {
     auto number = [&](StringRef key) { return name.getAs<IntegerAttr>(key).getInt(); };
-    ExplainedCut cut{number("size"), {}, name.getAs<StringAttr>("role").str(), 1,
-                     number("weights"), number("values"), name.getAs<StringAttr>("first").str()};
+    ExplainedCut cut{number("size"),
+                     {},
+                     name.getAs<StringAttr>("role").str(),
+                     1,
+                     number("weights"),
+                     number("values"),
+                     name.getAs<StringAttr>("first").str()};
     for (StringAttr axis : name.getAs<ArrayAttr>("axes").getAsRange<StringAttr>())
       cut.axes.push_back(axis.str());
     Key key{cut.size, cut.axes, cut.role, withoutNumbers(cut.first)};
@@ -64,7 +66,8 @@ static std::vector<ExplainedCut> collectCuts(ArrayAttr names) {
   auto order = [](const ExplainedCut &cut) {
     return std::tuple(-cut.weights, -cut.values, cut.first, cut.axes, cut.size);
   };
-  llvm::sort(out, [&](const ExplainedCut &a, const ExplainedCut &b) { return order(a) < order(b); });
+  llvm::sort(out,
+             [&](const ExplainedCut &a, const ExplainedCut &b) { return order(a) < order(b); });
   return out;
 }
 
@@ -87,8 +90,8 @@ static std::pair<int64_t, int64_t> sentBy(dist::CollectiveOpInterface op, int64_
 using Lists = SmallVector<SmallVector<dist::CollectiveOpInterface>>;
 
 /// What `rank`, whose class runs `list`, sends of each kind.
-static std::map<std::string, int64_t>
-sentOf(ArrayRef<dist::CollectiveOpInterface> list, MeshAttr mesh, int64_t rank) {
+static std::map<std::string, int64_t> sentOf(ArrayRef<dist::CollectiveOpInterface> list,
+                                             MeshAttr mesh, int64_t rank) {
   std::map<std::string, int64_t> sent;
   for (dist::CollectiveOpInterface op : list) {
     SmallVector<StringAttr> axes = op.getGroupAxes();
@@ -100,14 +103,14 @@ sentOf(ArrayRef<dist::CollectiveOpInterface> list, MeshAttr mesh, int64_t rank) 
 
 static std::vector<ExplainedCollective> collectCollectives(Lists &lists, MeshAttr mesh) {
   std::vector<ExplainedCollective> out;
-  using Key = std::tuple<std::string, std::vector<std::string>, int64_t, int64_t,
-                         std::string, std::string>;
+  using Key =
+      std::tuple<std::string, std::vector<std::string>, int64_t, int64_t, std::string, std::string>;
   std::map<Key, size_t> places;
   for (auto [i, op] : llvm::enumerate(lists.front())) {
     SmallVector<StringAttr> axes = op.getGroupAxes();
     int64_t group = *mesh.getGroupSize(axes);
     ExplainedCollective entry{op->getName().stripDialect().str(), {}, 1, 0, 0,
-                              nodeName(op->getLoc()).str(), ""};
+                              nodeName(op->getLoc()).str(),       ""};
     for (StringAttr axis : axes)
       entry.axes.push_back(axis.str());
     for (auto &list : lists) {
@@ -181,8 +184,7 @@ static ExplainedRank memoryOf(func::FuncOp func) {
 }
 
 /// What `rank` holds of the inputs that outputs extend.
-static int64_t cacheBytes(func::FuncOp func, DictionaryAttr tensors, MeshAttr mesh,
-                          int64_t rank) {
+static int64_t cacheBytes(func::FuncOp func, DictionaryAttr tensors, MeshAttr mesh, int64_t rank) {
   int64_t bytes = 0;
   for (unsigned i = 0; i < func.getNumArguments(); ++i) {
     auto name = func.getArgAttrOfType<StringAttr>(i, "onnx.name");
@@ -191,8 +193,8 @@ static int64_t cacheBytes(func::FuncOp func, DictionaryAttr tensors, MeshAttr me
       continue;
     auto sharding = cast<ShardingAttr>(held[0]);
     auto type = cast<RankedTensorType>(func.getArgumentTypes()[i]);
-    bytes += bytesOf(RankedTensorType::get(sharding.getLocalShape(mesh, rank),
-                                           type.getElementType()));
+    bytes +=
+        bytesOf(RankedTensorType::get(sharding.getLocalShape(mesh, rank), type.getElementType()));
   }
   return bytes;
 }
@@ -227,7 +229,8 @@ Explanation cleave::collectExplain(ModuleOp module) {
       if (entry.shape.empty())
         for (dist::ExtentAttr dim : sharding.getDims())
           entry.shape.push_back(dim.getSize());
-      entry.sharding += (entry.sharding.empty() ? "" : " and ") + sharding.getNormalized(mesh).str();
+      entry.sharding +=
+          (entry.sharding.empty() ? "" : " and ") + sharding.getNormalized(mesh).str();
     }
     out.tensors.push_back(std::move(entry));
   }

@@ -71,13 +71,12 @@ static void writeRanks(llvm::raw_ostream &os, const Explanation &explanation) {
         "<th class=n>sends<th>\n";
   for (const RankSpan &span : equalRanks(explanation)) {
     const ExplainedRank &rank = explanation.ranks[span.first];
-    os << llvm::formatv("<tr><td>{0}<td class=n>{1}<td class=n>{2}<td class=n>{3}<td class=n>{4}"
-                        "<td><div class=bar>{5}{6}{7}</div>\n",
-                        span.text(), sizeText(rank.weights), sizeText(rank.activations),
-                        sizeText(rank.caches), sizeText(sentBytes(rank)),
-                        piece("weights", rank.weights, most),
-                        piece("activations", rank.activations, most),
-                        piece("caches", rank.caches, most));
+    os << llvm::formatv(
+        "<tr><td>{0}<td class=n>{1}<td class=n>{2}<td class=n>{3}<td class=n>{4}"
+        "<td><div class=bar>{5}{6}{7}</div>\n",
+        span.text(), sizeText(rank.weights), sizeText(rank.activations), sizeText(rank.caches),
+        sizeText(sentBytes(rank)), piece("weights", rank.weights, most),
+        piece("activations", rank.activations, most), piece("caches", rank.caches, most));
   }
   os << "</table>\n";
 }

@@ -32,8 +32,7 @@ std::string sharding::axesText(const std::vector<std::string> &axes) {
 }
 
 std::string RankSpan::text() const {
-  return first == last ? std::to_string(first)
-                       : std::to_string(first) + "-" + std::to_string(last);
+  return first == last ? std::to_string(first) : std::to_string(first) + "-" + std::to_string(last);
 }
 
 std::vector<RankSpan> sharding::equalRanks(const Explanation &explanation) {
@@ -78,7 +77,8 @@ std::vector<std::pair<std::string, std::string>> sharding::legend(const Explanat
       {"N x", "that many alike, as in the layers of a model; the first is named"},
       {"8 over tp", "the ranks of tp share these 8, each has a part"},
       {"bound", "what a rank has to send at least, on average over the ranks"},
-      {"activations", "the most that is alive at once, before kernels are fused; a run needs less"}};
+      {"activations",
+       "the most that is alive at once, before kernels are fused; a run needs less"}};
   if (uses(":("))
     out.push_back({"tp:(1)2", "the outer 2 of tp's ranks, where tp is 2 by some more; tp:(2)2 "
                               "are the next 2 within them"});

@@ -62,9 +62,10 @@ static void printRanks(llvm::raw_ostream &os, const Explanation &explanation) {
   os << "\nranks\n";
   for (const RankSpan &span : equalRanks(explanation)) {
     const ExplainedRank &rank = explanation.ranks[span.first];
-    os << llvm::formatv("  {0,5}: weights {1,10}, activations {2,10}, caches {3,10}, sends {4,10}\n",
-                        span.text(), sizeText(rank.weights), sizeText(rank.activations),
-                        sizeText(rank.caches), sizeText(sentBytes(rank)));
+    os << llvm::formatv(
+        "  {0,5}: weights {1,10}, activations {2,10}, caches {3,10}, sends {4,10}\n", span.text(),
+        sizeText(rank.weights), sizeText(rank.activations), sizeText(rank.caches),
+        sizeText(sentBytes(rank)));
   }
 }
 
@@ -87,9 +88,8 @@ std::string cleave::toText(const Explanation &explanation) {
     os << "  none\n";
   for (const ExplainedCollective &collective : explanation.collectives)
     os << llvm::formatv("  {0,4} x {1,-14} over {2,-6} {3,10} a rank, bound {4,10}  {5}\n",
-                        collective.count, collective.kind,
-                        axesText(collective.axes), sizeText(collective.bytes),
-                        sizeText(collective.bound), collective.cause)
+                        collective.count, collective.kind, axesText(collective.axes),
+                        sizeText(collective.bytes), sizeText(collective.bound), collective.cause)
        << "         " << collective.reason << "\n";
   os << "\ncut tensors\n";
   if (cutTensors(explanation).empty())

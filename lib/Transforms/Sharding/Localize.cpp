@@ -92,8 +92,7 @@ public:
     for (auto [i, argument] : llvm::enumerate(source.getArguments())) {
       whole[argument] = entry->getArgument(i);
       if (auto held = source.getArgAttrOfType<ShardingAttr>(i, kHeldShardings))
-        keep(argument, replicated(argument), entry->getArgument(i), held,
-             {argument.getLoc(), ""});
+        keep(argument, replicated(argument), entry->getArgument(i), held, {argument.getLoc(), ""});
     }
   }
 
@@ -106,19 +105,17 @@ private:
   };
 
   LogicalResult localize(Operation *op);
-  void keep(Value value, ShardingAttr given, Value local, ShardingAttr held,
-            const Cause &cause);
+  void keep(Value value, ShardingAttr given, Value local, ShardingAttr held, const Cause &cause);
   /// What this rank holds of `value` under `sharding`.
   Value take(Value value, ShardingAttr sharding, Location loc, StringRef reader);
   Value takeSource(Value value, ShardingAttr sharding, Location loc);
   Value wholeSource(Value value);
   ShardingAttr replicated(Value value) {
-    return ShardingAttr::getReplicated(
-        value.getContext(), cast<RankedTensorType>(value.getType()).getShape());
+    return ShardingAttr::getReplicated(value.getContext(),
+                                       cast<RankedTensorType>(value.getType()).getShape());
   }
   std::string axesText(ArrayRef<StringAttr> axes);
-  Cause causeOf(Value value, ShardingAttr from, ShardingAttr to, Location loc,
-                StringRef reader);
+  Cause causeOf(Value value, ShardingAttr from, ShardingAttr to, Location loc, StringRef reader);
 
   func::FuncOp source;
   OpBuilder builder;
@@ -141,8 +138,8 @@ static void addAxes(ExtentAttr extent, SmallVectorImpl<StringAttr> &axes) {
 }
 
 /// Why `value`, which is as `from` says, travels to be as `to` says for `reader`.
-Cause ClassBuilder::causeOf(Value value, ShardingAttr from, ShardingAttr to,
-                            Location loc, StringRef reader) {
+Cause ClassBuilder::causeOf(Value value, ShardingAttr from, ShardingAttr to, Location loc,
+                            StringRef reader) {
   Operation *producer = value.getDefiningOp();
   StringRef made = producer ? producer->getName().stripDialect() : "an input";
   SmallVector<StringAttr> leaving, before, after;
@@ -161,12 +158,13 @@ Cause ClassBuilder::causeOf(Value value, ShardingAttr from, ShardingAttr to,
   for (ExtentAttr extent : to.getDims())
     addAxes(extent, after);
   if (after.empty())
-    return {loc, (made + " gives it cut over " + axesText(before) +
-                  ", and it is needed whole by " + reader)
+    return {loc, (made + " gives it cut over " + axesText(before) + ", and it is needed whole by " +
+                  reader)
                      .str()};
-  return {loc, (made + " gives it as " + from.getNormalized(reshard.getMesh()).str() +
-                ", and it is taken as " + to.getNormalized(reshard.getMesh()).str() + " by " + reader)
-                   .str()};
+  return {loc,
+          (made + " gives it as " + from.getNormalized(reshard.getMesh()).str() +
+           ", and it is taken as " + to.getNormalized(reshard.getMesh()).str() + " by " + reader)
+              .str()};
 }
 
 std::string ClassBuilder::axesText(ArrayRef<StringAttr> axes) {
@@ -183,8 +181,7 @@ static bool isEqual(ShardingAttr a, ShardingAttr b) {
 
 void ClassBuilder::keep(Value value, ShardingAttr given, Value local, ShardingAttr held,
                         const Cause &cause) {
-  kept[value] = {isEqual(given, held) ? local : reshard.convert(local, given, held, cause),
-                 held};
+  kept[value] = {isEqual(given, held) ? local : reshard.convert(local, given, held, cause), held};
 }
 
 /// A weight, a constant, or what follows from them alone, whole.
@@ -211,11 +208,10 @@ Value ClassBuilder::takeSource(Value value, ShardingAttr sharding, Location loc)
       for (auto [to, from] : llvm::enumerate(transpose.getPermutation()))
         dims[from] = sharding.getDims()[to];
     Value part = take(op->getOperand(0),
-                      ShardingAttr::get(value.getContext(), dims, sharding.getPartial()),
-                      loc, "");
+                      ShardingAttr::get(value.getContext(), dims, sharding.getPartial()), loc, "");
     if (isa<nn::CastOp>(op))
-      return nn::CastOp::create(builder, op->getLoc(),
-                                reshard.localType(value.getType(), sharding), part);
+      return nn::CastOp::create(builder, op->getLoc(), reshard.localType(value.getType(), sharding),
+                                part);
     return nn::TransposeOp::create(builder, op->getLoc(), part,
                                    cast<nn::TransposeOp>(op).getPermutation());
   }
@@ -223,14 +219,12 @@ Value ClassBuilder::takeSource(Value value, ShardingAttr sharding, Location loc)
   auto splat = constant ? dyn_cast<SplatElementsAttr>(constant.getValue()) : nullptr;
   if (splat && sharding.getPartial().empty()) {
     RankedTensorType type = reshard.localType(value.getType(), sharding);
-    return nn::ConstantOp::create(builder, op->getLoc(), type,
-                                  splat.resizeSplat(type));
+    return nn::ConstantOp::create(builder, op->getLoc(), type, splat.resizeSplat(type));
   }
   return reshard.convert(wholeSource(value), replicated(value), sharding, {loc, ""});
 }
 
-Value ClassBuilder::take(Value value, ShardingAttr sharding, Location loc,
-                         StringRef reader) {
+Value ClassBuilder::take(Value value, ShardingAttr sharding, Location loc, StringRef reader) {
   auto entry = kept.find(value);
   if (entry != kept.end() && isEqual(entry->second.sharding, sharding))
     return entry->second.value;
@@ -262,21 +256,19 @@ LogicalResult ClassBuilder::localize(Operation *op) {
   auto read = [&](StringRef name) {
     SmallVector<ShardingAttr, 4> out;
     if (auto list = op->getAttrOfType<ArrayAttr>(name))
-      out.append(list.getAsRange<ShardingAttr>().begin(),
-                 list.getAsRange<ShardingAttr>().end());
+      out.append(list.getAsRange<ShardingAttr>().begin(), list.getAsRange<ShardingAttr>().end());
     return out;
   };
   LocalOp local{op, {}, read(kOperandShardings), read(kResultShardings)};
   SmallVector<ShardingAttr, 4> held = read(kHeldShardings);
   if (held.empty())
     held = local.given;
-  if (local.taken.size() != op->getNumOperands() ||
-      local.given.size() != op->getNumResults() || held.size() != op->getNumResults())
+  if (local.taken.size() != op->getNumOperands() || local.given.size() != op->getNumResults() ||
+      held.size() != op->getNumResults())
     return op->emitOpError("has no sharding for each operand and result; run "
                            "--shard-search first");
   for (auto [operand, sharding] : llvm::zip(op->getOperands(), local.taken))
-    local.operands.push_back(
-        take(operand, sharding, op->getLoc(), op->getName().stripDialect()));
+    local.operands.push_back(take(operand, sharding, op->getLoc(), op->getName().stripDialect()));
 
   FailureOr<SmallVector<Value>> results = localizeOp(builder, reshard, local);
   if (failed(results))
@@ -284,9 +276,8 @@ LogicalResult ClassBuilder::localize(Operation *op) {
   for (auto [i, result] : llvm::enumerate(op->getResults())) {
     RankedTensorType expected = reshard.localType(result.getType(), local.given[i]);
     if ((*results)[i].getType() != expected)
-      return op->emitOpError("gives ")
-             << (*results)[i].getType() << " on a rank that should hold " << expected
-             << " by its sharding " << local.given[i];
+      return op->emitOpError("gives ") << (*results)[i].getType() << " on a rank that should hold "
+                                       << expected << " by its sharding " << local.given[i];
     keep(result, local.given[i], (*results)[i], held[i],
          causeOf(result, local.given[i], held[i], op->getLoc(), readersOf(result)));
   }
@@ -307,8 +298,8 @@ LogicalResult ClassBuilder::run() {
   Operation *terminator = body.getTerminator();
   for (auto [i, value] : llvm::enumerate(terminator->getOperands())) {
     Operation *producer = value.getDefiningOp();
-    results.push_back(take(value, replicated(value),
-                           producer ? producer->getLoc() : value.getLoc(), "the caller"));
+    results.push_back(take(value, replicated(value), producer ? producer->getLoc() : value.getLoc(),
+                           "the caller"));
   }
   func::ReturnOp::create(builder, terminator->getLoc(), results);
   return success();
@@ -349,8 +340,7 @@ struct Localize : cleave::impl::LocalizeBase<Localize> {
     source.setName("whole");
     for (int64_t number = 0; number < count; ++number) {
       std::string name = count == 1 ? "main" : "main_" + std::to_string(number);
-      auto target = func::FuncOp::create(builder, source.getLoc(), name,
-                                         source.getFunctionType());
+      auto target = func::FuncOp::create(builder, source.getLoc(), name, source.getFunctionType());
       target->setDiscardableAttrs(source->getDiscardableAttrDictionary());
       for (unsigned i = 0; i < source.getNumArguments(); ++i) {
         NamedAttrList attributes(source.getArgAttrDict(i));

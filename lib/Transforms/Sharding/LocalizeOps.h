@@ -17,8 +17,8 @@ struct LocalOp {
 
 /// Builds what a rank computes of `local.op`; fails, with a message, at a cut
 /// that the op cannot carry.
-mlir::FailureOr<llvm::SmallVector<mlir::Value>>
-localizeOp(mlir::OpBuilder &builder, Reshard &reshard, const LocalOp &local);
+mlir::FailureOr<llvm::SmallVector<mlir::Value>> localizeOp(mlir::OpBuilder &builder,
+                                                           Reshard &reshard, const LocalOp &local);
 
 } // namespace cleave::sharding
 

@@ -145,7 +145,7 @@ static std::string whyUnknown(StringRef name) {
 /// The dimensions of inputs that a data axis may cut once they are larger: those of
 /// size 1, and the one that it would cut now if moving parts were free.
 static SmallVector<std::pair<std::string, int64_t>> growing(func::FuncOp func, DimNames &names,
-                                                          const Axis &axis) {
+                                                            const Axis &axis) {
   SearchRequest free;
   free.machine = {/*latency=*/0, /*link=*/1e18, /*flops=*/1e9, /*memory=*/1e9};
   SearchProblem search(func, names, axis, free);

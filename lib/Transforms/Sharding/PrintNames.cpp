@@ -52,8 +52,7 @@ struct PrintNames : cleave::impl::PrintNamesBase<PrintNames> {
     bool isConcat = name->kind == DimName::Concat;
     os << (isConcat ? "(" : "");
     llvm::interleave(
-        name->kids, os, [&](const DimName *kid) { print(os, kid); },
-        isConcat ? " | " : "*");
+        name->kids, os, [&](const DimName *kid) { print(os, kid); }, isConcat ? " | " : "*");
     os << (isConcat ? ")" : "");
   }
 

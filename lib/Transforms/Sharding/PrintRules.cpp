@@ -12,16 +12,11 @@ using namespace cleave;
 
 static StringRef spell(nn::FactorKind kind) {
   switch (kind) {
-  case nn::FactorKind::Parallel:
-    return "parallel";
-  case nn::FactorKind::Reduction:
-    return "sum";
-  case nn::FactorKind::Lookup:
-    return "lookup";
-  case nn::FactorKind::Concatenation:
-    return "concat";
-  case nn::FactorKind::Special:
-    return "special";
+  case nn::FactorKind::Parallel: return "parallel";
+  case nn::FactorKind::Reduction: return "sum";
+  case nn::FactorKind::Lookup: return "lookup";
+  case nn::FactorKind::Concatenation: return "concat";
+  case nn::FactorKind::Special: return "special";
   }
   llvm_unreachable("five kinds");
 }

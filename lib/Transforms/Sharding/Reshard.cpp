@@ -55,12 +55,10 @@ SmallVector<int64_t> Reshard::counts(ExtentAttr extent, ArrayRef<StringAttr> axe
 
 Value Reshard::reshape(Value value, ArrayRef<int64_t> shape, Location loc) {
   RankedTensorType type = RankedTensorType::get(shape, typeOf(value).getElementType());
-  return type == value.getType() ? value
-                                 : nn::ReshapeOp::create(builder, loc, type, value);
+  return type == value.getType() ? value : nn::ReshapeOp::create(builder, loc, type, value);
 }
 
-Value Reshard::slice(Value value, int64_t dim, int64_t start, int64_t size,
-                     Location loc) {
+Value Reshard::slice(Value value, int64_t dim, int64_t start, int64_t size, Location loc) {
   ArrayRef<int64_t> shape = typeOf(value).getShape();
   if (shape[dim] == size)
     return value;
@@ -88,8 +86,7 @@ Value Reshard::concat(ValueRange values, int64_t dim, Location loc) {
 /// Calls `inner` on the factor of a product that differs, as a dimension of its
 /// own; `size` says how large a factor is in `value`, `after` in the result.
 static Value throughProduct(Reshard &reshard, Value value, int64_t dim, ExtentAttr from,
-                            ExtentAttr to, function_ref<int64_t(ExtentAttr)> size,
-                            Location loc,
+                            ExtentAttr to, function_ref<int64_t(ExtentAttr)> size, Location loc,
                             function_ref<Value(Value, int64_t, ExtentAttr, ExtentAttr)> inner) {
   for (auto [i, parts] : llvm::enumerate(llvm::zip(from.getParts(), to.getParts()))) {
     auto [a, b] = parts;
@@ -118,8 +115,7 @@ static Axes addedAxes(ExtentAttr from, ExtentAttr to) {
 }
 
 /// This rank's part of dimension `dim`, which is as `from` says, by slices alone.
-Value Reshard::sliceTree(Value value, int64_t dim, ExtentAttr from, ExtentAttr to,
-                         Location loc) {
+Value Reshard::sliceTree(Value value, int64_t dim, ExtentAttr from, ExtentAttr to, Location loc) {
   if (from == to)
     return value;
   if (from.isLeaf()) {
@@ -127,15 +123,12 @@ Value Reshard::sliceTree(Value value, int64_t dim, ExtentAttr from, ExtentAttr t
     SmallVector<int64_t> shape(typeOf(value).getShape());
     shape[dim] = localSize(to);
     auto type = RankedTensorType::get(shape, typeOf(value).getElementType());
-    return dist::SliceOp::create(builder, loc, type, value, dim, axesAttr(axes),
-                                 counts(to, axes));
+    return dist::SliceOp::create(builder, loc, type, value, dim, axesAttr(axes), counts(to, axes));
   }
   if (from.isProduct())
-    return throughProduct(*this, value, dim, from, to,
-                          [&](ExtentAttr part) { return localSize(part); }, loc,
-                          [&](Value v, int64_t d, ExtentAttr a, ExtentAttr b) {
-                            return sliceTree(v, d, a, b, loc);
-                          });
+    return throughProduct(
+        *this, value, dim, from, to, [&](ExtentAttr part) { return localSize(part); }, loc,
+        [&](Value v, int64_t d, ExtentAttr a, ExtentAttr b) { return sliceTree(v, d, a, b, loc); });
   SmallVector<Value> segments;
   int64_t begin = 0;
   for (auto [a, b] : llvm::zip(from.getParts(), to.getParts())) {
@@ -162,25 +155,24 @@ Value Reshard::memberPart(Value value, int64_t dim, ExtentAttr from, ExtentAttr 
     return slice(value, dim, begin, to.getLocalSize(mesh, memberRank), loc);
   }
   if (from.isProduct())
-    return throughProduct(*this, value, dim, from, to,
-                          [&](ExtentAttr part) { return localSize(part); }, loc,
-                          [&](Value v, int64_t d, ExtentAttr a, ExtentAttr b) {
-                            return memberPart(v, d, a, b, memberRank, loc);
-                          });
+    return throughProduct(
+        *this, value, dim, from, to, [&](ExtentAttr part) { return localSize(part); }, loc,
+        [&](Value v, int64_t d, ExtentAttr a, ExtentAttr b) {
+          return memberPart(v, d, a, b, memberRank, loc);
+        });
   SmallVector<Value> segments;
   int64_t begin = 0;
   for (auto [a, b] : llvm::zip(from.getParts(), to.getParts())) {
     int64_t size = localSize(a);
-    segments.push_back(memberPart(slice(value, dim, begin, size, loc), dim, a, b,
-                                  memberRank, loc));
+    segments.push_back(memberPart(slice(value, dim, begin, size, loc), dim, a, b, memberRank, loc));
     begin += size;
   }
   return concat(segments, dim, loc);
 }
 
 /// From the members' parts of a dimension, cut as `from`, to the dimension as `to`.
-Value Reshard::mergeMembers(ArrayRef<Value> pieces, int64_t dim, ExtentAttr from,
-                            ExtentAttr to, ArrayRef<int64_t> ranks, Location loc) {
+Value Reshard::mergeMembers(ArrayRef<Value> pieces, int64_t dim, ExtentAttr from, ExtentAttr to,
+                            ArrayRef<int64_t> ranks, Location loc) {
   if (from == to)
     return pieces.front();
   if (from.isLeaf())
@@ -202,8 +194,8 @@ Value Reshard::mergeMembers(ArrayRef<Value> pieces, int64_t dim, ExtentAttr from
                    {outer, from.getParts()[at].getLocalSize(mesh, member), rest});
       opened.push_back(reshape(piece, shape, loc));
     }
-    Value merged = mergeMembers(opened, dim + 1, from.getParts()[at], to.getParts()[at],
-                                ranks, loc);
+    Value merged =
+        mergeMembers(opened, dim + 1, from.getParts()[at], to.getParts()[at], ranks, loc);
     SmallVector<int64_t> shape(typeOf(pieces.front()).getShape());
     shape[dim] = outer * typeOf(merged).getDimSize(dim + 1) * rest;
     return reshape(merged, shape, loc);
@@ -286,8 +278,7 @@ static ExtentAttr withAxes(ExtentAttr leaf, ArrayRef<StringAttr> axes) {
 static ExtentAttr structuredLike(ExtentAttr extent, ExtentAttr model) {
   if (!extent.isLeaf() || model.isLeaf() || extent.isCut())
     return extent;
-  return mapLeaves(model, model,
-                   [](ExtentAttr leaf, ExtentAttr) { return withAxes(leaf, {}); });
+  return mapLeaves(model, model, [](ExtentAttr leaf, ExtentAttr) { return withAxes(leaf, {}); });
 }
 
 /// Whether cutting by `more` after `fewer`, a prefix of it, gives the same parts.
@@ -352,12 +343,10 @@ void Reshard::applySlice(Opened &state, const Change &change, const Cause &cause
 void Reshard::applyScatter(Opened &state, const Change &change, const Cause &cause) {
   ExtentAttr &extent = state.extents[change.dim];
   ExtentAttr to = applied(extent, change.target, change.axes);
-  Value packed = packByMember(state.value, change.dim, extent, to, groupOf(change.axes),
-                              cause.loc);
+  Value packed = packByMember(state.value, change.dim, extent, to, groupOf(change.axes), cause.loc);
   auto scatter = dist::ReduceScatterOp::create(
-      builder, cause.loc, withSize(packed, change.dim, localSize(to)),
-      dist::ReductionKind::Sum, packed, change.dim, axesAttr(change.axes),
-      counts(to, change.axes));
+      builder, cause.loc, withSize(packed, change.dim, localSize(to)), dist::ReductionKind::Sum,
+      packed, change.dim, axesAttr(change.axes), counts(to, change.axes));
   annotate(scatter, cause);
   state.value = scatter;
   extent = to;
@@ -369,8 +358,7 @@ void Reshard::applyGather(Opened &state, const Change &change, const Cause &caus
   auto gather = [&](Value part, ExtentAttr a, ExtentAttr b) -> Value {
     SmallVector<int64_t> sizes = counts(a, change.axes);
     int64_t total = std::accumulate(sizes.begin(), sizes.end(), int64_t(0));
-    auto op = dist::AllGatherOp::create(builder, cause.loc,
-                                        withSize(part, change.dim, total), part,
+    auto op = dist::AllGatherOp::create(builder, cause.loc, withSize(part, change.dim, total), part,
                                         change.dim, axesAttr(change.axes), sizes);
     annotate(op, cause);
     return unpackByMember(op, change.dim, a, b, groupOf(change.axes), cause.loc);
@@ -395,9 +383,9 @@ void Reshard::applyGather(Opened &state, const Change &change, const Cause &caus
     movingTo.push_back(b);
   }
   MLIRContext *context = builder.getContext();
-  Value whole = gather(concat(moving, change.dim, cause.loc),
-                       ExtentAttr::get(context, true, movingFrom),
-                       ExtentAttr::get(context, true, movingTo));
+  Value whole =
+      gather(concat(moving, change.dim, cause.loc), ExtentAttr::get(context, true, movingFrom),
+             ExtentAttr::get(context, true, movingTo));
   begin = 0;
   for (auto [segment, a, b] : llvm::zip(segments, extent.getParts(), to.getParts())) {
     if (a == b)
@@ -415,15 +403,14 @@ void Reshard::applyAllToAll(Opened &state, const Change &gather, const Change &s
   ExtentAttr whole = applied(gathered, gather.target, gather.axes);
   ExtentAttr part = applied(cut, split.target, split.axes);
   SmallVector<int64_t> ranks = groupOf(split.axes);
-  SmallVector<int64_t> splits = counts(part, split.axes),
-                       concats = counts(gathered, split.axes);
+  SmallVector<int64_t> splits = counts(part, split.axes), concats = counts(gathered, split.axes);
   Value packed = packByMember(state.value, split.dim, cut, part, ranks, cause.loc);
   SmallVector<int64_t> shape(typeOf(packed).getShape());
   shape[split.dim] = localSize(part);
   shape[gather.dim] = std::accumulate(concats.begin(), concats.end(), int64_t(0));
   auto op = dist::AllToAllOp::create(
-      builder, cause.loc, RankedTensorType::get(shape, typeOf(packed).getElementType()),
-      packed, split.dim, gather.dim, axesAttr(split.axes), splits, concats);
+      builder, cause.loc, RankedTensorType::get(shape, typeOf(packed).getElementType()), packed,
+      split.dim, gather.dim, axesAttr(split.axes), splits, concats);
   annotate(op, cause);
   state.value = unpackByMember(op, gather.dim, gathered, whole, ranks, cause.loc);
   gathered = whole;
@@ -435,8 +422,8 @@ void Reshard::keepOnFirst(Opened &state, ArrayRef<StringAttr> axes, Location loc
   SmallVector<int64_t> ones(*mesh.getGroupSize(axes), 1);
   auto scalar = RankedTensorType::get({}, builder.getI64Type());
   Value member = dist::OffsetOp::create(builder, loc, scalar, axesAttr(axes), ones);
-  Value first = nn::ConstantOp::create(builder, loc,
-                                       cast<ElementsAttr>(builder.getZeroAttr(scalar)));
+  Value first =
+      nn::ConstantOp::create(builder, loc, cast<ElementsAttr>(builder.getZeroAttr(scalar)));
   Value isFirst = nn::CompareOp::create(builder, loc, nn::CompareKind::Eq, member, first);
   auto zeroType = RankedTensorType::get({}, typeOf(state.value).getElementType());
   Value zero = nn::ConstantOp::create(builder, loc, zeroType,
@@ -464,8 +451,7 @@ static bool intersects(ArrayRef<StringAttr> a, ArrayRef<StringAttr> b) {
   return llvm::any_of(a, [&](StringAttr axis) { return llvm::is_contained(b, axis); });
 }
 
-Value Reshard::convert(Value local, ShardingAttr from, ShardingAttr to,
-                       const Cause &cause) {
+Value Reshard::convert(Value local, ShardingAttr from, ShardingAttr to, const Cause &cause) {
   if (from == to)
     return local;
   SmallVector<ExtentAttr> target;
@@ -517,32 +503,32 @@ Value Reshard::convert(Value local, ShardingAttr from, ShardingAttr to,
   takeSlices(
       [&](const Change &slice) {
         return !isBlocked(slice) && llvm::all_of(slice.axes, [&](StringAttr axis) {
-                 return llvm::is_contained(leaving, axis);
-               });
+          return llvm::is_contained(leaving, axis);
+        });
       },
       [&](const Change &slice) {
         applyScatter(state, slice, cause);
-        llvm::erase_if(leaving, [&](StringAttr axis) {
-          return llvm::is_contained(slice.axes, axis);
-        });
+        llvm::erase_if(leaving,
+                       [&](StringAttr axis) { return llvm::is_contained(slice.axes, axis); });
       });
   if (!leaving.empty()) {
-    auto reduce = dist::AllReduceOp::create(builder, cause.loc, state.value.getType(), dist::ReductionKind::Sum,
-                                            state.value, axesAttr(leaving));
+    auto reduce =
+        dist::AllReduceOp::create(builder, cause.loc, state.value.getType(),
+                                  dist::ReductionKind::Sum, state.value, axesAttr(leaving));
     annotate(reduce, cause);
     state.value = reduce;
   }
   takeSlices(
       [&](const Change &slice) {
-        bool ownGather = llvm::any_of(
-            gathers, [&](const Change &gather) { return gather.dim == slice.dim; });
-        auto *partner = llvm::find_if(
-            gathers, [&](const Change &gather) { return gather.axes == slice.axes; });
+        bool ownGather =
+            llvm::any_of(gathers, [&](const Change &gather) { return gather.dim == slice.dim; });
+        auto *partner =
+            llvm::find_if(gathers, [&](const Change &gather) { return gather.axes == slice.axes; });
         return !ownGather && partner != gathers.end();
       },
       [&](const Change &slice) {
-        auto *partner = llvm::find_if(
-            gathers, [&](const Change &gather) { return gather.axes == slice.axes; });
+        auto *partner =
+            llvm::find_if(gathers, [&](const Change &gather) { return gather.axes == slice.axes; });
         applyAllToAll(state, *partner, slice, cause);
         gathers.erase(partner);
       });

@@ -36,8 +36,7 @@ public:
   dist::MeshAttr getMesh() { return mesh; }
   int64_t getRank() { return rank; }
   /// What each member of the rank's group over `axes` holds of `extent`.
-  llvm::SmallVector<int64_t> counts(dist::ExtentAttr extent,
-                                    llvm::ArrayRef<mlir::StringAttr> axes);
+  llvm::SmallVector<int64_t> counts(dist::ExtentAttr extent, llvm::ArrayRef<mlir::StringAttr> axes);
   mlir::ArrayAttr axesAttr(llvm::ArrayRef<mlir::StringAttr> axes);
 
   mlir::Value reshape(mlir::Value value, llvm::ArrayRef<int64_t> shape, mlir::Location loc);
@@ -49,16 +48,14 @@ private:
   struct Change;
   struct Opened;
 
-  mlir::Value sliceTree(mlir::Value value, int64_t dim, dist::ExtentAttr from,
-                        dist::ExtentAttr to, mlir::Location loc);
-  mlir::Value memberPart(mlir::Value value, int64_t dim, dist::ExtentAttr from,
-                         dist::ExtentAttr to, int64_t memberRank, mlir::Location loc);
-  mlir::Value mergeMembers(llvm::ArrayRef<mlir::Value> pieces, int64_t dim,
-                           dist::ExtentAttr from, dist::ExtentAttr to,
-                           llvm::ArrayRef<int64_t> ranks, mlir::Location loc);
+  mlir::Value sliceTree(mlir::Value value, int64_t dim, dist::ExtentAttr from, dist::ExtentAttr to,
+                        mlir::Location loc);
+  mlir::Value memberPart(mlir::Value value, int64_t dim, dist::ExtentAttr from, dist::ExtentAttr to,
+                         int64_t memberRank, mlir::Location loc);
+  mlir::Value mergeMembers(llvm::ArrayRef<mlir::Value> pieces, int64_t dim, dist::ExtentAttr from,
+                           dist::ExtentAttr to, llvm::ArrayRef<int64_t> ranks, mlir::Location loc);
   mlir::Value packByMember(mlir::Value value, int64_t dim, dist::ExtentAttr from,
-                           dist::ExtentAttr to, llvm::ArrayRef<int64_t> ranks,
-                           mlir::Location loc);
+                           dist::ExtentAttr to, llvm::ArrayRef<int64_t> ranks, mlir::Location loc);
   mlir::Value unpackByMember(mlir::Value value, int64_t dim, dist::ExtentAttr from,
                              dist::ExtentAttr to, llvm::ArrayRef<int64_t> ranks,
                              mlir::Location loc);
@@ -66,10 +63,8 @@ private:
   void applySlice(Opened &state, const Change &change, const Cause &cause);
   void applyScatter(Opened &state, const Change &change, const Cause &cause);
   void applyGather(Opened &state, const Change &change, const Cause &cause);
-  void applyAllToAll(Opened &state, const Change &gather, const Change &split,
-                     const Cause &cause);
-  void keepOnFirst(Opened &state, llvm::ArrayRef<mlir::StringAttr> axes,
-                   mlir::Location loc);
+  void applyAllToAll(Opened &state, const Change &gather, const Change &split, const Cause &cause);
+  void keepOnFirst(Opened &state, llvm::ArrayRef<mlir::StringAttr> axes, mlir::Location loc);
   llvm::SmallVector<int64_t> groupOf(llvm::ArrayRef<mlir::StringAttr> axes);
 
   mlir::OpBuilder &builder;

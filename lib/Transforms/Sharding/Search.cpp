@@ -25,8 +25,7 @@ using namespace cleave::sharding;
 //===----------------------------------------------------------------------===//
 
 /// One axis at a time, the others held, until nothing changes; data axes first.
-static std::optional<Problem::Solution> descend(SearchProblem &search,
-                                                ArrayRef<Axis> axes) {
+static std::optional<Problem::Solution> descend(SearchProblem &search, ArrayRef<Axis> axes) {
   constexpr unsigned kRounds = 4;
   SmallVector<unsigned> parents;
   for (bool holds : {false, true})
@@ -39,8 +38,7 @@ static std::optional<Problem::Solution> descend(SearchProblem &search,
 
   std::optional<Problem::Solution> best;
   for (unsigned round = 0; round < kRounds; ++round) {
-    std::optional<int64_t> before =
-        best ? std::optional<int64_t>(best->cost) : std::nullopt;
+    std::optional<int64_t> before = best ? std::optional<int64_t>(best->cost) : std::nullopt;
     for (unsigned parent : parents) {
       for (auto &[op, choices] : held)
         for (auto [a, axis] : llvm::enumerate(axes))
@@ -79,8 +77,7 @@ static LogicalResult reportIdleAxes(func::FuncOp func, const SearchRequest &requ
   return success();
 }
 
-FailureOr<SearchReport> cleave::searchShardings(func::FuncOp func,
-                                                const SearchRequest &request) {
+FailureOr<SearchReport> cleave::searchShardings(func::FuncOp func, const SearchRequest &request) {
   DimNames names;
   if (failed(names.run(func)))
     return failure();
@@ -100,24 +97,19 @@ FailureOr<SearchReport> cleave::searchShardings(func::FuncOp func,
 
   if (failed(reportIdleAxes(func, request, names, axes, search)))
     return failure();
-  return SearchReport{solution->cost,
-                      names.getNumNames(),
-                      static_cast<unsigned>(solution->values.size()),
-                      solution->computedSteps,
-                      solution->width,
-                      solution->largestTable};
+  return SearchReport{
+      solution->cost,          names.getNumNames(), static_cast<unsigned>(solution->values.size()),
+      solution->computedSteps, solution->width,     solution->largestTable};
 }
 
-FailureOr<DictionaryAttr> cleave::findWeightCuts(func::FuncOp decode,
-                                                 SearchRequest request) {
+FailureOr<DictionaryAttr> cleave::findWeightCuts(func::FuncOp decode, SearchRequest request) {
   request.strict = false;
   ScopedDiagnosticHandler noWarnings(decode.getContext(), [](Diagnostic &diagnostic) {
     return success(diagnostic.getSeverity() == DiagnosticSeverity::Warning);
   });
   if (failed(searchShardings(decode, request)))
     return failure();
-  return decode->getParentOfType<ModuleOp>()->getAttrOfType<DictionaryAttr>(
-      kWeightShardings);
+  return decode->getParentOfType<ModuleOp>()->getAttrOfType<DictionaryAttr>(kWeightShardings);
 }
 
 namespace {

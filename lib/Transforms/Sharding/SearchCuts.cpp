@@ -66,8 +66,8 @@ private:
     tableSizes.insert(nn::typeOf(op.getData()).getDimSize(op.getAxis()));
     for (int64_t dim = 0; dim < nn::typeOf(op.getData()).getRank(); ++dim)
       for (const DimName *name : names.dimension(op.getData(), dim))
-        known.try_emplace(name, dim == static_cast<int64_t>(op.getAxis()) ? "vocabulary"
-                                                                           : "hidden");
+        known.try_emplace(name,
+                          dim == static_cast<int64_t>(op.getAxis()) ? "vocabulary" : "hidden");
   }
 
   /// What a product with one weight makes and one with another sums; and what chooses

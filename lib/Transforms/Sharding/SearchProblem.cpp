@@ -22,8 +22,7 @@ static llvm::MapVector<Value, Value> findCaches(func::FuncOp func) {
       continue;
     Value input = op->getOperand(0);
     // A cache may be made longer, or turned, before it is extended.
-    while (isa_and_nonnull<nn::PadOp, nn::TransposeOp, nn::CastOp>(
-        input.getDefiningOp()))
+    while (isa_and_nonnull<nn::PadOp, nn::TransposeOp, nn::CastOp>(input.getDefiningOp()))
       input = input.getDefiningOp()->getOperand(0);
     if (isa<BlockArgument>(input))
       caches[output] = input;
@@ -31,19 +30,17 @@ static llvm::MapVector<Value, Value> findCaches(func::FuncOp func) {
   return caches;
 }
 
-SearchProblem::SearchProblem(func::FuncOp func, DimNames &names,
-                             ArrayRef<Axis> axes, const SearchRequest &request)
+SearchProblem::SearchProblem(func::FuncOp func, DimNames &names, ArrayRef<Axis> axes,
+                             const SearchRequest &request)
     : func(func), names(names), axes(axes), machine(request.machine),
-      strategies(names, axes, request.machine, func, request.pins),
-      caches(findCaches(func)) {}
+      strategies(names, axes, request.machine, func, request.pins), caches(findCaches(func)) {}
 
 void SearchProblem::addOps(const Held &held) {
   std::unordered_map<unsigned, Problem::Table> prices;
   for (Operation *op : strategies.ops()) {
     const StrategySet &set = strategies.of(op, held);
     sets[op] = &set;
-    unsigned variable = variables[op] =
-        problem->addVariable(set.strategies.size());
+    unsigned variable = variables[op] = problem->addVariable(set.strategies.size());
     auto [it, isNew] = prices.try_emplace(set.id);
     if (isNew) {
       std::vector<int64_t> values;
@@ -59,11 +56,9 @@ void SearchProblem::addOps(const Held &held) {
 
 /// The prices of moving `value` between two lists of states; a projection
 /// spreads a list over the strategies of an op.
-Problem::Table SearchProblem::moveTable(Value value, unsigned fromSet,
-                                        const Projection *from,
-                                        ArrayRef<State> fromStates,
-                                        unsigned toSet, const Projection *to,
-                                        ArrayRef<State> toStates) {
+Problem::Table SearchProblem::moveTable(Value value, unsigned fromSet, const Projection *from,
+                                        ArrayRef<State> fromStates, unsigned toSet,
+                                        const Projection *to, ArrayRef<State> toStates) {
   const ValueInfo &about = strategies.info(value);
   std::string key;
   auto append = [&](uint64_t number) {
@@ -89,8 +84,7 @@ Problem::Table SearchProblem::moveTable(Value value, unsigned fromSet,
   std::vector<int64_t> prices;
   for (State a : fromStates)
     for (State b : toStates)
-      prices.push_back(
-          movePrice(machine, a, b, about.shares, axes, about.bytes));
+      prices.push_back(movePrice(machine, a, b, about.shares, axes, about.bytes));
   auto indexOf = [](const Projection *projection, ArrayRef<State> states) {
     if (projection)
       return projection->index;
@@ -98,8 +92,7 @@ Problem::Table SearchProblem::moveTable(Value value, unsigned fromSet,
     std::iota(all.begin(), all.end(), 0);
     return all;
   };
-  std::vector<unsigned> rows = indexOf(from, fromStates),
-                        columns = indexOf(to, toStates);
+  std::vector<unsigned> rows = indexOf(from, fromStates), columns = indexOf(to, toStates);
   std::vector<int64_t> values;
   values.reserve(rows.size() * columns.size());
   for (unsigned row : rows)
@@ -117,10 +110,9 @@ DenseSet<Value> SearchProblem::lightValues() {
   constexpr size_t kManyReaders = 4;
   DenseSet<Value> heavy, light;
   for (Operation *op : strategies.ops()) {
-    bool isHeavy = names.rule(op).flops > 0 || isa<nn::GatherOp>(op) ||
-                   llvm::any_of(op->getOperands(), [&](Value operand) {
-                     return heavy.contains(operand);
-                   });
+    bool isHeavy =
+        names.rule(op).flops > 0 || isa<nn::GatherOp>(op) ||
+        llvm::any_of(op->getOperands(), [&](Value operand) { return heavy.contains(operand); });
     for (Value result : op->getResults())
       if (isHeavy)
         heavy.insert(result);
@@ -130,21 +122,19 @@ DenseSet<Value> SearchProblem::lightValues() {
   return light;
 }
 
-void SearchProblem::addValue(Value value, ArrayRef<Reader> readers,
-                             bool isOutput, bool isLight) {
+void SearchProblem::addValue(Value value, ArrayRef<Reader> readers, bool isOutput, bool isLight) {
   Operation *producer = value.getDefiningOp();
   const StrategySet *source = producer ? sets.at(producer) : nullptr;
   const Projection *given = nullptr;
   if (source)
-    given = &source->projections[producer->getNumOperands() +
-                                 cast<OpResult>(value).getResultNumber()];
+    given =
+        &source->projections[producer->getNumOperands() + cast<OpResult>(value).getResultNumber()];
 
   if (source && readers.size() == 1 && !isOutput) {
     const Projection &taken = readerStates(readers.front());
-    problem->addTable(
-        {variables.at(producer), variables.at(readers.front().op)},
-        moveTable(value, source->id, given, given->states,
-                  sets.at(readers.front().op)->id, &taken, taken.states));
+    problem->addTable({variables.at(producer), variables.at(readers.front().op)},
+                      moveTable(value, source->id, given, given->states,
+                                sets.at(readers.front().op)->id, &taken, taken.states));
     return;
   }
 
@@ -162,19 +152,17 @@ void SearchProblem::addValue(Value value, ArrayRef<Reader> readers,
   }
   unsigned variable = problem->addVariable(states.size());
   if (given)
-    problem->addTable(
-        {variables.at(producer), variable},
-        moveTable(value, source->id, given, given->states, 0, nullptr, states));
+    problem->addTable({variables.at(producer), variable},
+                      moveTable(value, source->id, given, given->states, 0, nullptr, states));
   for (const Reader &reader : readers) {
     const Projection &taken = readerStates(reader);
-    problem->addTable({variable, variables.at(reader.op)},
-                      moveTable(value, 0, nullptr, states,
-                                sets.at(reader.op)->id, &taken, taken.states));
+    problem->addTable(
+        {variable, variables.at(reader.op)},
+        moveTable(value, 0, nullptr, states, sets.at(reader.op)->id, &taken, taken.states));
   }
   // The caller gets outputs whole, but for caches, which stay where they are.
   if (isOutput && !caches.contains(value))
-    problem->addTable({variable}, moveTable(value, 0, nullptr, states, 0,
-                                            nullptr, {State(0)}));
+    problem->addTable({variable}, moveTable(value, 0, nullptr, states, 0, nullptr, {State(0)}));
   kept[value] = {variable, std::move(states)};
 }
 
@@ -206,11 +194,10 @@ void SearchProblem::tieCaches() {
     for (State left : after->second.states) {
       std::optional<State> state = strategies.translate(output, left, input);
       for (State found : before->second.states)
-        prices.push_back(
-            !state ? kNever
-            : *state == found
-                ? 0
-                : movePrice(machine, *state, found, shares, axes, about.bytes));
+        prices.push_back(!state ? kNever
+                         : *state == found
+                             ? 0
+                             : movePrice(machine, *state, found, shares, axes, about.bytes));
     }
     problem->addTable({after->second.variable, before->second.variable},
                       problem->makeTable(std::move(prices)));
@@ -224,8 +211,7 @@ void SearchProblem::tieWeights() {
   for (Operation *op : strategies.ops())
     for (auto [i, operand] : llvm::enumerate(op->getOperands())) {
       nn::WeightOp root = strategies.info(operand).root;
-      if (root && strategies.info(operand).bytes ==
-                      strategies.info(root.getResult()).bytes)
+      if (root && strategies.info(operand).bytes == strategies.info(root.getResult()).bytes)
         uses[root].push_back({op, static_cast<unsigned>(i)});
     }
   for (auto &[root, readers] : uses) {
@@ -238,9 +224,8 @@ void SearchProblem::tieWeights() {
       auto rootStates = [&](const Reader &reader) {
         std::vector<std::optional<State>> states;
         for (const Strategy &strategy : sets.at(reader.op)->strategies)
-          states.push_back(
-              strategies.translate(reader.op->getOperand(reader.operand),
-                                   strategy.states[reader.operand], weight));
+          states.push_back(strategies.translate(reader.op->getOperand(reader.operand),
+                                                strategy.states[reader.operand], weight));
         return states;
       };
       auto left = rootStates(first), right = rootStates(second);
@@ -248,8 +233,7 @@ void SearchProblem::tieWeights() {
       for (auto [i, a] : llvm::enumerate(left)) {
         const Strategy &strategy = sets.at(first.op)->strategies[i];
         int64_t once = picoseconds(strategies.holdSeconds(
-            first.op, first.op->getOperand(first.operand),
-            strategy.states[first.operand]));
+            first.op, first.op->getOperand(first.operand), strategy.states[first.operand]));
         for (auto &b : right)
           prices.push_back(a && a == b ? -once : 0);
       }
@@ -309,10 +293,8 @@ void SearchProblem::annotate(dist::MeshAttr mesh) {
     SmallVector<Attribute> operands, results, heldAt;
     for (auto [number, operand] : llvm::enumerate(op->getOperands())) {
       operands.push_back(strategies.sharding(operand, strategy.states[number]));
-      if (dist::ShardingAttr cut =
-              strategies.rootSharding(operand, strategy.states[number])) {
-        auto &list =
-            weights[nn::WeightOp(strategies.info(operand).root).getNameAttr()];
+      if (dist::ShardingAttr cut = strategies.rootSharding(operand, strategy.states[number])) {
+        auto &list = weights[nn::WeightOp(strategies.info(operand).root).getNameAttr()];
         if (!llvm::is_contained(list, Attribute(cut)))
           list.push_back(cut);
       }
@@ -321,8 +303,7 @@ void SearchProblem::annotate(dist::MeshAttr mesh) {
       State given = strategy.states[op->getNumOperands() + i];
       auto it = keptState.find(result);
       results.push_back(strategies.sharding(result, given));
-      heldAt.push_back(strategies.sharding(
-          result, it == keptState.end() ? given : it->second));
+      heldAt.push_back(strategies.sharding(result, it == keptState.end() ? given : it->second));
     }
     op->setAttr(kOperandShardings, builder.getArrayAttr(operands));
     op->setAttr(kResultShardings, builder.getArrayAttr(results));
@@ -332,8 +313,7 @@ void SearchProblem::annotate(dist::MeshAttr mesh) {
   for (auto [i, argument] : llvm::enumerate(func.getArguments())) {
     auto it = keptState.find(argument);
     if (it != keptState.end())
-      func.setArgAttr(i, kHeldShardings,
-                      strategies.sharding(argument, it->second));
+      func.setArgAttr(i, kHeldShardings, strategies.sharding(argument, it->second));
   }
   SmallVector<NamedAttribute> byName;
   for (auto &[name, shardings] : weights)

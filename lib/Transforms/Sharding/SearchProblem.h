@@ -33,9 +33,7 @@ public:
   /// Nothing if the tables grow too large.
   std::optional<Problem::Solution> solve(const Held &held);
   /// What the last solution chose.
-  llvm::ArrayRef<int> choices(mlir::Operation *op) {
-    return chosen.at(op)->choices;
-  }
+  llvm::ArrayRef<int> choices(mlir::Operation *op) { return chosen.at(op)->choices; }
   /// Writes the last solution onto the ops.
   void annotate(dist::MeshAttr mesh);
   llvm::ArrayRef<mlir::Operation *> ops() { return strategies.ops(); }
@@ -66,8 +64,8 @@ private:
   llvm::DenseSet<mlir::Value> lightValues();
 
   Problem::Table moveTable(mlir::Value value, unsigned fromSet, const Projection *from,
-                           llvm::ArrayRef<State> fromStates, unsigned toSet,
-                           const Projection *to, llvm::ArrayRef<State> toStates);
+                           llvm::ArrayRef<State> fromStates, unsigned toSet, const Projection *to,
+                           llvm::ArrayRef<State> toStates);
   const Projection &readerStates(const Reader &reader) {
     return sets.at(reader.op)->projections[reader.operand];
   }

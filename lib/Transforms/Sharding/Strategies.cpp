@@ -22,9 +22,7 @@ static Value valueAt(Operation *op, unsigned number) {
   return number < operands ? op->getOperand(number) : op->getResult(number - operands);
 }
 
-static unsigned numValues(Operation *op) {
-  return op->getNumOperands() + op->getNumResults();
-}
+static unsigned numValues(Operation *op) { return op->getNumOperands() + op->getNumResults(); }
 
 Strategies::Strategies(DimNames &names, ArrayRef<Axis> axes, const Machine &machine,
                        func::FuncOp func, DictionaryAttr pins)
@@ -38,10 +36,9 @@ void Strategies::describe(func::FuncOp func) {
     Shares shares;
     for (const Cut &cut : names.cuts(value))
       shares.push_back({cut.name->size, cut.held});
-    double bytes = static_cast<double>(type.getNumElements()) *
-                   nn::elementBytes(type.getElementType());
-    infos[value] = std::make_unique<ValueInfo>(
-        ValueInfo{origin, bytes, std::move(shares), root});
+    double bytes =
+        static_cast<double>(type.getNumElements()) * nn::elementBytes(type.getElementType());
+    infos[value] = std::make_unique<ValueInfo>(ValueInfo{origin, bytes, std::move(shares), root});
   };
   for (Value argument : func.getArguments())
     add(argument, Origin::Input, nullptr);
@@ -52,22 +49,19 @@ void Strategies::describe(func::FuncOp func) {
       roots.push_back(weight);
     for (Value operand : op.getOperands()) {
       const ValueInfo &from = info(operand);
-      origin = std::max(origin, from.origin == Origin::Input ? Origin::Activation
-                                                             : from.origin);
+      origin = std::max(origin, from.origin == Origin::Input ? Origin::Activation : from.origin);
       if (from.origin == Origin::Weight && !llvm::is_contained(roots, from.root))
         roots.push_back(from.root);
     }
     for (Value result : op.getResults())
-      add(result, origin,
-          origin == Origin::Weight && roots.size() == 1 ? roots.front() : nullptr);
+      add(result, origin, origin == Origin::Weight && roots.size() == 1 ? roots.front() : nullptr);
     if (origin == Origin::Activation)
       active.push_back(&op);
   }
   for (Operation *op : active)
     for (Value operand : op->getOperands()) {
       const ValueInfo &from = info(operand);
-      if (from.origin == Origin::Weight &&
-          cast<RankedTensorType>(operand.getType()).getRank() > 1)
+      if (from.origin == Origin::Weight && cast<RankedTensorType>(operand.getType()).getRank() > 1)
         largestWeight = std::max(largestWeight, from.bytes);
     }
 }
@@ -198,12 +192,9 @@ double Strategies::holdSeconds(Operation *op, Value weight, State state) {
     }
   if (!anyHolds)
     return 0;
-  double floor = !cut && from.bytes > kLeastFloor * largestWeight
-                     ? machine.floor * machine.latency
-                     : 0;
-  return machine.hold * from.bytes / machine.memory *
-             largestShare(held, from.shares, axes) +
-         floor;
+  double floor =
+      !cut && from.bytes > kLeastFloor * largestWeight ? machine.floor * machine.latency : 0;
+  return machine.hold * from.bytes / machine.memory * largestShare(held, from.shares, axes) + floor;
 }
 
 double Strategies::seconds(Operation *op, ArrayRef<int> choices, ArrayRef<State> states) {
@@ -224,9 +215,8 @@ double Strategies::seconds(Operation *op, ArrayRef<int> choices, ArrayRef<State>
   }
 
   double traffic = 0, hold = 0, written = 0;
-  bool looksUp = llvm::any_of(rule.factors, [](const nn::Factor &factor) {
-    return factor.kind == nn::FactorKind::Lookup;
-  });
+  bool looksUp = llvm::any_of(
+      rule.factors, [](const nn::Factor &factor) { return factor.kind == nn::FactorKind::Lookup; });
   for (auto [number, state] : llvm::enumerate(states)) {
     Value value = valueAt(op, number);
     const ValueInfo &about = info(value);
@@ -243,8 +233,7 @@ double Strategies::seconds(Operation *op, ArrayRef<int> choices, ArrayRef<State>
   // Chains fuse: about half of what elementwise ops move never reaches memory.
   if (rule.flops == 0)
     traffic *= rule.isView ? 0 : 0.5;
-  double work = rule.flops ? static_cast<double>(rule.flops)
-                           : (rule.isView ? 0 : written * 0.25);
+  double work = rule.flops ? static_cast<double>(rule.flops) : (rule.isView ? 0 : written * 0.25);
   return std::max(work * share / machine.flops, traffic / machine.memory) + hold + extra;
 }
 
@@ -352,13 +341,11 @@ std::optional<State> Strategies::translate(Value from, State state, Value to) {
     AxisState here = at(state, a);
     if (here >= kCut) {
       const Cut &cut = source[here - kCut];
-      auto *same = llvm::find_if(target, [&](const Cut &other) {
-        return other.name == cut.name && other.dim == cut.dim;
-      });
+      auto *same = llvm::find_if(
+          target, [&](const Cut &other) { return other.name == cut.name && other.dim == cut.dim; });
       // A transposed weight holds the name in another dimension.
       if (same == target.end())
-        same = llvm::find_if(target,
-                             [&](const Cut &other) { return other.name == cut.name; });
+        same = llvm::find_if(target, [&](const Cut &other) { return other.name == cut.name; });
       if (same == target.end())
         return std::nullopt;
       here = kCut + (same - target.begin());

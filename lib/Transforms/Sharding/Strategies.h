@@ -72,11 +72,9 @@ public:
 
 private:
   void describe(mlir::func::FuncOp func);
-  llvm::SmallVector<llvm::SmallVector<int, 2>> choicesOf(mlir::Operation *op,
-                                                         const Held &held);
+  llvm::SmallVector<llvm::SmallVector<int, 2>> choicesOf(mlir::Operation *op, const Held &held);
   Strategy strategy(mlir::Operation *op, llvm::ArrayRef<int> choices);
-  double seconds(mlir::Operation *op, llvm::ArrayRef<int> choices,
-                 llvm::ArrayRef<State> states);
+  double seconds(mlir::Operation *op, llvm::ArrayRef<int> choices, llvm::ArrayRef<State> states);
   bool cutsWeight(mlir::Operation *op, const CutFactor &factor);
   bool meetsPins(mlir::Operation *op, const Strategy &strategy);
   std::string signature(mlir::Operation *op, const Held &held);

@@ -63,18 +63,21 @@ TEST(Attention, SeesWhatLengthsSay) {
     std::string t = "tensor<2x2x3x8xf32>", k = "tensor<2x2x9x8xf32>";
     Check check;
     check.draw = {-2, 2, 3, 9};
-    EXPECT_EQ(differs("func.func @main(%q: " + t + ", %k: " + k + ", %v: " + k +
-                          ", %l: tensor<2xi64>) -> " + t +
-                          " {\n %y = nn.attention %q, %k, %v lengths %l : tensor<2xi64> scale 0.5 " +
-                          causal + ": " + t + ", " + k + ", " + k + "\n return %y : " + t + "\n}",
-                      check),
-              "")
+    EXPECT_EQ(
+        differs("func.func @main(%q: " + t + ", %k: " + k + ", %v: " + k +
+                    ", %l: tensor<2xi64>) -> " + t +
+                    " {\n %y = nn.attention %q, %k, %v lengths %l : tensor<2xi64> scale 0.5 " +
+                    causal + ": " + t + ", " + k + ", " + k + "\n return %y : " + t + "\n}",
+                check),
+        "")
         << causal;
   }
 }
 
 TEST(Attention, ReadsThroughRopeAndTransposes) {
-  EXPECT_EQ(differs(R"(func.func @main(%q: tensor<1x9x64xf32>, %k: tensor<1x9x32xf32>, %v: tensor<1x9x32xf32>, %c: tensor<1x1x9x8xf32>, %s: tensor<1x1x9x8xf32>) -> tensor<1x9x64xf32> {
+  EXPECT_EQ(
+      differs(
+          R"(func.func @main(%q: tensor<1x9x64xf32>, %k: tensor<1x9x32xf32>, %v: tensor<1x9x32xf32>, %c: tensor<1x1x9x8xf32>, %s: tensor<1x1x9x8xf32>) -> tensor<1x9x64xf32> {
     %q1 = nn.reshape %q : tensor<1x9x64xf32> to tensor<1x9x4x16xf32>
     %q2 = nn.transpose %q1 [0, 2, 1, 3] : tensor<1x9x4x16xf32>
     %q3 = nn.rope %q2, %c, %s : tensor<1x4x9x16xf32>, tensor<1x1x9x8xf32>, tensor<1x1x9x8xf32>
@@ -87,7 +90,7 @@ TEST(Attention, ReadsThroughRopeAndTransposes) {
     %o1 = nn.transpose %o [0, 2, 1, 3] : tensor<1x4x9x16xf32>
     %y = nn.reshape %o1 : tensor<1x9x4x16xf32> to tensor<1x9x64xf32>
     return %y : tensor<1x9x64xf32> })"),
-            "");
+      "");
 }
 
 } // namespace

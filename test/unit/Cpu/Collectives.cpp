@@ -74,9 +74,9 @@ static Cut draw(std::mt19937 &random) {
 static std::string programOf(const Cut &cut) {
   Counts classes(cut.splits.size());
   std::iota(classes.begin(), classes.end(), 0);
-  std::string text = "module attributes {dist.mesh = #dist.mesh<\"x\"=" +
-                     std::to_string(classes.size()) + ">, dist.classes = array<i64: " +
-                     listed(classes) + ">} {\n";
+  std::string text =
+      "module attributes {dist.mesh = #dist.mesh<\"x\"=" + std::to_string(classes.size()) +
+      ">, dist.classes = array<i64: " + listed(classes) + ">} {\n";
   std::string whole = typed(cut.shape), split = std::to_string(cut.split),
               concat = std::to_string(cut.concat);
   std::string overSplits = " over [\"x\"] counts [" + listed(cut.splits) + "] : ";
@@ -118,8 +118,8 @@ static void expectSame(const Cut &cut, ModuleOp module) {
   ASSERT_EQ(cleave_session_create((*compiled)->program(), nullptr, &session, &error), CLEAVE_OK)
       << error.message;
 
-  std::vector<float> x(std::accumulate(cut.shape.begin(), cut.shape.end(), int64_t(1),
-                                       std::multiplies<>()));
+  std::vector<float> x(
+      std::accumulate(cut.shape.begin(), cut.shape.end(), int64_t(1), std::multiplies<>()));
   std::iota(x.begin(), x.end(), 1.0f);
   std::vector<float> y(x.size()), z(x.size());
   size_t bytes = x.size() * sizeof(float);

@@ -49,9 +49,9 @@ INSTANTIATE_TEST_SUITE_P(
                     UnaryCase{"tanh", -11, 11}, UnaryCase{"erf", -5, 5},
                     UnaryCase{"sigmoid", -90, 90}, UnaryCase{"silu", -20, 20},
                     UnaryCase{"sin", -100, 100}, UnaryCase{"cos", -100, 100},
-                    UnaryCase{"floor", -9, 9}, UnaryCase{"ceil", -9, 9},
-                    UnaryCase{"round", -9, 9}, UnaryCase{"gelu erf", -6, 6},
-                    UnaryCase{"gelu tanh", -6, 6}, UnaryCase{"gelu quick", -6, 6}),
+                    UnaryCase{"floor", -9, 9}, UnaryCase{"ceil", -9, 9}, UnaryCase{"round", -9, 9},
+                    UnaryCase{"gelu erf", -6, 6}, UnaryCase{"gelu tanh", -6, 6},
+                    UnaryCase{"gelu quick", -6, 6}),
     [](const auto &info) {
       std::string name = info.param.op;
       std::replace(name.begin(), name.end(), ' ', '_');
@@ -115,8 +115,7 @@ TEST(Binary, OfTruthValues) {
   for (const char *kind : {"eq", "ne", "lt", "le", "gt", "ge"})
     for (const char *type : {"f32", "i64", "ui8", "bf16"}) {
       std::string t = type;
-      EXPECT_EQ(differs(binary(std::string("compare ") + kind, "3x21x" + t, "21x" + t,
-                               "3x21xi1")),
+      EXPECT_EQ(differs(binary(std::string("compare ") + kind, "3x21x" + t, "21x" + t, "3x21xi1")),
                 "")
           << kind << t;
     }
@@ -132,11 +131,13 @@ TEST(Binary, SignedRemainders) {
 }
 
 TEST(Select, TakesBothBranches) {
-  EXPECT_EQ(differs(R"(func.func @main(%c: tensor<4x1xi1>, %x: tensor<4x19xf32>, %y: tensor<f32>) -> tensor<4x19xf32> {
+  EXPECT_EQ(
+      differs(
+          R"(func.func @main(%c: tensor<4x1xi1>, %x: tensor<4x19xf32>, %y: tensor<f32>) -> tensor<4x19xf32> {
     %z = nn.select %c, %x, %y : tensor<4x1xi1>, tensor<4x19xf32>, tensor<f32>
     return %z : tensor<4x19xf32>
   })"),
-            "");
+      "");
 }
 
 TEST(Cast, BetweenAllTypes) {
@@ -154,7 +155,8 @@ TEST(Cast, BetweenAllTypes) {
 }
 
 TEST(Chains, AreOneKernelOnBothMachines) {
-  const char *text = R"(func.func @main(%x: tensor<6x50xf32>, %b: tensor<50xf32>) -> tensor<6x50xf32> {
+  const char *text =
+      R"(func.func @main(%x: tensor<6x50xf32>, %b: tensor<50xf32>) -> tensor<6x50xf32> {
     %s = nn.add %x, %b : tensor<6x50xf32>, tensor<50xf32>
     %t = nn.sigmoid %s : tensor<6x50xf32>
     %u = nn.mul %s, %t : tensor<6x50xf32>, tensor<6x50xf32>

@@ -14,8 +14,8 @@ namespace cleave::test {
 
 /// How inputs are drawn.
 struct Draw {
-  double low = -2.0, high = 2.0;      ///< of floats
-  int64_t least = 0, most = 3;        ///< of integers, both inclusive
+  double low = -2.0, high = 2.0; ///< of floats
+  int64_t least = 0, most = 3;   ///< of integers, both inclusive
 };
 
 struct Check {

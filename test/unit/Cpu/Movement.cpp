@@ -39,7 +39,8 @@ INSTANTIATE_TEST_SUITE_P(
           %r = nn.reshape %x : tensor<2x5x24xELT> to tensor<2x5x3x8xELT>
           %y = nn.transpose %r [0, 2, 1, 3] : tensor<2x5x3x8xELT>
           return %y : tensor<2x3x5x8xELT> })"},
-        Case{"reshape_that_divides_nothing", R"(func.func @main(%x: tensor<6x35xELT>) -> tensor<10x21xELT> {
+        Case{"reshape_that_divides_nothing",
+             R"(func.func @main(%x: tensor<6x35xELT>) -> tensor<10x21xELT> {
           %t = nn.transpose %x [1, 0] : tensor<6x35xELT>
           %r = nn.reshape %t : tensor<35x6xELT> to tensor<10x21xELT>
           return %r : tensor<10x21xELT> })"},
@@ -52,34 +53,46 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"slice_backwards", R"(func.func @main(%x: tensor<5x40xELT>) -> tensor<5x40xELT> {
           %y = nn.slice %x starts [4, 39] sizes [5, 40] steps [-1, -1] : tensor<5x40xELT>
           return %y : tensor<5x40xELT> })"},
-        Case{"concat_inner", R"(func.func @main(%x: tensor<3x7xELT>, %y: tensor<3x18xELT>, %z: tensor<3x0xELT>) -> tensor<3x25xELT> {
+        Case{
+            "concat_inner",
+            R"(func.func @main(%x: tensor<3x7xELT>, %y: tensor<3x18xELT>, %z: tensor<3x0xELT>) -> tensor<3x25xELT> {
           %c = nn.concat %x, %z, %y axis 1 : tensor<3x7xELT>, tensor<3x0xELT>, tensor<3x18xELT>
           return %c : tensor<3x25xELT> })"},
-        Case{"concat_outer", R"(func.func @main(%x: tensor<2x3x9xELT>, %y: tensor<2x1x9xELT>) -> tensor<2x4x9xELT> {
+        Case{"concat_outer",
+             R"(func.func @main(%x: tensor<2x3x9xELT>, %y: tensor<2x1x9xELT>) -> tensor<2x4x9xELT> {
           %c = nn.concat %x, %y axis 1 : tensor<2x3x9xELT>, tensor<2x1x9xELT>
           return %c : tensor<2x4x9xELT> })"},
         Case{"pad", R"(func.func @main(%x: tensor<3x18xELT>, %v: tensor<ELT>) -> tensor<6x20xELT> {
           %y = nn.pad %x, %v low [1, 2] high [2, 0] : tensor<3x18xELT>, tensor<ELT>
           return %y : tensor<6x20xELT> })"},
-        Case{"gather_rows", R"(func.func @main(%x: tensor<4x20xELT>, %i: tensor<2x3xi64>) -> tensor<2x3x20xELT> {
+        Case{"gather_rows",
+             R"(func.func @main(%x: tensor<4x20xELT>, %i: tensor<2x3xi64>) -> tensor<2x3x20xELT> {
           %y = nn.gather %x, %i axis 0 : tensor<4x20xELT>, tensor<2x3xi64>
           return %y : tensor<2x3x20xELT> })"},
-        Case{"gather_columns", R"(func.func @main(%x: tensor<5x4xELT>, %i: tensor<21xi32>) -> tensor<5x21xELT> {
+        Case{"gather_columns",
+             R"(func.func @main(%x: tensor<5x4xELT>, %i: tensor<21xi32>) -> tensor<5x21xELT> {
           %y = nn.gather %x, %i axis 1 : tensor<5x4xELT>, tensor<21xi32>
           return %y : tensor<5x21xELT> })"},
-        Case{"gather_elements", R"(func.func @main(%x: tensor<4x20xELT>, %i: tensor<3x20xi64>) -> tensor<3x20xELT> {
+        Case{"gather_elements",
+             R"(func.func @main(%x: tensor<4x20xELT>, %i: tensor<3x20xi64>) -> tensor<3x20xELT> {
           %y = nn.gather_elements %x, %i axis 0 : tensor<4x20xELT>, tensor<3x20xi64>
           return %y : tensor<3x20xELT> })"},
-        Case{"gather_nd", R"(func.func @main(%x: tensor<4x4x6xELT>, %i: tensor<5x2xi64>) -> tensor<5x6xELT> {
+        Case{"gather_nd",
+             R"(func.func @main(%x: tensor<4x4x6xELT>, %i: tensor<5x2xi64>) -> tensor<5x6xELT> {
           %y = nn.gather_nd %x, %i batch_dims 0 : tensor<4x4x6xELT>, tensor<5x2xi64>
           return %y : tensor<5x6xELT> })"},
-        Case{"gather_nd_batched", R"(func.func @main(%x: tensor<2x4x6xELT>, %i: tensor<2x5x1xi64>) -> tensor<2x5x6xELT> {
+        Case{"gather_nd_batched",
+             R"(func.func @main(%x: tensor<2x4x6xELT>, %i: tensor<2x5x1xi64>) -> tensor<2x5x6xELT> {
           %y = nn.gather_nd %x, %i batch_dims 1 : tensor<2x4x6xELT>, tensor<2x5x1xi64>
           return %y : tensor<2x5x6xELT> })"},
-        Case{"scatter_nd", R"(func.func @main(%x: tensor<4x18xELT>, %i: tensor<3x1xi64>, %u: tensor<3x18xELT>) -> tensor<4x18xELT> {
+        Case{
+            "scatter_nd",
+            R"(func.func @main(%x: tensor<4x18xELT>, %i: tensor<3x1xi64>, %u: tensor<3x18xELT>) -> tensor<4x18xELT> {
           %y = nn.scatter_nd %x, %i, %u : tensor<4x18xELT>, tensor<3x1xi64>, tensor<3x18xELT>
           return %y : tensor<4x18xELT> })"},
-        Case{"cache_update", R"(func.func @main(%x: tensor<2x3x8x5xELT>, %u: tensor<2x3x2x5xELT>, %p: tensor<2xi64>) -> tensor<2x3x8x5xELT> {
+        Case{
+            "cache_update",
+            R"(func.func @main(%x: tensor<2x3x8x5xELT>, %u: tensor<2x3x2x5xELT>, %p: tensor<2xi64>) -> tensor<2x3x8x5xELT> {
           %y = nn.cache_update %x, %u, %p axis 2 : tensor<2x3x8x5xELT>, tensor<2x3x2x5xELT>, tensor<2xi64>
           return %y : tensor<2x3x8x5xELT> })"}),
     [](const auto &info) { return info.param.name; });
@@ -98,21 +111,25 @@ TEST(Rope, TurnsPairs) {
 }
 
 TEST(Constants, AreReadFromTheCode) {
-  EXPECT_EQ(differs(R"(func.func @main(%x: tensor<2x4xf32>) -> (tensor<2x4xf32>, tensor<3xi64>, tensor<4xi1>) {
+  EXPECT_EQ(
+      differs(
+          R"(func.func @main(%x: tensor<2x4xf32>) -> (tensor<2x4xf32>, tensor<3xi64>, tensor<4xi1>) {
     %c = nn.constant dense<[1.0, 2.0, 3.0, 4.0]> : tensor<4xf32>
     %i = nn.constant dense<[7, -8, 9]> : tensor<3xi64>
     %b = nn.constant dense<[true, false, true, true]> : tensor<4xi1>
     %y = nn.mul %x, %c : tensor<2x4xf32>, tensor<4xf32>
     return %y, %i, %b : tensor<2x4xf32>, tensor<3xi64>, tensor<4xi1> })"),
-            "");
+      "");
 }
 
 TEST(Results, MayBeInputsOrEqual) {
-  EXPECT_EQ(differs(R"(func.func @main(%x: tensor<5xf32>) -> (tensor<5xf32>, tensor<5xf32>, tensor<5x1xf32>) {
+  EXPECT_EQ(
+      differs(
+          R"(func.func @main(%x: tensor<5xf32>) -> (tensor<5xf32>, tensor<5xf32>, tensor<5x1xf32>) {
     %y = nn.neg %x : tensor<5xf32>
     %r = nn.reshape %y : tensor<5xf32> to tensor<5x1xf32>
     return %x, %y, %r : tensor<5xf32>, tensor<5xf32>, tensor<5x1xf32> })"),
-            "");
+      "");
 }
 
 TEST(Gather, ReportsAWildIndex) {

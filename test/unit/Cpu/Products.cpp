@@ -17,8 +17,8 @@ std::string tensor(std::initializer_list<int> shape, const std::string &type) {
 }
 
 std::string matmul(const std::string &a, const std::string &b, const std::string &c) {
-  return "func.func @main(%a: " + a + ", %b: " + b + ") -> " + c + " {\n %c = nn.matmul %a, %b : " +
-         a + ", " + b + "\n return %c : " + c + "\n}";
+  return "func.func @main(%a: " + a + ", %b: " + b + ") -> " + c +
+         " {\n %c = nn.matmul %a, %b : " + a + ", " + b + "\n return %c : " + c + "\n}";
 }
 
 TEST(Matmul, AnySize) {
@@ -40,10 +40,10 @@ TEST(Matmul, LongK) {
   Check check;
   check.absolute = 5e-4;
   for (int m : {1, 2, 5, 40})
-    EXPECT_EQ(differs(matmul(tensor({m, 1700}, "f32"), tensor({1700, 96}, "f32"),
-                             tensor({m, 96}, "f32")),
-                      check),
-              "")
+    EXPECT_EQ(
+        differs(matmul(tensor({m, 1700}, "f32"), tensor({1700, 96}, "f32"), tensor({m, 96}, "f32")),
+                check),
+        "")
         << m;
 }
 
@@ -62,10 +62,10 @@ TEST(Matmul, BlocksAndParts) {
 TEST(Matmul, ManyRows) {
   Check check;
   check.absolute = 2e-4;
-  EXPECT_EQ(differs(matmul(tensor({293, 65}, "f32"), tensor({65, 48}, "f32"),
-                           tensor({293, 48}, "f32")),
-                    check),
-            "");
+  EXPECT_EQ(
+      differs(matmul(tensor({293, 65}, "f32"), tensor({65, 48}, "f32"), tensor({293, 48}, "f32")),
+              check),
+      "");
 }
 
 TEST(Matmul, BatchesBroadcast) {
@@ -83,15 +83,16 @@ TEST(Matmul, BatchesBroadcast) {
                              tensor({2, 3, 5, 33}, type)),
                       own),
               "");
-    EXPECT_EQ(differs(matmul(tensor({5, 8}, type), tensor({3, 8, 17}, type),
-                             tensor({3, 5, 17}, type)),
-                      own),
-              "");
+    EXPECT_EQ(
+        differs(matmul(tensor({5, 8}, type), tensor({3, 8, 17}, type), tensor({3, 5, 17}, type)),
+                own),
+        "");
   }
 }
 
 TEST(Matmul, OfTransposedOperandsWithAllThatFollows) {
-  const char *text = R"(func.func @main(%q: tensor<2x21x24xf32>, %k: tensor<2x21x24xf32>, %b: tensor<21xf32>, %r: tensor<2x3x21x21xf32>) -> (tensor<2x3x21x21xf32>, tensor<2x3x21x21xf32>) {
+  const char *text =
+      R"(func.func @main(%q: tensor<2x21x24xf32>, %k: tensor<2x21x24xf32>, %b: tensor<21xf32>, %r: tensor<2x3x21x21xf32>) -> (tensor<2x3x21x21xf32>, tensor<2x3x21x21xf32>) {
     %q1 = nn.reshape %q : tensor<2x21x24xf32> to tensor<2x21x3x8xf32>
     %q2 = nn.transpose %q1 [0, 2, 1, 3] : tensor<2x21x3x8xf32>
     %k1 = nn.reshape %k : tensor<2x21x24xf32> to tensor<2x21x3x8xf32>

@@ -55,10 +55,10 @@ TEST_P(Norms, WithTheSumInFront) {
   check.absolute = 1e-4;
   EXPECT_EQ(differs("func.func @main(%x: " + x + ", %r: " + x + ", %g: " + v + ", %b: " + v +
                         ") -> (" + x + ", " + x + ", " + x + ") {\n %s = nn.add %x, %r : " + x +
-                        ", " + x + "\n %y = nn.layer_norm %s, %g, %b epsilon 1.0e-5 : " + x +
-                        ", " + v + ", " + v + "\n %z = nn.rms_norm %s, %g epsilon 1.0e-5 : " + x +
-                        ", " + v + "\n %n = nn.neg %z : " + x + "\n return %s, %y, %n : " + x +
-                        ", " + x + ", " + x + "\n}",
+                        ", " + x + "\n %y = nn.layer_norm %s, %g, %b epsilon 1.0e-5 : " + x + ", " +
+                        v + ", " + v + "\n %z = nn.rms_norm %s, %g epsilon 1.0e-5 : " + x + ", " +
+                        v + "\n %n = nn.neg %z : " + x + "\n return %s, %y, %n : " + x + ", " + x +
+                        ", " + x + "\n}",
                     check),
             "");
 }

@@ -23,8 +23,9 @@ static std::vector<ModelInput> encoderDecoder() {
 }
 
 TEST(Dims, ATotalIsAPastAndASequence) {
-  EXPECT_EQ(bindDims(decoder(), {}),
-            (Sizes{{"batch_size", 1}, {"seq_len", 16}, {"past_seq_len", 16}, {"total_seq_len", 32}}));
+  EXPECT_EQ(
+      bindDims(decoder(), {}),
+      (Sizes{{"batch_size", 1}, {"seq_len", 16}, {"past_seq_len", 16}, {"total_seq_len", 32}}));
   EXPECT_EQ(bindDims(decoder(), {{"seq_len", 3}, {"past_seq_len", 0}}).at("total_seq_len"), 3);
   EXPECT_EQ(bindDims(decoder(), {{"total_seq_len", 7}}).at("total_seq_len"), 7);
 }
@@ -36,8 +37,9 @@ TEST(Dims, SumsAreComputed) {
 
 TEST(Dims, OneStepOfDecoding) {
   Sizes actual = bindDims(decoder(), {{"batch_size", 8}, {"seq_len", 512}, {"past_seq_len", 0}});
-  EXPECT_EQ(decodeDims(decoder(), actual, 2),
-            (Sizes{{"batch_size", 2}, {"seq_len", 1}, {"past_seq_len", 1024}, {"total_seq_len", 1025}}));
+  EXPECT_EQ(
+      decodeDims(decoder(), actual, 2),
+      (Sizes{{"batch_size", 2}, {"seq_len", 1}, {"past_seq_len", 1024}, {"total_seq_len", 1025}}));
 }
 
 TEST(Dims, WhatAnEncoderReadIsKept) {
@@ -97,8 +99,8 @@ TEST(Dims, SumsOfAnySizes) {
 }
 
 TEST(Dims, DefaultsByMeaning) {
-  Sizes sizes = bindDims({input("x", {"batch_size", "seq_len", "past_len", "past_len + seq_len"})}, {},
-                         {2, 5, 7});
+  Sizes sizes = bindDims({input("x", {"batch_size", "seq_len", "past_len", "past_len + seq_len"})},
+                         {}, {2, 5, 7});
   EXPECT_EQ(sizes["batch_size"], 2);
   EXPECT_EQ(sizes["seq_len"], 5);
   EXPECT_EQ(sizes["past_len"], 7);

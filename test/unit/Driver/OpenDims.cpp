@@ -60,10 +60,10 @@ Made makeSize(MLIRContext *context, ArrayRef<int64_t> numbers, int depth) {
 TEST(OpenDims, ExpressionsAreWhatTheNumbersAre) {
   MLIRContext context;
   rc::check([&] {
-    auto numbers = *rc::gen::container<std::vector<int64_t>>(kNumSymbols,
-                                                             rc::gen::inRange<int64_t>(0, 20));
-    auto others = *rc::gen::container<std::vector<int64_t>>(kNumSymbols,
-                                                            rc::gen::inRange<int64_t>(0, 20));
+    auto numbers =
+        *rc::gen::container<std::vector<int64_t>>(kNumSymbols, rc::gen::inRange<int64_t>(0, 20));
+    auto others =
+        *rc::gen::container<std::vector<int64_t>>(kNumSymbols, rc::gen::inRange<int64_t>(0, 20));
     Made made = makeSize(&context, numbers, 4);
     RC_ASSERT(made.size.value == made.again(numbers));
     if (!made.size.isOpen())
@@ -135,8 +135,8 @@ std::vector<int64_t> symbolSizes(func::FuncOp main) {
   auto names = main->getAttrOfType<ArrayAttr>(kSymbols);
   std::vector<int64_t> sizes(names ? names.size() : 0);
   for (BlockArgument argument : main.getArguments())
-    for (const Size &size : decode(shapeOf(argument),
-                                   main.getArgAttr(argument.getArgNumber(), kShape)))
+    for (const Size &size :
+         decode(shapeOf(argument), main.getArgAttr(argument.getArgNumber(), kShape)))
       if (auto symbol = dyn_cast_or_null<AffineSymbolExpr>(size.expr))
         sizes[symbol.getPosition()] = size.value;
   return sizes;

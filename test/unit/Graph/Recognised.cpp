@@ -31,9 +31,7 @@ struct Recogniser {
 class Recognised : public testing::TestWithParam<Recogniser> {};
 
 /// Bits of the significand, the hidden one among them.
-int precisionOf(Type element) {
-  return cast<FloatType>(element).getFPMantissaWidth();
-}
+int precisionOf(Type element) { return cast<FloatType>(element).getFPMantissaWidth(); }
 
 /// A recognised op rounds once where each of some 16 ops rounded, so both are within
 /// 16 units in the last place of the largest value on the way, which is taken as 8.
@@ -65,8 +63,7 @@ TEST_P(Recognised, equalsTheOriginal) {
     for (uint64_t seed = 1; seed <= 4; ++seed) {
       Tensors inputs;
       for (Type type : function.getArgumentTypes())
-        inputs.push_back(
-            randomTensor(cast<RankedTensorType>(type), seed * 100 + inputs.size()));
+        inputs.push_back(randomTensor(cast<RankedTensorType>(type), seed * 100 + inputs.size()));
       FailureOr<Tensors> want = runWhole(function, inputs);
       FailureOr<Tensors> got =
           runWhole(recognised->lookupSymbol<func::FuncOp>(function.getName()), inputs);
@@ -77,15 +74,14 @@ TEST_P(Recognised, equalsTheOriginal) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Recognisers, Recognised,
-    testing::Values(Recogniser{"fuse-norms.mlir", createFuseNorms},
-                    Recogniser{"fuse-activations.mlir", createFuseActivations},
-                    Recogniser{"fuse-rope.mlir", createFuseRope},
-                    Recogniser{"fuse-attention.mlir", createFuseAttention}),
-    [](const auto &info) {
-      std::string name = info.param.file;
-      name.resize(name.find('.'));
-      std::replace(name.begin(), name.end(), '-', '_');
-      return name;
-    });
+INSTANTIATE_TEST_SUITE_P(Recognisers, Recognised,
+                         testing::Values(Recogniser{"fuse-norms.mlir", createFuseNorms},
+                                         Recogniser{"fuse-activations.mlir", createFuseActivations},
+                                         Recogniser{"fuse-rope.mlir", createFuseRope},
+                                         Recogniser{"fuse-attention.mlir", createFuseAttention}),
+                         [](const auto &info) {
+                           std::string name = info.param.file;
+                           name.resize(name.find('.'));
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });

@@ -40,10 +40,9 @@ class Conformance : public testing::TestWithParam<Engine> {};
 } // namespace
 
 static uint64_t drawCount() {
-  return *rc::gen::weightedOneOf<uint64_t>(
-      {{2, rc::gen::just(uint64_t(0))},
-       {6, rc::gen::inRange<uint64_t>(1, 40)},
-       {2, rc::gen::inRange<uint64_t>(1000, 5000)}});
+  return *rc::gen::weightedOneOf<uint64_t>({{2, rc::gen::just(uint64_t(0))},
+                                            {6, rc::gen::inRange<uint64_t>(1, 40)},
+                                            {2, rc::gen::inRange<uint64_t>(1000, 5000)}});
 }
 
 static Case draw(uint8_t op, uint8_t type) {
@@ -100,15 +99,11 @@ static Bytes drawBytes(uint8_t type, uint64_t elements, std::mt19937 &random) {
   return result;
 }
 
-static uint64_t given(const Case &c, const std::vector<uint64_t> &counts,
-                      uint32_t member) {
+static uint64_t given(const Case &c, const std::vector<uint64_t> &counts, uint32_t member) {
   switch (c.op) {
-  case CLEAVE_OP_ALL_REDUCE:
-    return counts[0];
-  case CLEAVE_OP_ALL_GATHER:
-    return counts[member];
-  case CLEAVE_OP_REDUCE_SCATTER:
-    return std::accumulate(counts.begin(), counts.end(), uint64_t(0));
+  case CLEAVE_OP_ALL_REDUCE: return counts[0];
+  case CLEAVE_OP_ALL_GATHER: return counts[member];
+  case CLEAVE_OP_REDUCE_SCATTER: return std::accumulate(counts.begin(), counts.end(), uint64_t(0));
   }
   auto row = counts.begin() + member * c.size;
   return std::accumulate(row, row + c.size, uint64_t(0));
@@ -123,8 +118,7 @@ static void check(const Engine &engine, const Case &c) {
     std::vector<Bytes> own;
     for (uint32_t i = 0; i < c.size; ++i)
       own.push_back(drawBytes(c.type, given(c, c.counts[set], i), random));
-    std::vector<Bytes> results =
-        expected(c.op, c.type, c.reduction, c.counts[set], own);
+    std::vector<Bytes> results = expected(c.op, c.type, c.reduction, c.counts[set], own);
     for (uint32_t i = 0; i < c.size; ++i) {
       uint32_t rank = c.members[set * c.size + i];
       inputs[rank] = own[i];
@@ -136,8 +130,7 @@ static void check(const Engine &engine, const Case &c) {
   Builder builder(c.ranks);
   builder.group(c.members, c.size);
   uint64_t bytes = cleave_type_bytes(c.type);
-  cleave_command command =
-      collective(cleave_op(c.op), c.type, c.reduction, 0, "exchange");
+  cleave_command command = collective(cleave_op(c.op), c.type, c.reduction, 0, "exchange");
   for (uint32_t rank = 0; rank < c.ranks; ++rank) {
     uint64_t in = inputs[rank].size(), out = wanted[rank].size();
     builder.input(c.type, int64_t(in / bytes));
@@ -149,11 +142,9 @@ static void check(const Engine &engine, const Case &c) {
       // An odd offset: blocks need not be aligned.
       cleave_buffer place{CLEAVE_SPACE_ARENA, 0, 3, in};
       builder.programs[rank].arena_bytes = 3 + in;
-      builder.add(builder.main[rank], local(CLEAVE_OP_COPY, "in"),
-                  {source, place});
+      builder.add(builder.main[rank], local(CLEAVE_OP_COPY, "in"), {source, place});
       builder.add(builder.main[rank], command, {place, place}, counts);
-      builder.add(builder.main[rank], local(CLEAVE_OP_COPY, "out"),
-                  {place, target});
+      builder.add(builder.main[rank], local(CLEAVE_OP_COPY, "out"), {place, target});
     } else {
       builder.add(builder.main[rank], command, {source, target}, counts);
     }
@@ -163,8 +154,7 @@ static void check(const Engine &engine, const Case &c) {
   options.threads = engine.threads;
   cleave_session *session;
   cleave_error error = {};
-  RC_ASSERT(cleave_session_create(builder.finish(), &options, &session,
-                                  &error) == CLEAVE_OK);
+  RC_ASSERT(cleave_session_create(builder.finish(), &options, &session, &error) == CLEAVE_OK);
   std::vector<cleave_input> given;
   std::vector<Bytes> memory(c.ranks);
   std::vector<cleave_output> taken;
@@ -175,17 +165,14 @@ static void check(const Engine &engine, const Case &c) {
   }
   constexpr uint32_t runs = 3;
   for (uint32_t run = 0; run < runs; ++run)
-    RC_ASSERT(cleave_session_run(session, given.data(), taken.data(), &error) ==
-              CLEAVE_OK);
+    RC_ASSERT(cleave_session_run(session, given.data(), taken.data(), &error) == CLEAVE_OK);
   for (uint32_t rank = 0; rank < c.ranks; ++rank) {
-    RC_ASSERT(equal(c.type, cleave_session_output(session, rank, rank),
-                    wanted[rank]));
+    RC_ASSERT(equal(c.type, cleave_session_output(session, rank, rank), wanted[rank]));
     cleave_counters counters;
     RC_ASSERT(!cleave_session_counters(session, rank, &counters));
     RC_ASSERT(counters.calls[c.op] == runs);
     RC_ASSERT(counters.bytes[c.op] ==
-              runs * cleave_ring_bytes(c.op, c.type,
-                                       c.counts[memberOf[rank] / c.size].data(),
+              runs * cleave_ring_bytes(c.op, c.type, c.counts[memberOf[rank] / c.size].data(),
                                        c.size, memberOf[rank] % c.size));
   }
   cleave_session_destroy(session);
@@ -194,25 +181,20 @@ static void check(const Engine &engine, const Case &c) {
 /// Every type by itself: what is drawn must not leave one out.
 static void checkAll(const Engine &engine, uint8_t op) {
   for (uint8_t type = 0; type < CLEAVE_NUM_TYPES; ++type)
-    EXPECT_TRUE(rc::check(cleave_type_name(type),
-                          [&] { check(engine, draw(op, type)); }));
+    EXPECT_TRUE(rc::check(cleave_type_name(type), [&] { check(engine, draw(op, type)); }));
 }
 
 TEST_P(Conformance, AllReduce) { checkAll(GetParam(), CLEAVE_OP_ALL_REDUCE); }
 
 TEST_P(Conformance, AllGather) { checkAll(GetParam(), CLEAVE_OP_ALL_GATHER); }
 
-TEST_P(Conformance, ReduceScatter) {
-  checkAll(GetParam(), CLEAVE_OP_REDUCE_SCATTER);
-}
+TEST_P(Conformance, ReduceScatter) { checkAll(GetParam(), CLEAVE_OP_REDUCE_SCATTER); }
 
 TEST_P(Conformance, AllToAll) { checkAll(GetParam(), CLEAVE_OP_ALL_TO_ALL); }
 
 INSTANTIATE_TEST_SUITE_P(Threads, Conformance,
-                         testing::Values(Engine{"threads", 1},
-                                         Engine{"threads", 2},
+                         testing::Values(Engine{"threads", 1}, Engine{"threads", 2},
                                          Engine{"threads", 5}),
                          [](const testing::TestParamInfo<Engine> &info) {
-                           return info.param.communicator +
-                                  std::to_string(info.param.threads);
+                           return info.param.communicator + std::to_string(info.param.threads);
                          });

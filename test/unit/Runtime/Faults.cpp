@@ -32,8 +32,7 @@ namespace {
 
 /// Every rank launches "step", then all reduce one number in place.
 struct Machine {
-  Machine(uint32_t ranks, uint32_t threads, cleave_kernel kernel,
-          uint32_t deadlineMs = 0)
+  Machine(uint32_t ranks, uint32_t threads, cleave_kernel kernel, uint32_t deadlineMs = 0)
       : builder(ranks) {
     uint32_t world = builder.world();
     builder.kernel(kernel);
@@ -42,22 +41,17 @@ struct Machine {
       cleave_buffer number{CLEAVE_SPACE_ARENA, 0, 0, 4};
       builder.add(builder.main[rank], launch(0, 1, "step"), {number});
       builder.add(builder.main[rank],
-                  collective(CLEAVE_OP_ALL_REDUCE, CLEAVE_F32, CLEAVE_SUM,
-                             world, "sum"),
+                  collective(CLEAVE_OP_ALL_REDUCE, CLEAVE_F32, CLEAVE_SUM, world, "sum"),
                   {number, number}, {1});
     }
     cleave_session_options options = {};
     options.threads = threads;
     options.deadline_ms = deadlineMs;
-    EXPECT_EQ(
-        cleave_session_create(builder.finish(), &options, &session, &error),
-        CLEAVE_OK);
+    EXPECT_EQ(cleave_session_create(builder.finish(), &options, &session, &error), CLEAVE_OK);
   }
   ~Machine() { cleave_session_destroy(session); }
 
-  int32_t run() {
-    return cleave_session_run(session, nullptr, nullptr, &error);
-  }
+  int32_t run() { return cleave_session_run(session, nullptr, nullptr, &error); }
 
   Builder builder;
   cleave_session *session = nullptr;
@@ -127,14 +121,13 @@ TEST(Deadline, RankThatHangsIsGivenUp) {
   auto start = Clock::now();
   EXPECT_EQ(machine.run(), CLEAVE_FAILED);
   EXPECT_LT(Clock::now() - start, std::chrono::milliseconds(500));
-  EXPECT_NE(std::string(machine.error.message).find("for rank 1"),
-            std::string::npos)
+  EXPECT_NE(std::string(machine.error.message).find("for rank 1"), std::string::npos)
       << machine.error.message;
 
   EXPECT_EQ(machine.run(), CLEAVE_FAILED);
-  EXPECT_NE(std::string(machine.error.message)
-                .find("the session cannot run again: rank 0, command 1"),
-            std::string::npos)
+  EXPECT_NE(
+      std::string(machine.error.message).find("the session cannot run again: rank 0, command 1"),
+      std::string::npos)
       << machine.error.message;
   std::this_thread::sleep_for(std::chrono::milliseconds(600));
 }
@@ -149,10 +142,8 @@ TEST(Deadline, RankThatHangsAtTheEndIsNamed) {
   cleave_session_options options = {2, 100, 0};
   cleave_session *session;
   cleave_error error;
-  ASSERT_EQ(cleave_session_create(builder.finish(), &options, &session, &error),
-            CLEAVE_OK);
-  EXPECT_EQ(cleave_session_run(session, nullptr, nullptr, &error),
-            CLEAVE_FAILED);
+  ASSERT_EQ(cleave_session_create(builder.finish(), &options, &session, &error), CLEAVE_OK);
+  EXPECT_EQ(cleave_session_run(session, nullptr, nullptr, &error), CLEAVE_FAILED);
   EXPECT_STREQ(error.message, "rank 1, command 0, launch \"tail\": does not "
                               "end within 100 ms");
   std::this_thread::sleep_for(std::chrono::milliseconds(600));

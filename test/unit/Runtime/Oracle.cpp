@@ -38,14 +38,10 @@ template <typename W> static W combine(uint8_t reduction, W a, W b) {
     if (std::isnan(a) || std::isnan(b))
       return NAN;
   switch (reduction) {
-  case CLEAVE_SUM:
-    return W(a + b);
-  case CLEAVE_PROD:
-    return W(a * b);
-  case CLEAVE_MAX:
-    return std::max(a, b);
-  default:
-    return std::min(a, b);
+  case CLEAVE_SUM: return W(a + b);
+  case CLEAVE_PROD: return W(a * b);
+  case CLEAVE_MAX: return std::max(a, b);
+  default: return std::min(a, b);
   }
 }
 
@@ -90,28 +86,17 @@ static void combineElement(uint8_t type, uint8_t reduction, uint8_t *result,
                            const std::vector<const uint8_t *> &elements) {
   switch (type) {
   case CLEAVE_F16:
-  case CLEAVE_BF16:
-    return combineHalf(type, reduction, result, elements);
-  case CLEAVE_F32:
-    return combineAs<float, float>(reduction, result, elements);
-  case CLEAVE_F64:
-    return combineAs<double, double>(reduction, result, elements);
-  case CLEAVE_I8:
-    return combineAs<int8_t, uint64_t>(reduction, result, elements);
-  case CLEAVE_I16:
-    return combineAs<int16_t, uint64_t>(reduction, result, elements);
-  case CLEAVE_I32:
-    return combineAs<int32_t, uint64_t>(reduction, result, elements);
-  case CLEAVE_I64:
-    return combineAs<int64_t, uint64_t>(reduction, result, elements);
-  case CLEAVE_U8:
-    return combineAs<uint8_t, uint64_t>(reduction, result, elements);
-  case CLEAVE_U16:
-    return combineAs<uint16_t, uint64_t>(reduction, result, elements);
-  case CLEAVE_U32:
-    return combineAs<uint32_t, uint64_t>(reduction, result, elements);
-  case CLEAVE_U64:
-    return combineAs<uint64_t, uint64_t>(reduction, result, elements);
+  case CLEAVE_BF16: return combineHalf(type, reduction, result, elements);
+  case CLEAVE_F32: return combineAs<float, float>(reduction, result, elements);
+  case CLEAVE_F64: return combineAs<double, double>(reduction, result, elements);
+  case CLEAVE_I8: return combineAs<int8_t, uint64_t>(reduction, result, elements);
+  case CLEAVE_I16: return combineAs<int16_t, uint64_t>(reduction, result, elements);
+  case CLEAVE_I32: return combineAs<int32_t, uint64_t>(reduction, result, elements);
+  case CLEAVE_I64: return combineAs<int64_t, uint64_t>(reduction, result, elements);
+  case CLEAVE_U8: return combineAs<uint8_t, uint64_t>(reduction, result, elements);
+  case CLEAVE_U16: return combineAs<uint16_t, uint64_t>(reduction, result, elements);
+  case CLEAVE_U32: return combineAs<uint32_t, uint64_t>(reduction, result, elements);
+  case CLEAVE_U64: return combineAs<uint64_t, uint64_t>(reduction, result, elements);
   case CLEAVE_BOOL: {
     bool every = true, some = false;
     for (const uint8_t *element : elements) {
@@ -125,8 +110,8 @@ static void combineElement(uint8_t type, uint8_t reduction, uint8_t *result,
   }
 }
 
-static Bytes combineAll(uint8_t type, uint8_t reduction, uint64_t begin,
-                        uint64_t count, const std::vector<Bytes> &inputs) {
+static Bytes combineAll(uint8_t type, uint8_t reduction, uint64_t begin, uint64_t count,
+                        const std::vector<Bytes> &inputs) {
   uint64_t bytes = cleave_type_bytes(type);
   Bytes result(count * bytes);
   for (uint64_t i = 0; i < count; ++i) {
@@ -138,8 +123,7 @@ static Bytes combineAll(uint8_t type, uint8_t reduction, uint64_t begin,
   return result;
 }
 
-std::vector<Bytes> cleave::test::expected(uint8_t op, uint8_t type,
-                                          uint8_t reduction,
+std::vector<Bytes> cleave::test::expected(uint8_t op, uint8_t type, uint8_t reduction,
                                           const std::vector<uint64_t> &counts,
                                           const std::vector<Bytes> &inputs) {
   uint64_t bytes = cleave_type_bytes(type);
@@ -150,8 +134,7 @@ std::vector<Bytes> cleave::test::expected(uint8_t op, uint8_t type,
     if (op == CLEAVE_OP_ALL_REDUCE) {
       result = combineAll(type, reduction, 0, counts[0], inputs);
     } else if (op == CLEAVE_OP_REDUCE_SCATTER) {
-      uint64_t begin =
-          std::accumulate(counts.begin(), counts.begin() + long(me), 0ull);
+      uint64_t begin = std::accumulate(counts.begin(), counts.begin() + long(me), 0ull);
       result = combineAll(type, reduction, begin, counts[me], inputs);
     } else if (op == CLEAVE_OP_ALL_GATHER) {
       for (const Bytes &input : inputs)
@@ -159,8 +142,7 @@ std::vector<Bytes> cleave::test::expected(uint8_t op, uint8_t type,
     } else {
       for (size_t i = 0; i < p; ++i) {
         auto row = counts.begin() + long(i * p);
-        auto block = inputs[i].begin() +
-                     long(std::accumulate(row, row + long(me), 0ull) * bytes);
+        auto block = inputs[i].begin() + long(std::accumulate(row, row + long(me), 0ull) * bytes);
         result.insert(result.end(), block, block + long(row[long(me)] * bytes));
       }
     }
@@ -174,17 +156,10 @@ static bool isNan(uint8_t type, const uint8_t *at) {
   double f64;
   _Float16 f16;
   switch (type) {
-  case CLEAVE_F32:
-    memcpy(&f32, at, 4);
-    return std::isnan(f32);
-  case CLEAVE_F64:
-    memcpy(&f64, at, 8);
-    return std::isnan(f64);
-  case CLEAVE_F16:
-    memcpy(&f16, at, 2);
-    return std::isnan(float(f16));
-  case CLEAVE_BF16:
-    return std::isnan(readBf16(at));
+  case CLEAVE_F32: memcpy(&f32, at, 4); return std::isnan(f32);
+  case CLEAVE_F64: memcpy(&f64, at, 8); return std::isnan(f64);
+  case CLEAVE_F16: memcpy(&f16, at, 2); return std::isnan(float(f16));
+  case CLEAVE_BF16: return std::isnan(readBf16(at));
   }
   return false;
 }

@@ -64,8 +64,7 @@ public:
 
   /// Adds to `load` or `main` of a rank; `command` says the rest.
   void add(std::vector<cleave_command> &list, cleave_command command,
-           const std::vector<cleave_buffer> &its,
-           const std::vector<uint64_t> &itsCounts = {}) {
+           const std::vector<cleave_buffer> &its, const std::vector<uint64_t> &itsCounts = {}) {
     command.first_buffer = uint32_t(buffers.size());
     command.num_buffers = uint32_t(its.size());
     command.first_count = uint32_t(counts.size());
@@ -115,8 +114,7 @@ public:
   std::vector<cleave_value> inputs, outputs;
 };
 
-inline cleave_command launch(uint32_t kernel, uint32_t numOutputs,
-                             const char *name) {
+inline cleave_command launch(uint32_t kernel, uint32_t numOutputs, const char *name) {
   cleave_command command = {};
   command.op = CLEAVE_OP_LAUNCH;
   command.kernel = kernel;
@@ -132,8 +130,8 @@ inline cleave_command local(cleave_op op, const char *name) {
   return command;
 }
 
-inline cleave_command collective(cleave_op op, uint8_t type, uint8_t reduction,
-                                 uint32_t group, const char *name) {
+inline cleave_command collective(cleave_op op, uint8_t type, uint8_t reduction, uint32_t group,
+                                 const char *name) {
   cleave_command command = {};
   command.op = uint8_t(op);
   command.type = type;

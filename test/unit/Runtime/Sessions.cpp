@@ -58,8 +58,7 @@ protected:
   void writeWeights(size_t count) {
     const float weights[] = {1, 2, 3, 4};
     std::ofstream(path, std::ios::binary)
-        .write(reinterpret_cast<const char *>(weights),
-               std::streamsize(count * sizeof(float)));
+        .write(reinterpret_cast<const char *>(weights), std::streamsize(count * sizeof(float)));
   }
 
   Builder build(uint32_t ranks) {
@@ -79,11 +78,9 @@ protected:
       builder.programs[rank].param_bytes = 16;
       builder.programs[rank].arena_bytes = 16;
       builder.add(builder.load[rank], launch(0, 1, "scale"), {file, param});
-      builder.add(builder.main[rank], launch(1, 1, "multiply"),
-                  {x, param, partial});
+      builder.add(builder.main[rank], launch(1, 1, "multiply"), {x, param, partial});
       builder.add(builder.main[rank],
-                  collective(CLEAVE_OP_ALL_REDUCE, CLEAVE_F32, CLEAVE_SUM,
-                             world, "sum"),
+                  collective(CLEAVE_OP_ALL_REDUCE, CLEAVE_F32, CLEAVE_SUM, world, "sum"),
                   {partial, y}, {4});
     }
     return builder;
@@ -99,8 +96,7 @@ protected:
 TEST_F(Sessions, LoadsOnceAndRunsOnEveryRank) {
   writeWeights(4);
   Builder builder = build(3);
-  ASSERT_EQ(cleave_session_create(builder.finish(), nullptr, &session, &error),
-            CLEAVE_OK)
+  ASSERT_EQ(cleave_session_create(builder.finish(), nullptr, &session, &error), CLEAVE_OK)
       << error.message;
   for (float factor : {1.0f, -2.0f}) {
     const float x[] = {factor, factor, factor, factor};
@@ -111,8 +107,7 @@ TEST_F(Sessions, LoadsOnceAndRunsOnEveryRank) {
     EXPECT_EQ(cleave_session_output(session, 0, 0), y);
     for (uint32_t rank = 0; rank < 3; ++rank)
       for (int i = 0; i < 4; ++i)
-        EXPECT_EQ(static_cast<const float *>(
-                      cleave_session_output(session, rank, 0))[i],
+        EXPECT_EQ(static_cast<const float *>(cleave_session_output(session, rank, 0))[i],
                   6 * factor * float(i + 1));
   }
   EXPECT_EQ(cleave_session_output(session, 3, 0), nullptr);
@@ -125,8 +120,7 @@ TEST_F(Sessions, CountersAndTimesAreThoseOfMain) {
   Builder builder = build(2);
   cleave_session_options options = {};
   options.timing = 1;
-  ASSERT_EQ(cleave_session_create(builder.finish(), &options, &session, &error),
-            CLEAVE_OK);
+  ASSERT_EQ(cleave_session_create(builder.finish(), &options, &session, &error), CLEAVE_OK);
   const float x[4] = {};
   float y[4];
   cleave_input input{x, sizeof x};
@@ -157,20 +151,16 @@ TEST_F(Sessions, CountersAndTimesAreThoseOfMain) {
 TEST_F(Sessions, MemoryOfTheWrongSizeIsRefused) {
   writeWeights(4);
   Builder builder = build(1);
-  ASSERT_EQ(cleave_session_create(builder.finish(), nullptr, &session, &error),
-            CLEAVE_OK);
+  ASSERT_EQ(cleave_session_create(builder.finish(), nullptr, &session, &error), CLEAVE_OK);
   float x[4], y[4];
   cleave_input input{x, 12};
   cleave_output output{y, sizeof y};
-  EXPECT_EQ(cleave_session_run(session, &input, &output, &error),
-            CLEAVE_REFUSED);
+  EXPECT_EQ(cleave_session_run(session, &input, &output, &error), CLEAVE_REFUSED);
   EXPECT_STREQ(error.message, "input \"x\" takes 16 bytes, got: 12");
   input = {nullptr, 16};
-  EXPECT_EQ(cleave_session_run(session, &input, &output, &error),
-            CLEAVE_REFUSED);
+  EXPECT_EQ(cleave_session_run(session, &input, &output, &error), CLEAVE_REFUSED);
   EXPECT_STREQ(error.message, "input \"x\" is missing");
-  EXPECT_EQ(cleave_session_run(session, nullptr, &output, &error),
-            CLEAVE_REFUSED);
+  EXPECT_EQ(cleave_session_run(session, nullptr, &output, &error), CLEAVE_REFUSED);
   EXPECT_STREQ(error.message, "no inputs or outputs are given");
   cleave_session_destroy(session);
 }
@@ -178,19 +168,15 @@ TEST_F(Sessions, MemoryOfTheWrongSizeIsRefused) {
 TEST_F(Sessions, FilesThatLieAreRefused) {
   writeWeights(3);
   Builder builder = build(1);
-  EXPECT_EQ(cleave_session_create(builder.finish(), nullptr, &session, &error),
-            CLEAVE_REFUSED);
+  EXPECT_EQ(cleave_session_create(builder.finish(), nullptr, &session, &error), CLEAVE_REFUSED);
   EXPECT_EQ(session, nullptr);
   EXPECT_EQ(std::string(error.message),
             "\"" + path + "\" is shorter than the program's 16 bytes, got: 12");
   std::remove(path.c_str());
-  EXPECT_EQ(cleave_session_create(&builder.program, nullptr, &session, &error),
-            CLEAVE_REFUSED);
-  EXPECT_EQ(std::string(error.message),
-            "cannot open \"" + path + "\": No such file or directory");
+  EXPECT_EQ(cleave_session_create(&builder.program, nullptr, &session, &error), CLEAVE_REFUSED);
+  EXPECT_EQ(std::string(error.message), "cannot open \"" + path + "\": No such file or directory");
   builder.files[0].path = "/";
-  EXPECT_EQ(cleave_session_create(builder.finish(), nullptr, &session, &error),
-            CLEAVE_REFUSED);
+  EXPECT_EQ(cleave_session_create(builder.finish(), nullptr, &session, &error), CLEAVE_REFUSED);
   EXPECT_STREQ(error.message, "\"/\" is no regular file");
 }
 
@@ -199,8 +185,7 @@ TEST_F(Sessions, RunAllocatesNothing) {
   Builder builder = build(5);
   cleave_session_options options = {};
   options.threads = 2;
-  ASSERT_EQ(cleave_session_create(builder.finish(), &options, &session, &error),
-            CLEAVE_OK);
+  ASSERT_EQ(cleave_session_create(builder.finish(), &options, &session, &error), CLEAVE_OK);
   const float x[4] = {};
   float y[4];
   cleave_input input{x, sizeof x};
@@ -248,13 +233,10 @@ TEST_F(Sessions, PagesReadOnlyToLoadAreLetGo) {
   builder.programs[0].arena_bytes = 1;
   for (uint64_t i : {0, 1})
     builder.add(builder.load[0], launch(0, 1, "read"),
-                {{CLEAVE_SPACE_FILE, 0, i * half, half},
-                 {CLEAVE_SPACE_PARAM, 0, i, 1}});
-  builder.add(
-      builder.main[0], launch(0, 1, "use"),
-      {{CLEAVE_SPACE_FILE, 0, half, half}, {CLEAVE_SPACE_ARENA, 0, 0, 1}});
-  ASSERT_EQ(cleave_session_create(builder.finish(), nullptr, &session, &error),
-            CLEAVE_OK);
+                {{CLEAVE_SPACE_FILE, 0, i * half, half}, {CLEAVE_SPACE_PARAM, 0, i, 1}});
+  builder.add(builder.main[0], launch(0, 1, "use"),
+              {{CLEAVE_SPACE_FILE, 0, half, half}, {CLEAVE_SPACE_ARENA, 0, 0, 1}});
+  ASSERT_EQ(cleave_session_create(builder.finish(), nullptr, &session, &error), CLEAVE_OK);
   EXPECT_LE(residentKiB("cleave-weights"), 4096);
   ASSERT_EQ(cleave_session_run(session, nullptr, nullptr, &error), CLEAVE_OK);
   EXPECT_EQ(residentKiB("cleave-weights"), 4096);

@@ -34,14 +34,10 @@ static Builder sound() {
     builder.add(main, launch(0, 1, "gemm"), {input, param, low});
     builder.add(main, local(CLEAVE_OP_FILL, "zero"), {high});
     builder.add(main, local(CLEAVE_OP_COPY, "move"), {low, high});
-    builder.add(
-        main,
-        collective(CLEAVE_OP_ALL_REDUCE, CLEAVE_F32, CLEAVE_SUM, 0, "sum"),
-        {low, high}, {8});
-    builder.add(
-        main,
-        collective(CLEAVE_OP_ALL_TO_ALL, CLEAVE_F32, CLEAVE_SUM, 0, "exchange"),
-        {high, low}, {4, 4, 4, 4});
+    builder.add(main, collective(CLEAVE_OP_ALL_REDUCE, CLEAVE_F32, CLEAVE_SUM, 0, "sum"),
+                {low, high}, {8});
+    builder.add(main, collective(CLEAVE_OP_ALL_TO_ALL, CLEAVE_F32, CLEAVE_SUM, 0, "exchange"),
+                {high, low}, {4, 4, 4, 4});
     builder.add(main, local(CLEAVE_OP_COPY, "result"), {low, output});
   }
   return builder;
@@ -73,27 +69,23 @@ static const Lie lies[] = {
      "rank 1 has a class that does not exist, got: 7 of 2"},
     {"Huge", [](Builder &b) { b.programs[0].arena_bytes = ~0ull; },
      "class 0 is larger than any machine"},
-    {"MissingKernel", [](Builder &b) { b.kernels[0] = nullptr; },
-     "kernel 0 is missing"},
+    {"MissingKernel", [](Builder &b) { b.kernels[0] = nullptr; }, "kernel 0 is missing"},
     {"ValueType", [](Builder &b) { b.inputs[0].type = 200; },
      "input \"x\" has an unknown type, got: 200"},
-    {"NegativeDim", [](Builder &b) { b.dims[0] = -1; },
-     "input \"x\" has a size that cannot be"},
+    {"NegativeDim", [](Builder &b) { b.dims[0] = -1; }, "input \"x\" has a size that cannot be"},
     {"OverflowingDim", [](Builder &b) { b.dims[1] = INT64_MAX; },
      "output \"y\" has a size that cannot be"},
     {"GroupSize", [](Builder &b) { b.groups[0].group_size = 3; },
      "group 0 does not divide 2 ranks, got: sets of 3"},
     {"GroupMember", [](Builder &b) { b.memberLists[0][1] = 5; },
      "group 0 has a member that does not exist, got: rank 5 of 2"},
-    {"GroupTwice", [](Builder &b) { b.memberLists[0][1] = 0; },
-     "group 0 has rank 0 twice"},
+    {"GroupTwice", [](Builder &b) { b.memberLists[0][1] = 0; }, "group 0 has rank 0 twice"},
     {"Op", [](Builder &b) { b.main[0][1].op = 77; },
      "rank 0, command 1, unknown command \"zero\": the command does not "
      "exist, got: 77"},
     {"BufferRange", [](Builder &b) { b.main[0][0].first_buffer = UINT32_MAX; },
      "buffers 4294967295 to 4294967298 are not among the program's 28"},
-    {"BufferCount", [](Builder &b) { b.main[0][2].num_buffers = 1; },
-     "takes 2 buffers, got: 1"},
+    {"BufferCount", [](Builder &b) { b.main[0][2].num_buffers = 1; }, "takes 2 buffers, got: 1"},
     {"Kernel", [](Builder &b) { b.main[0][0].kernel = 4; },
      "rank 0, command 0, launch \"gemm\": the kernel does not exist, got: 4 "
      "of 1"},
@@ -101,14 +93,11 @@ static const Lie lies[] = {
      "writes more buffers than it has, got: 9 of 3"},
     {"Space", [](Builder &b) { bufferOf(b, 0, 0).space = 9; },
      "buffer 0 is in a space that does not exist, got: 9"},
-    {"SpaceIndex", [](Builder &b) { bufferOf(b, 0, 0).index = 3; },
-     "buffer 0 names input 3, of 1"},
-    {"ArenaIndex", [](Builder &b) { bufferOf(b, 1, 0).index = 1; },
-     "buffer 0 names arena 1, of 1"},
+    {"SpaceIndex", [](Builder &b) { bufferOf(b, 0, 0).index = 3; }, "buffer 0 names input 3, of 1"},
+    {"ArenaIndex", [](Builder &b) { bufferOf(b, 1, 0).index = 1; }, "buffer 0 names arena 1, of 1"},
     {"Behind", [](Builder &b) { bufferOf(b, 1, 0).offset = 48; },
      "buffer 0 ends behind the 64 bytes of arena 0, got: offset 48, 32 bytes"},
-    {"OffsetOverflow",
-     [](Builder &b) { bufferOf(b, 1, 0).offset = UINT64_MAX - 15; },
+    {"OffsetOverflow", [](Builder &b) { bufferOf(b, 1, 0).offset = UINT64_MAX - 15; },
      "buffer 0 ends behind the 64 bytes of arena 0"},
     {"BehindFile", [](Builder &b) { b.files[0].bytes = 100; },
      "rank 0, load command 0, launch \"pack\": buffer 0 ends behind the 100 "
@@ -119,25 +108,21 @@ static const Lie lies[] = {
      "writes buffer 1, which is in the read-only param space"},
     {"WritesFile", [](Builder &b) { b.load[0][0].num_outputs = 2; },
      "writes buffer 0, which is in the read-only file space"},
-    {"LoadsInput",
-     [](Builder &b) { b.buffers[b.load[0][0].first_buffer].space = 3; },
+    {"LoadsInput", [](Builder &b) { b.buffers[b.load[0][0].first_buffer].space = 3; },
      "buffer 0 is in the input space while loading"},
     {"CopySize", [](Builder &b) { bufferOf(b, 2, 0).bytes = 16; },
      "source and target differ in size, got: 16 and 32 bytes"},
-    {"CopyOverlap", [](Builder &b) { bufferOf(b, 2, 0).offset = 16; },
-     "source and target overlap"},
+    {"CopyOverlap", [](Builder &b) { bufferOf(b, 2, 0).offset = 16; }, "source and target overlap"},
     {"Type", [](Builder &b) { b.main[0][3].type = 13; },
      "rank 0, command 3, all_reduce \"sum\": the type does not exist, got: 13"},
     {"Reduction", [](Builder &b) { b.main[0][3].reduction = 4; },
      "the reduction does not exist, got: 4"},
-    {"Group", [](Builder &b) { b.main[0][3].group = 2; },
-     "the group does not exist, got: 2 of 2"},
+    {"Group", [](Builder &b) { b.main[0][3].group = 2; }, "the group does not exist, got: 2 of 2"},
     {"CountRange", [](Builder &b) { b.main[0][4].first_count = 8; },
      "counts 8 to 12 are not among the program's 10"},
     {"CountNumber", [](Builder &b) { b.main[0][4].num_counts = 2; },
      "takes 4 counts among 2 members, got: 2"},
-    {"CountOverflow",
-     [](Builder &b) { b.counts[b.main[0][3].first_count] = 1ull << 62; },
+    {"CountOverflow", [](Builder &b) { b.counts[b.main[0][3].first_count] = 1ull << 62; },
      "the counts overflow"},
     {"CountSize", [](Builder &b) { b.counts[b.main[0][3].first_count] = 7; },
      "the counts make 28 bytes of input, got: 32"},
@@ -183,8 +168,7 @@ static const Lie lies[] = {
 TEST(Verify, SoundProgramPasses) {
   Builder builder = sound();
   cleave_error error = {};
-  EXPECT_EQ(cleave_program_verify(builder.finish(), &error), CLEAVE_OK)
-      << error.message;
+  EXPECT_EQ(cleave_program_verify(builder.finish(), &error), CLEAVE_OK) << error.message;
 }
 
 TEST(Verify, MissingTableIsRefused) {
@@ -210,12 +194,9 @@ TEST_P(Verify, LieIsRefused) {
     builder.finish();
   cleave_error error = {};
   EXPECT_EQ(cleave_program_verify(program, &error), CLEAVE_REFUSED);
-  EXPECT_NE(std::string(error.message).find(GetParam().message),
-            std::string::npos)
+  EXPECT_NE(std::string(error.message).find(GetParam().message), std::string::npos)
       << error.message;
 }
 
 INSTANTIATE_TEST_SUITE_P(Lies, Verify, testing::ValuesIn(lies),
-                         [](const testing::TestParamInfo<Lie> &info) {
-                           return info.param.name;
-                         });
+                         [](const testing::TestParamInfo<Lie> &info) { return info.param.name; });

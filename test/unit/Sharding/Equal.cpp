@@ -28,9 +28,7 @@ namespace {
 
 class Sharded : public testing::Test {
 protected:
-  Sharded() {
-    context.loadDialect<func::FuncDialect, nn::NnDialect, dist::DistDialect>();
-  }
+  Sharded() { context.loadDialect<func::FuncDialect, nn::NnDialect, dist::DistDialect>(); }
 
   Tensors inputsOf(func::FuncOp func) {
     Tensors inputs;
@@ -114,7 +112,8 @@ dist::ShardingAttr RandomChoice::anySharding(Value value) {
   for (StringAttr axis : mesh.getNames())
     if (int64_t choice = below(cuts.size() + 2); choice >= 2)
       marks.push_back({static_cast<unsigned>(choice - 2), axis});
-    else if (choice == 1 && isa<Float32Type>(cast<RankedTensorType>(value.getType()).getElementType()))
+    else if (choice == 1 &&
+             isa<Float32Type>(cast<RankedTensorType>(value.getType()).getElementType()))
       partial.push_back(axis);
   return names.sharding(value, marks, partial);
 }

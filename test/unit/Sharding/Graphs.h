@@ -63,8 +63,7 @@ struct Decoder {
 mlir::OwningOpRef<mlir::ModuleOp> decoder(mlir::MLIRContext *context, const Decoder &config);
 
 /// A random graph of ops with rules.
-mlir::OwningOpRef<mlir::ModuleOp> randomGraph(mlir::MLIRContext *context, unsigned seed,
-                                              int steps);
+mlir::OwningOpRef<mlir::ModuleOp> randomGraph(mlir::MLIRContext *context, unsigned seed, int steps);
 
 } // namespace cleave::test
 

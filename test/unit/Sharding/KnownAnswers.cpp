@@ -27,13 +27,10 @@ using Counts = std::map<std::string, int64_t>;
 
 class KnownAnswers : public testing::Test {
 protected:
-  KnownAnswers() {
-    context.loadDialect<func::FuncDialect, nn::NnDialect, dist::DistDialect>();
-  }
+  KnownAnswers() { context.loadDialect<func::FuncDialect, nn::NnDialect, dist::DistDialect>(); }
 
   Explanation explain(OwningOpRef<ModuleOp> module, StringRef mesh) {
-    ScopedDiagnosticHandler quiet(&context,
-                                  [](Diagnostic &) { return success(); });
+    ScopedDiagnosticHandler quiet(&context, [](Diagnostic &) { return success(); });
     PassManager passes(&context);
     SearchOptions options;
     options.mesh = mesh.str();
@@ -91,8 +88,7 @@ TEST_F(KnownAnswers, DecodingIsCutAlike) {
 TEST_F(KnownAnswers, DeeperModelsRepeat) {
   Decoder config = llama();
   config.layers = 6;
-  EXPECT_EQ(count(config, "tp=4"),
-            (Counts{{"all_reduce", 12}, {"all_gather", 1}}));
+  EXPECT_EQ(count(config, "tp=4"), (Counts{{"all_reduce", 12}, {"all_gather", 1}}));
 }
 
 TEST_F(KnownAnswers, FusedProjectionsCostNothingAtTheSplit) {
@@ -104,8 +100,7 @@ TEST_F(KnownAnswers, FusedProjectionsCostNothingAtTheSplit) {
 TEST_F(KnownAnswers, ParallelResidualReducesOnce) {
   Decoder config = llama();
   config.parallel = true;
-  EXPECT_EQ(count(config, "tp=4"),
-            (Counts{{"all_reduce", 2}, {"all_gather", 1}}));
+  EXPECT_EQ(count(config, "tp=4"), (Counts{{"all_reduce", 2}, {"all_gather", 1}}));
 }
 
 TEST_F(KnownAnswers, FewerKvHeadsThanRanksTakeASubAxis) {
@@ -113,10 +108,9 @@ TEST_F(KnownAnswers, FewerKvHeadsThanRanksTakeASubAxis) {
   config.kvHeads = 2;
   Explanation explanation = explain(decoder(&context, config), "tp=4");
   EXPECT_EQ(count(explanation), kTwoALayer);
-  EXPECT_TRUE(
-      llvm::any_of(explanation.tensors, [](const ExplainedTensor &tensor) {
-        return tensor.sharding == "[64, 2 over \"tp:(1)2\" * 8]";
-      }));
+  EXPECT_TRUE(llvm::any_of(explanation.tensors, [](const ExplainedTensor &tensor) {
+    return tensor.sharding == "[64, 2 over \"tp:(1)2\" * 8]";
+  }));
 }
 
 // Only the first segment of the fused projection holds the group of queries:
@@ -134,8 +128,7 @@ TEST_F(KnownAnswers, TiedTableIsCutOnce) {
   config.tokens = 1;
   // The vocabulary is cut for both uses: a sum for the lookup, and the best of
   // each rank's part, with its index, for the head.
-  EXPECT_EQ(count(config, "tp=4"),
-            (Counts{{"all_reduce", 5}, {"all_gather", 2}}));
+  EXPECT_EQ(count(config, "tp=4"), (Counts{{"all_reduce", 5}, {"all_gather", 2}}));
 }
 
 TEST_F(KnownAnswers, UnevenHeadsReduceAsOften) {
@@ -169,8 +162,7 @@ TEST_F(KnownAnswers, ConvPairReducesOnce) {
   Value x = g.input({1, 64, 14, 14});
   Shape ones = {1, 1};
   auto conv = [&](Value v) {
-    return g.op<nn::ConvOp>(v, g.weight({64, 64, 3, 3}), ones, ones, ones, ones,
-                            1);
+    return g.op<nn::ConvOp>(v, g.weight({64, 64, 3, 3}), ones, ones, ones, ones, 1);
   };
   Value y = g.op<nn::SiluOp>(conv(g.op<nn::SiluOp>(conv(x))));
   EXPECT_EQ(count(explain(g.finish({y}), "tp=4")), (Counts{{"all_reduce", 1}}));
@@ -180,13 +172,12 @@ TEST_F(KnownAnswers, ConvPairReducesOnce) {
 TEST_F(KnownAnswers, ExpertsReduceOnce) {
   Graph g(&context);
   Value x = g.input({1, 16, 32});
-  Value up =
-      g.op<nn::MatmulOp>(g.reshape(x, {1, 16, 32}), g.weight({8, 32, 64}));
+  Value up = g.op<nn::MatmulOp>(g.reshape(x, {1, 16, 32}), g.weight({8, 32, 64}));
   Value down = g.op<nn::MatmulOp>(g.op<nn::SiluOp>(up), g.weight({8, 64, 32}));
   Value router = g.op<nn::SoftmaxOp>(g.linear(g.reshape(x, {16, 32}), 8), 1);
   Value share = g.reshape(g.transpose(router, {1, 0}), {8, 16, 1});
-  Value y = g.op<nn::ReduceOp>(
-      nn::ReduceKind::Sum, g.op<nn::MulOp>(down, share), ArrayRef<int64_t>{0});
+  Value y =
+      g.op<nn::ReduceOp>(nn::ReduceKind::Sum, g.op<nn::MulOp>(down, share), ArrayRef<int64_t>{0});
   EXPECT_EQ(count(explain(g.finish({y}), "ep=4")), (Counts{{"all_reduce", 1}}));
 }
 
@@ -217,19 +208,16 @@ TEST_F(KnownAnswers, PinnedWeightsAreFollowed) {
   std::string error;
   SearchRequest request;
   request.mesh = parseMesh(&context, "tp=4", error);
-  ASSERT_TRUE(succeeded(
-      searchShardings(decode->lookupSymbol<func::FuncOp>("main"), request)));
+  ASSERT_TRUE(succeeded(searchShardings(decode->lookupSymbol<func::FuncOp>("main"), request)));
   auto pins = (*decode)->getAttrOfType<DictionaryAttr>(kWeightShardings);
 
   // A price that leaves weights whole, were they not pinned.
   request.machine.hold = 0;
   request.machine.floor = 0;
-  ASSERT_TRUE(succeeded(
-      searchShardings(prefill->lookupSymbol<func::FuncOp>("main"), request)));
+  ASSERT_TRUE(succeeded(searchShardings(prefill->lookupSymbol<func::FuncOp>("main"), request)));
   EXPECT_NE((*prefill)->getAttr(kWeightShardings), pins);
   request.pins = pins;
-  ASSERT_TRUE(succeeded(
-      searchShardings(prefill->lookupSymbol<func::FuncOp>("main"), request)));
+  ASSERT_TRUE(succeeded(searchShardings(prefill->lookupSymbol<func::FuncOp>("main"), request)));
   EXPECT_EQ((*prefill)->getAttr(kWeightShardings), pins);
 }
 

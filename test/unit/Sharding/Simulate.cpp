@@ -49,8 +49,7 @@ static void copyRange(const HostTensor &from, int64_t begin, HostTensor &to, int
     }
 }
 
-static HostTensor sliceOf(const HostTensor &tensor, int64_t dim, int64_t begin,
-                          int64_t size) {
+static HostTensor sliceOf(const HostTensor &tensor, int64_t dim, int64_t begin, int64_t size) {
   SmallVector<int64_t> shape(tensor.shape());
   shape[dim] = size;
   HostTensor part(RankedTensorType::get(shape, tensor.type.getElementType()));
@@ -76,18 +75,10 @@ static HostTensor combine(ArrayRef<HostTensor> parts, dist::ReductionKind kind) 
   HostTensor total = parts.front();
   auto step = [&](auto &a, auto b) {
     switch (kind) {
-    case dist::ReductionKind::Sum:
-      a += b;
-      break;
-    case dist::ReductionKind::Max:
-      a = std::max(a, b);
-      break;
-    case dist::ReductionKind::Min:
-      a = std::min(a, b);
-      break;
-    case dist::ReductionKind::Prod:
-      a *= b;
-      break;
+    case dist::ReductionKind::Sum: a += b; break;
+    case dist::ReductionKind::Max: a = std::max(a, b); break;
+    case dist::ReductionKind::Min: a = std::min(a, b); break;
+    case dist::ReductionKind::Prod: a *= b; break;
     }
   };
   for (const HostTensor &part : parts.drop_front())
@@ -121,9 +112,7 @@ public:
   /// Runs up to the next collective, or the end.
   LogicalResult advance();
   /// The collective it waits in; null at the end.
-  Operation *waiting() {
-    return isa<dist::CollectiveOpInterface>(*next) ? &*next : nullptr;
-  }
+  Operation *waiting() { return isa<dist::CollectiveOpInterface>(*next) ? &*next : nullptr; }
   const HostTensor &operand() { return env.at(next->getOperand(0)); }
   void resume(HostTensor result) {
     env[next->getResult(0)] = std::move(result);
@@ -156,8 +145,7 @@ LogicalResult Rank::advance() {
     if (auto slice = dyn_cast<dist::SliceOp>(op)) {
       int64_t member = mesh.getMember(dist::axisList(slice.getAxes()), rank);
       HostTensor part = sliceOf(env.at(slice.getInput()), slice.getDim(),
-                                before(slice.getCounts(), member),
-                                slice.getCounts()[member]);
+                                before(slice.getCounts(), member), slice.getCounts()[member]);
       if (part.type != slice.getType())
         return op->emitOpError("gives ") << part.type << " on rank " << rank;
       env[slice.getResult()] = std::move(part);
@@ -165,8 +153,8 @@ LogicalResult Rank::advance() {
     }
     if (auto offset = dyn_cast<dist::OffsetOp>(op)) {
       HostTensor at(offset.getType());
-      at.ints[0] = before(offset.getCounts(),
-                          mesh.getMember(dist::axisList(offset.getAxes()), rank));
+      at.ints[0] =
+          before(offset.getCounts(), mesh.getMember(dist::axisList(offset.getAxes()), rank));
       env[offset.getResult()] = std::move(at);
       continue;
     }
@@ -193,8 +181,8 @@ static SmallVector<HostTensor> meet(Operation *op, ArrayRef<HostTensor> parts) {
   } else if (auto scatter = dyn_cast<dist::ReduceScatterOp>(op)) {
     HostTensor total = combine(parts, scatter.getKind());
     for (int64_t m = 0; m < members; ++m)
-      out.push_back(sliceOf(total, scatter.getDim(), before(scatter.getCounts(), m),
-                            scatter.getCounts()[m]));
+      out.push_back(
+          sliceOf(total, scatter.getDim(), before(scatter.getCounts(), m), scatter.getCounts()[m]));
   } else if (auto blocks = dyn_cast<dist::ExchangeOp>(op)) {
     for (int64_t m = 0; m < members; ++m) {
       SmallVector<HostTensor> pieces;
@@ -209,8 +197,7 @@ static SmallVector<HostTensor> meet(Operation *op, ArrayRef<HostTensor> parts) {
     for (int64_t m = 0; m < members; ++m) {
       SmallVector<HostTensor> pieces;
       for (const HostTensor &part : parts)
-        pieces.push_back(sliceOf(part, exchange.getSplit(),
-                                 before(exchange.getSplits(), m),
+        pieces.push_back(sliceOf(part, exchange.getSplit(), before(exchange.getSplits(), m),
                                  exchange.getSplits()[m]));
       out.push_back(concatOf(pieces, exchange.getConcat()));
     }
@@ -227,8 +214,7 @@ FailureOr<Tensors> test::runWhole(func::FuncOp func, const Tensors &inputs) {
 
 FailureOr<std::vector<Tensors>> test::runRanks(ModuleOp module, const Tensors &inputs) {
   auto mesh = module->getAttrOfType<dist::MeshAttr>(dist::kMesh);
-  ArrayRef<int64_t> classes =
-      module->getAttrOfType<DenseI64ArrayAttr>(dist::kClasses).asArrayRef();
+  ArrayRef<int64_t> classes = module->getAttrOfType<DenseI64ArrayAttr>(dist::kClasses).asArrayRef();
   bool alone = llvm::all_of(classes, [](int64_t number) { return number == 0; });
   std::vector<Rank> ranks;
   for (auto [rank, number] : llvm::enumerate(classes)) {

@@ -21,8 +21,7 @@ mlir::FailureOr<Tensors> runWhole(mlir::func::FuncOp func, const Tensors &inputs
 /// The results of each rank of a localised module, all ranks in step: a rank
 /// waits in a collective until its group is there. Ranks of a group that meet
 /// in different collectives are a failure.
-mlir::FailureOr<std::vector<Tensors>> runRanks(mlir::ModuleOp module,
-                                               const Tensors &inputs);
+mlir::FailureOr<std::vector<Tensors>> runRanks(mlir::ModuleOp module, const Tensors &inputs);
 
 } // namespace cleave::test
 

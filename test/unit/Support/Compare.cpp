@@ -34,8 +34,7 @@ TEST(Compare, ToleranceIsOfTheWantedValue) {
 }
 
 TEST(Compare, TheWorstElementIsNamed) {
-  llvm::Expected<Difference> d =
-      compareTensors(floats({1, 2, 3}), floats({1, 2.5f, 3.25f}), 1, 0);
+  llvm::Expected<Difference> d = compareTensors(floats({1, 2, 3}), floats({1, 2.5f, 3.25f}), 1, 0);
   ASSERT_TRUE(bool(d));
   EXPECT_EQ(d->index, 1);
   EXPECT_DOUBLE_EQ(d->largest, 0.5);

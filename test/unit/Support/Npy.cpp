@@ -112,8 +112,8 @@ TEST(Npy, ColumnMajorIsTurned) {
   std::string columns;
   for (int8_t value : {1, 4, 2, 5, 3, 6})
     columns += static_cast<char>(value);
-  Tensor tensor = need(
-      parseNpy(npy("{'descr': '|i1', 'fortran_order': True, 'shape': (2, 3), }", columns)));
+  Tensor tensor =
+      need(parseNpy(npy("{'descr': '|i1', 'fortran_order': True, 'shape': (2, 3), }", columns)));
   EXPECT_EQ(tensor.bytes, std::vector<char>({1, 2, 3, 4, 5, 6}));
 }
 

@@ -18,18 +18,18 @@ struct ExplainedCut {
   /// heads, kv heads, inner, hidden, vocabulary, experts, output, or what the model calls
   /// it in an input; or nothing
   std::string role;
-  int64_t count;       ///< of equal ones, which are found in layers alone
-  int64_t weights;     ///< that share it, of all
-  int64_t values;      ///< computed in a run
-  std::string first;   ///< one of them, and its dimension
+  int64_t count;     ///< of equal ones, which are found in layers alone
+  int64_t weights;   ///< that share it, of all
+  int64_t values;    ///< computed in a run
+  std::string first; ///< one of them, and its dimension
 };
 
 struct ExplainedCollective {
   std::string kind; ///< all_reduce, all_gather, reduce_scatter, all_to_all
   std::vector<std::string> axes;
-  int64_t count; ///< of equal ones, whose nodes differ in numbers alone
-  int64_t bytes; ///< the most that a rank sends, one execution
-  int64_t bound; ///< what ranks have to send on average, whatever the algorithm
+  int64_t count;      ///< of equal ones, whose nodes differ in numbers alone
+  int64_t bytes;      ///< the most that a rank sends, one execution
+  int64_t bound;      ///< what ranks have to send on average, whatever the algorithm
   std::string cause;  ///< the ONNX node; of several, the first
   std::string reason; ///< one sentence
 };
@@ -42,9 +42,9 @@ struct ExplainedTensor {
 
 /// Bytes.
 struct ExplainedRank {
-  int64_t weights;     ///< parameters, as the program reads them
-  int64_t activations; ///< most that is alive at once, before kernels are fused
-  int64_t caches;      ///< its part of inputs that outputs extend
+  int64_t weights;                     ///< parameters, as the program reads them
+  int64_t activations;                 ///< most that is alive at once, before kernels are fused
+  int64_t caches;                      ///< its part of inputs that outputs extend
   std::map<std::string, int64_t> sent; ///< by kind of collective, one execution
 };
 

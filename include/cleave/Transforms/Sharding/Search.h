@@ -22,8 +22,7 @@ inline constexpr llvm::StringLiteral kCuts = "dist.cuts";
 inline constexpr llvm::StringLiteral kTensorShardings = "dist.tensors";
 
 /// `text` as `dp=2,tp=4`; on failure the reason is in `error`.
-dist::MeshAttr parseMesh(mlir::MLIRContext *context, llvm::StringRef text,
-                         std::string &error);
+dist::MeshAttr parseMesh(mlir::MLIRContext *context, llvm::StringRef text, std::string &error);
 
 struct SearchRequest {
   dist::MeshAttr mesh;
