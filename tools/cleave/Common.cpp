@@ -119,13 +119,17 @@ static llvm::Expected<std::map<std::string, int64_t>> givenDims(const ModelOptio
   return given;
 }
 
-/// Which of `sizes` are 0: ordinary for a past, and more than most models take for a batch.
-static std::string emptySizes(const std::map<std::string, int64_t> &sizes) {
+/// `error` with those of `sizes` behind it that are 0: ordinary for a past, and more than
+/// most models take for a batch.
+static llvm::Error withEmptySizes(llvm::Error error, const std::map<std::string, int64_t> &sizes) {
   std::string text;
   for (const auto &[name, size] : sizes)
     if (size == 0)
       text += (text.empty() ? "; \"" : " and \"") + name + "\" is 0";
-  return text.empty() ? text : text + ", which the model may not take: try 1 or more with --dim";
+  if (text.empty() || error.isA<Failure>())
+    return error;
+  return llvm::createStringError(llvm::toString(std::move(error)) + text +
+                                 ", which the model may not take: try 1 or more with --dim");
 }
 
 /// Reads --inputs and adds their sizes to `dims`.
@@ -180,10 +184,10 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
   }
   std::map<std::string, int64_t> sizes = bindDims(*inputs, *dims);
   OwningOpRef<ModuleOp> imported;
-  if (!options.mesh.empty())
+  if (!Compilation::isOneRank(options.mesh))
     imported = result.module->clone();
   if (llvm::Error error = compilation.graph(*result.module, *dims, sizes))
-    return llvm::createStringError(llvm::toString(named(std::move(error))) + emptySizes(sizes));
+    return named(withEmptySizes(std::move(error), sizes));
   auto cache = findCache(result.module->lookupSymbol<func::FuncOp>("main"));
   auto decode = decodeDims(*inputs, sizes, dataRanks(options.mesh), cache);
   if (imported && decode)
