@@ -12,7 +12,8 @@
 
 namespace cleave::runtime {
 
-/// One rank's part of a collective, as the table in Program.h lays it out.
+/// One rank's part of a collective or transfer, as the tables in Program.h lay it
+/// out. A send has no output, a recv no input, a wait neither.
 struct Exchange {
   const cleave_command *command;
   uint32_t rank;
@@ -25,7 +26,8 @@ class Communicator {
 public:
   virtual ~Communicator() = default;
 
-  /// Returns when `output` holds the result and `input` may be overwritten.
+  /// Returns when `output` holds the result and `input` may be overwritten; of a
+  /// send at once.
   virtual Wake exchange(const Exchange &exchange, Waiter &waiter) noexcept = 0;
 
   /// Forgets exchanges that a failed run left half done. Nobody is in one.

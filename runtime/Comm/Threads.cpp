@@ -2,10 +2,13 @@
 
 #include "Threads.h"
 
+#include "../Core/Verify.h"
 #include "Reduce.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
+#include <map>
 #include <numeric>
 
 using namespace cleave::runtime;
@@ -23,6 +26,17 @@ namespace {
 struct alignas(64) Meeting {
   std::atomic<uint32_t> arrived{0};
   alignas(64) std::atomic<uint32_t> round{0};
+};
+
+/// What one rank sends to another. Each number counts the sends of a run, and
+/// is written by one side.
+struct alignas(64) Channel {
+  std::vector<const void *> sources; ///< a ring of as many as fly at once
+  alignas(64) std::atomic<uint32_t> sent{0};
+  uint32_t ended = 0; ///< by `wait`
+  alignas(64) std::atomic<uint32_t> received{0};
+
+  const void *&source(uint32_t number) { return sources[number & (sources.size() - 1)]; }
 };
 
 /// One exchange as a member sees it, with the blocks of all members.
@@ -65,6 +79,10 @@ public:
   void reset() noexcept override;
 
 private:
+  void createChannels();
+  Channel &channel(uint32_t sender, uint32_t receiver);
+  Wake transfer(const Exchange &exchange, Waiter &waiter) noexcept;
+
   /// Returns when all members have called it.
   static Wake meet(Meeting &meeting, uint32_t size, Waiter &waiter) noexcept;
 
@@ -75,6 +93,9 @@ private:
   // By group, set and member: where each has its bytes.
   std::vector<const void *> inputs;
   std::vector<void *> outputs;
+  /// Pairs of ranks, ascending, and the channel of each.
+  std::vector<std::pair<uint32_t, uint32_t>> pairs;
+  std::vector<Channel> channels;
 };
 
 } // namespace
@@ -129,11 +150,71 @@ Threads::Threads(const cleave_program &program, const Groups &groups)
     numMeetings += program.num_ranks / program.groups[g].group_size;
   }
   meetings = std::vector<Meeting>(numMeetings);
+  createChannels();
+}
+
+/// As many channels as there are pairs that send, each as long as the most sends
+/// that it holds at once.
+void Threads::createChannels() {
+  struct Load {
+    uint32_t now = 0, most = 0;
+  };
+  std::map<std::pair<uint32_t, uint32_t>, Load> loads;
+  for (uint32_t rank = 0; rank < program.num_ranks; ++rank)
+    for (bool load : {true, false}) {
+      uint32_t count;
+      const cleave_command *list = listOf(program, rank, load, count);
+      for (uint32_t i = 0; i < count; ++i) {
+        if (list[i].op != CLEAVE_OP_SEND && list[i].op != CLEAVE_OP_WAIT)
+          continue;
+        Load &own = loads[{rank, groups.peerOf(list[i], rank)}];
+        own.now += list[i].op == CLEAVE_OP_SEND ? 1 : -1;
+        own.most = std::max(own.most, own.now);
+      }
+    }
+  channels = std::vector<Channel>(loads.size());
+  for (const auto &[pair, load] : loads) {
+    channels[pairs.size()].sources.resize(std::bit_ceil(load.most));
+    pairs.push_back(pair);
+  }
+}
+
+Channel &Threads::channel(uint32_t sender, uint32_t receiver) {
+  auto found = std::lower_bound(pairs.begin(), pairs.end(), std::pair(sender, receiver));
+  return channels[found - pairs.begin()];
 }
 
 void Threads::reset() noexcept {
   for (Meeting &meeting : meetings)
     meeting.arrived = meeting.round = 0;
+  for (Channel &channel : channels)
+    channel.sent = channel.received = channel.ended = 0;
+}
+
+/// The receiver copies; the sender's memory stays as it is until it has.
+Wake Threads::transfer(const Exchange &e, Waiter &waiter) noexcept {
+  uint32_t peer = groups.peerOf(*e.command, e.rank);
+  bool receives = e.command->op == CLEAVE_OP_RECV;
+  Channel &c = receives ? channel(peer, e.rank) : channel(e.rank, peer);
+  if (e.command->op == CLEAVE_OP_SEND) {
+    uint32_t number = c.sent.load(std::memory_order_relaxed);
+    c.source(number) = e.input;
+    c.sent.store(number + 1, std::memory_order_release);
+    return Wake::Ready;
+  }
+  if (!receives) {
+    Wake wake = waiter.waitWhile(c.received, c.ended);
+    c.ended += wake == Wake::Ready;
+    return wake;
+  }
+  uint32_t number = c.received.load(std::memory_order_relaxed);
+  Wake wake = waiter.waitWhile(c.sent, number);
+  if (wake != Wake::Ready)
+    return wake;
+  if (uint64_t bytes = e.counts[0] * cleave_type_bytes(e.command->type))
+    memcpy(e.output, c.source(number), bytes);
+  c.received.store(number + 1, std::memory_order_release);
+  return Wake::Ready;
 }
 
 Wake Threads::meet(Meeting &meeting, uint32_t size, Waiter &waiter) noexcept {
@@ -146,6 +227,8 @@ Wake Threads::meet(Meeting &meeting, uint32_t size, Waiter &waiter) noexcept {
 }
 
 Wake Threads::exchange(const Exchange &e, Waiter &waiter) noexcept {
+  if (isTransfer(e.command->op))
+    return transfer(e, waiter);
   uint32_t group = e.command->group;
   Membership self = groups.find(group, e.rank);
   Meeting &meeting = meetings[firstMeeting[group] + self.set];

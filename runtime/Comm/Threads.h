@@ -1,8 +1,8 @@
 //===- Threads.h - all ranks in one process -------------------*- C++ -*-===//
 //
-// Ranks read each other's memory. Every exchange is: all say where their
+// Ranks read each other's memory. Every collective is: all say where their
 // bytes are and meet; each does its share; all meet again, after which inputs
-// may be overwritten.
+// may be overwritten. A sender says where its bytes are, and the receiver copies.
 //
 //===----------------------------------------------------------------------===//
 

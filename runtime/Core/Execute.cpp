@@ -57,7 +57,7 @@ void Session::runRank(uint32_t r, Waiter &waiter) noexcept {
     if (timing)
       rank.times[i] += now() - start;
     rank.counters.calls[step.command->op] += 1;
-    if (isCollective(step.command->op))
+    if (isExchange(step.command->op))
       rank.counters.bytes[step.command->op] += step.bytes;
   }
   rank.step.store(uint32_t(steps.size()), std::memory_order_relaxed);
@@ -91,8 +91,12 @@ bool Session::launch(const Place &place, const Step &step) noexcept {
 }
 
 bool Session::exchange(const Place &place, const Step &step, Waiter &waiter) noexcept {
-  Wake wake = communicator->exchange({step.command, place.rank, step.pointers[0], step.pointers[1],
-                                      program.counts + step.command->first_count},
+  const cleave_command &command = *step.command;
+  bool reads = command.op != CLEAVE_OP_RECV && command.op != CLEAVE_OP_WAIT;
+  bool writes = numWritten(command) > 0;
+  Wake wake = communicator->exchange({&command, place.rank, reads ? step.pointers[0] : nullptr,
+                                      writes ? step.pointers[command.num_buffers - 1] : nullptr,
+                                      program.counts + command.first_count},
                                      waiter);
   if (wake == Wake::Late)
     reportLate(place);
@@ -102,11 +106,15 @@ bool Session::exchange(const Place &place, const Step &step, Waiter &waiter) noe
 /// Members that arrived stand at a collective of the group; another does not.
 void Session::reportLate(const Place &place) noexcept {
   Membership set = groups.find(place.command->group, place.rank);
+  bool isPair = isTransfer(place.command->op);
   for (uint32_t i = 0; i < set.size; ++i) {
+    if (isPair && i != place.command->peer)
+      continue;
     uint32_t count;
     const cleave_command *list = listOf(program, set.ranks[i], loading, count);
     uint32_t at = ranks[set.ranks[i]].step.load(std::memory_order_relaxed);
-    if (at < count && isCollective(list[at].op) && list[at].group == place.command->group)
+    if (!isPair && at < count && isCollective(list[at].op) &&
+        list[at].group == place.command->group)
       continue;
     char where[512] = "its end";
     if (at < count)

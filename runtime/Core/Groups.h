@@ -35,6 +35,11 @@ public:
             entry.members + size_t(set) * entry.group_size};
   }
 
+  /// The rank that a transfer of `rank` goes to or comes from.
+  uint32_t peerOf(const cleave_command &command, uint32_t rank) const {
+    return find(command.group, rank).ranks[command.peer];
+  }
+
 private:
   size_t index(uint32_t group, uint32_t rank) const {
     return size_t(group) * program.num_ranks + rank;

@@ -65,6 +65,7 @@ uint64_t cleave_ring_bytes(uint8_t op, uint8_t type, const uint64_t *counts, uin
     const uint64_t *row = counts + uint64_t(member) * p;
     return (total(row, p) - row[member]) * bytes;
   }
+  case CLEAVE_OP_SEND: return counts[0] * bytes;
   }
   return 0;
 }

@@ -90,8 +90,10 @@ int32_t Session::allocate(cleave_error *error) {
                 rank.arena.allocate(own.arena_bytes, 2 * r + 1);
     rank.counters.param_bytes = own.param_bytes;
     rank.counters.arena_bytes = own.arena_bytes;
-    rank.outputs.resize(r ? program.num_outputs : 0);
-    for (uint32_t i = 0; i < rank.outputs.size() && done; ++i) {
+    rank.outputs.resize(program.num_outputs);
+    for (uint32_t i = 0; i < program.num_outputs && done; ++i) {
+      if (program.outputs[i].rank == r || !writesOutput(program, own, i))
+        continue;
       uint64_t bytes;
       valueBytes(program.outputs[i], bytes);
       rank.counters.output_bytes += bytes;
@@ -120,11 +122,12 @@ void Session::resolve(uint32_t r, bool load) {
     for (uint32_t b = 0; b < command.num_buffers; ++b) {
       rank.pointers.push_back(address(rank, buffers[b]));
       bool output = buffers[b].space == CLEAVE_SPACE_OUTPUT;
-      if (buffers[b].space == CLEAVE_SPACE_INPUT || (output && r == 0))
+      if (buffers[b].space == CLEAVE_SPACE_INPUT ||
+          (output && program.outputs[buffers[b].index].rank == r))
         rank.bindings.push_back(
             {&rank.pointers.back(), output, buffers[b].index, buffers[b].offset});
     }
-    if (isCollective(command.op)) {
+    if (isExchange(command.op)) {
       Membership self = groups.find(command.group, r);
       step.bytes = cleave_ring_bytes(command.op, command.type, program.counts + command.first_count,
                                      self.size, self.member);
@@ -142,8 +145,8 @@ void *Session::address(Rank &rank, const cleave_buffer &buffer) {
   case CLEAVE_SPACE_PARAM: return rank.params.data() + buffer.offset;
   case CLEAVE_SPACE_ARENA: return rank.arena.data() + buffer.offset;
   case CLEAVE_SPACE_OUTPUT:
-    if (!rank.outputs.empty())
-      return rank.outputs[buffer.index].data() + buffer.offset;
+    if (char *own = rank.outputs[buffer.index].data())
+      return own + buffer.offset;
   }
   return nullptr;
 }
@@ -180,7 +183,8 @@ int32_t Session::bind(const cleave_input *inputs, const cleave_output *outputs,
       *binding.pointer = const_cast<char *>(static_cast<const char *>(data)) + binding.offset;
     }
     for (uint32_t i = 0; i < program.num_outputs; ++i)
-      ranks[r].outputData[i] = r ? ranks[r].outputs[i].data() : outputs[i].data;
+      ranks[r].outputData[i] =
+          program.outputs[i].rank == r ? outputs[i].data : ranks[r].outputs[i].data();
   }
   return CLEAVE_OK;
 }

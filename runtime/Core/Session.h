@@ -14,7 +14,7 @@ namespace cleave::runtime {
 struct Step {
   const cleave_command *command;
   void **pointers;
-  uint64_t bytes; ///< of a copy or fill; sent, of a collective
+  uint64_t bytes; ///< of a copy or fill; sent, of a collective or transfer
 };
 
 /// An address that each run sets anew.
@@ -29,7 +29,7 @@ struct Binding {
 /// write to neighbours.
 struct alignas(64) Rank {
   Block params, arena;
-  std::vector<Block> outputs;
+  std::vector<Block> outputs;           ///< none of those that the caller gives
   std::vector<const void *> outputData; ///< of the last run
   std::vector<void *> pointers;
   std::vector<Step> load, main;

@@ -78,7 +78,7 @@ static int32_t verifyClasses(const cleave_program &p, cleave_error *error) {
 }
 
 static int32_t verifyValues(const cleave_value *values, uint32_t count, const char *kind,
-                            cleave_error *error) {
+                            uint32_t numRanks, cleave_error *error) {
   for (uint32_t i = 0; i < count; ++i) {
     const cleave_value &value = values[i];
     if (!cleave_type_bytes(value.type))
@@ -86,6 +86,10 @@ static int32_t verifyValues(const cleave_value *values, uint32_t count, const ch
                   nameOf(value.name), value.type);
     if (value.num_dims && !value.dims)
       return fail(error, CLEAVE_REFUSED, "%s \"%.200s\" has no dims", kind, nameOf(value.name));
+    if (value.rank >= numRanks)
+      return fail(error, CLEAVE_REFUSED,
+                  "%s \"%.200s\" is of a rank that does not exist, got: %u of %u", kind,
+                  nameOf(value.name), value.rank, numRanks);
     uint64_t bytes;
     if (!valueBytes(value, bytes))
       return fail(error, CLEAVE_REFUSED, "%s \"%.200s\" has a size that cannot be", kind,
@@ -138,9 +142,9 @@ static int32_t verifyTables(const cleave_program &p, cleave_error *error) {
   for (uint32_t i = 0; i < p.num_files; ++i)
     if (!p.files[i].path || p.files[i].bytes > maxBlockBytes)
       return fail(error, CLEAVE_REFUSED, "file %u has no path or no such size", i);
-  if (int32_t status = verifyValues(p.inputs, p.num_inputs, "input", error))
+  if (int32_t status = verifyValues(p.inputs, p.num_inputs, "input", /*numRanks=*/1, error))
     return status;
-  if (int32_t status = verifyValues(p.outputs, p.num_outputs, "output", error))
+  if (int32_t status = verifyValues(p.outputs, p.num_outputs, "output", p.num_ranks, error))
     return status;
   return verifyGroups(p, error);
 }

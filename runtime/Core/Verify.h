@@ -17,6 +17,19 @@ inline bool isCollective(uint8_t op) {
   return false;
 }
 
+inline bool isTransfer(uint8_t op) {
+  switch (op) {
+#define CLEAVE_COMMAND(ENUM, NAME)
+#define CLEAVE_TRANSFER(ENUM, NAME) case CLEAVE_OP_##ENUM:
+#include "cleave/Runtime/Commands.def"
+    return true;
+  }
+  return false;
+}
+
+/// Whether a command acts within a group.
+inline bool isExchange(uint8_t op) { return isCollective(op) || isTransfer(op); }
+
 inline bool isReducing(uint8_t op) {
   return op == CLEAVE_OP_ALL_REDUCE || op == CLEAVE_OP_REDUCE_SCATTER;
 }
@@ -28,6 +41,14 @@ bool valueBytes(const cleave_value &value, uint64_t &bytes);
 /// overflow. `p` counts (p * p of all_to_all) must be there.
 bool collectiveBytes(const cleave_command &command, const uint64_t *counts, uint32_t p,
                      uint32_t member, uint64_t &given, uint64_t &gotten);
+
+/// How many of its buffers, the last ones, a command writes.
+uint32_t numWritten(const cleave_command &command);
+
+/// Whether `main` of a class writes output `index`, or a part of it.
+bool writesOutput(const cleave_program &program, const cleave_rank_program &own, uint32_t index);
+
+bool overlap(const cleave_buffer &a, const cleave_buffer &b);
 
 /// Commands and buffers of every rank; needs valid tables.
 int32_t verifyCommands(const cleave_program &program, const Groups &groups, cleave_error *error);

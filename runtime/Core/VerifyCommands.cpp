@@ -35,12 +35,50 @@ bool cleave::runtime::collectiveBytes(const cleave_command &command, const uint6
 }
 
 static uint64_t numCounts(uint8_t op, uint64_t p) {
-  if (op == CLEAVE_OP_ALL_REDUCE)
-    return 1;
-  return op == CLEAVE_OP_ALL_TO_ALL ? p * p : p;
+  switch (op) {
+  case CLEAVE_OP_WAIT: return 0;
+  case CLEAVE_OP_ALL_REDUCE:
+  case CLEAVE_OP_SEND:
+  case CLEAVE_OP_RECV: return 1;
+  case CLEAVE_OP_ALL_TO_ALL: return p * p;
+  }
+  return p;
 }
 
-static bool overlap(const cleave_buffer &a, const cleave_buffer &b) {
+/// Of all but a launch, which says so itself.
+static uint32_t numBuffers(uint8_t op) {
+  switch (op) {
+  case CLEAVE_OP_WAIT: return 0;
+  case CLEAVE_OP_FILL:
+  case CLEAVE_OP_SEND:
+  case CLEAVE_OP_RECV: return 1;
+  }
+  return 2;
+}
+
+uint32_t cleave::runtime::numWritten(const cleave_command &command) {
+  switch (command.op) {
+  case CLEAVE_OP_LAUNCH: return command.num_outputs;
+  case CLEAVE_OP_SEND:
+  case CLEAVE_OP_WAIT: return 0;
+  }
+  return 1;
+}
+
+bool cleave::runtime::writesOutput(const cleave_program &program, const cleave_rank_program &own,
+                                   uint32_t index) {
+  for (uint32_t c = 0; c < own.num_main; ++c) {
+    const cleave_command &command = own.main[c];
+    for (uint32_t b = command.num_buffers - numWritten(command); b < command.num_buffers; ++b) {
+      const cleave_buffer &buffer = program.buffers[command.first_buffer + b];
+      if (buffer.space == CLEAVE_SPACE_OUTPUT && buffer.index == index)
+        return true;
+    }
+  }
+  return false;
+}
+
+bool cleave::runtime::overlap(const cleave_buffer &a, const cleave_buffer &b) {
   return a.space == b.space && a.index == b.index && a.bytes && b.bytes &&
          a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
 }
@@ -70,25 +108,21 @@ public:
                     program.num_buffers);
     buffers = program.buffers + command.first_buffer;
 
-    uint32_t numOutputs = 1;
     if (command.op == CLEAVE_OP_LAUNCH) {
-      numOutputs = command.num_outputs;
       if (int32_t status = verifyLaunch())
         return status;
-    } else {
-      uint32_t wanted = command.op == CLEAVE_OP_FILL ? 1 : 2;
-      if (command.num_buffers != wanted)
-        return failAt(error, CLEAVE_REFUSED, place, "takes %u buffers, got: %u", wanted,
-                      command.num_buffers);
+    } else if (command.num_buffers != numBuffers(command.op)) {
+      return failAt(error, CLEAVE_REFUSED, place, "takes %u buffers, got: %u",
+                    numBuffers(command.op), command.num_buffers);
     }
 
     for (uint32_t i = 0; i < command.num_buffers; ++i)
-      if (int32_t status = verifyBuffer(i, i + numOutputs >= command.num_buffers))
+      if (int32_t status = verifyBuffer(i, i + numWritten(command) >= command.num_buffers))
         return status;
 
     if (command.op == CLEAVE_OP_COPY)
       return verifyCopy();
-    return isCollective(command.op) ? verifyCollective() : CLEAVE_OK;
+    return isExchange(command.op) ? verifyExchange() : CLEAVE_OK;
   }
 
 private:
@@ -167,7 +201,7 @@ private:
     return CLEAVE_OK;
   }
 
-  int32_t verifyCollective() {
+  int32_t verifyExchange() {
     if (!cleave_type_bytes(command.type))
       return failAt(error, CLEAVE_REFUSED, place, "the type does not exist, got: %u", command.type);
     if (isReducing(command.op) && command.reduction >= CLEAVE_NUM_REDUCTIONS)
@@ -188,7 +222,25 @@ private:
     if (command.num_counts != wanted)
       return failAt(error, CLEAVE_REFUSED, place, "takes %llu counts among %u members, got: %u",
                     (unsigned long long)wanted, membership.size, command.num_counts);
-    return verifySizes(membership);
+    return isTransfer(command.op) ? verifyTransfer(membership) : verifySizes(membership);
+  }
+
+  int32_t verifyTransfer(const Membership &membership) {
+    if (command.peer >= membership.size)
+      return failAt(error, CLEAVE_REFUSED, place, "the peer does not exist, got: member %u of %u",
+                    command.peer, membership.size);
+    if (command.peer == membership.member)
+      return failAt(error, CLEAVE_REFUSED, place, "the peer is the rank itself");
+    if (command.op == CLEAVE_OP_WAIT)
+      return CLEAVE_OK;
+    uint64_t bytes;
+    if (!sumBytes(program.counts + command.first_count, 1, 1, cleave_type_bytes(command.type),
+                  bytes))
+      return failAt(error, CLEAVE_REFUSED, place, "the counts overflow");
+    if (buffers[0].bytes != bytes)
+      return failAt(error, CLEAVE_REFUSED, place, "the count makes %llu bytes, got: %llu",
+                    (unsigned long long)bytes, (unsigned long long)buffers[0].bytes);
+    return CLEAVE_OK;
   }
 
   int32_t verifySizes(const Membership &membership) {
@@ -219,8 +271,8 @@ private:
 
 int32_t cleave::runtime::verifyCommands(const cleave_program &program, const Groups &groups,
                                         cleave_error *error) {
-  // What is local to a rank is equal within a class; only collectives see the
-  // rank's place in its group.
+  // What is local to a rank is equal within a class; only collectives and
+  // transfers see the rank's place in its group.
   std::vector<bool> classSeen(program.num_programs);
   for (uint32_t rank = 0; rank < program.num_ranks; ++rank) {
     bool seen = classSeen[program.class_of_rank[rank]];
@@ -229,13 +281,22 @@ int32_t cleave::runtime::verifyCommands(const cleave_program &program, const Gro
       uint32_t count;
       const cleave_command *list = listOf(program, rank, load, count);
       for (uint32_t i = 0; i < count; ++i) {
-        if (seen && !isCollective(list[i].op))
+        if (seen && !isExchange(list[i].op))
           continue;
         Place place{rank, i, load, list + i};
         if (int32_t status = CommandVerifier(program, groups, place, error).verify())
           return status;
       }
     }
+  }
+  for (uint32_t i = 0; i < program.num_outputs; ++i) {
+    const cleave_value &output = program.outputs[i];
+    uint64_t bytes;
+    if (valueBytes(output, bytes) && bytes &&
+        !writesOutput(program, program.programs[program.class_of_rank[output.rank]], i))
+      return fail(error, CLEAVE_REFUSED,
+                  "rank %u does not write output \"%.200s\", which is its own", output.rank,
+                  nameOf(output.name));
   }
   return CLEAVE_OK;
 }

@@ -1,9 +1,11 @@
 //===- VerifyOrder.cpp - all members meet, in one order -------------------===//
 //
-// The lists are run with nothing but their collectives: a rank stops at each
-// until all members of its set stand there too, and then all go on. If every
-// rank reaches its end, no schedule of the real run can deadlock, since a
-// collective that may fire stays so whatever other ranks do first.
+// The lists are run with nothing but their collectives and transfers. A rank
+// stops at a collective until all members of its set stand there too, at a recv
+// until its peer has sent, at a wait until its oldest send has been received;
+// a send never stops it. If every rank reaches its end, no schedule of the real
+// run can deadlock: what may go on stays so whatever other ranks do first, and
+// each pair of ranks has a queue of its own, so one order stands for all.
 //
 //===----------------------------------------------------------------------===//
 
@@ -12,51 +14,135 @@
 #include "Error.h"
 
 #include <algorithm>
+#include <deque>
+#include <map>
 
 using namespace cleave::runtime;
 
 namespace {
 
+/// What one rank sends to another.
+struct Queue {
+  std::deque<uint32_t> sent;    ///< sends not received, by index in the sender's list
+  std::deque<uint32_t> started; ///< sends not ended
+};
+
 class OrderVerifier {
 public:
   OrderVerifier(const cleave_program &program, const Groups &groups, bool load, cleave_error *error)
-      : program(program), groups(groups), load(load), error(error), next(program.num_ranks) {}
+      : program(program), groups(groups), load(load), error(error), next(program.num_ranks),
+        flying(program.num_ranks) {}
 
   int32_t verify() {
-    std::vector<uint32_t> ready;
-    for (uint32_t rank = 0; rank < program.num_ranks; ++rank) {
-      next[rank] = collectiveFrom(rank, 0);
-      ready.push_back(program.num_ranks - 1 - rank);
-    }
+    for (uint32_t rank = program.num_ranks; rank--;)
+      ready.push_back(rank);
     while (!ready.empty()) {
       uint32_t rank = ready.back();
       ready.pop_back();
-      const cleave_command *command = current(rank);
-      if (!command)
-        continue;
-      Membership set = groups.find(command->group, rank);
-      if (absent(set, command->group) != set.size)
-        continue;
-      if (int32_t status = verifyEqual(set))
+      if (int32_t status = advance(rank))
         return status;
-      for (uint32_t i = 0; i < set.size; ++i) {
-        next[set.ranks[i]] = collectiveFrom(set.ranks[i], next[set.ranks[i]] + 1);
-        ready.push_back(set.ranks[i]);
-      }
     }
     return verifyEnded();
   }
 
 private:
-  uint32_t collectiveFrom(uint32_t rank, uint32_t index) const {
-    uint32_t count;
-    const cleave_command *list = listOf(program, rank, load, count);
-    while (index < count && !isCollective(list[index].op))
-      ++index;
-    return index;
+  /// Goes on with a rank until it has to wait.
+  int32_t advance(uint32_t rank) {
+    while (const cleave_command *command = current(rank)) {
+      if (int32_t status = verifyWrites(rank, *command))
+        return status;
+      bool goesOn = true;
+      int32_t status = CLEAVE_OK;
+      if (isCollective(command->op))
+        status = meet(rank, *command, goesOn);
+      else if (isTransfer(command->op))
+        status = transfer(rank, *command, goesOn);
+      if (status || !goesOn)
+        return status;
+      ++next[rank];
+    }
+    return CLEAVE_OK;
   }
 
-  /// The collective that a rank stands at, or null at its end.
+  int32_t meet(uint32_t rank, const cleave_command &command, bool &goesOn) {
+    Membership set = groups.find(command.group, rank);
+    goesOn = absent(set, command.group) == set.size;
+    if (!goesOn)
+      return CLEAVE_OK;
+    if (int32_t status = verifyEqual(set))
+      return status;
+    for (uint32_t i = 0; i < set.size; ++i)
+      if (set.ranks[i] != rank) {
+        ++next[set.ranks[i]];
+        ready.push_back(set.ranks[i]);
+      }
+    return CLEAVE_OK;
+  }
+
+  int32_t transfer(uint32_t rank, const cleave_command &command, bool &goesOn) {
+    uint32_t peer = groups.peerOf(command, rank);
+    if (command.op == CLEAVE_OP_RECV) {
+      Queue &queue = queues[{peer, rank}];
+      goesOn = !queue.sent.empty();
+      return goesOn ? receive(rank, command, peer, queue) : CLEAVE_OK;
+    }
+    Queue &queue = queues[{rank, peer}];
+    if (command.op == CLEAVE_OP_SEND) {
+      queue.sent.push_back(next[rank]);
+      queue.started.push_back(next[rank]);
+      flying[rank].push_back(next[rank]);
+      ready.push_back(peer);
+      return CLEAVE_OK;
+    }
+    if (queue.started.empty())
+      return failAt(error, CLEAVE_REFUSED, placeOf(rank),
+                    "waits for a send to rank %u that was not started", peer);
+    goesOn = queue.started.size() > queue.sent.size();
+    if (goesOn) {
+      std::erase(flying[rank], queue.started.front());
+      queue.started.pop_front();
+    }
+    return CLEAVE_OK;
+  }
+
+  int32_t receive(uint32_t rank, const cleave_command &command, uint32_t peer, Queue &queue) {
+    Place sent{peer, queue.sent.front(), load, listFrom(peer) + queue.sent.front()};
+    queue.sent.pop_front();
+    ready.push_back(peer);
+    const char *what =
+        sent.command->group == command.group ? difference(command, *sent.command) : "group";
+    if (!what)
+      return CLEAVE_OK;
+    char where[512];
+    describe(where, sizeof where, sent);
+    return failAt(error, CLEAVE_REFUSED, placeOf(rank),
+                  "the %s differs from what rank %u sends, %.300s", what, peer, where);
+  }
+
+  /// Nothing may be written that is on its way.
+  int32_t verifyWrites(uint32_t rank, const cleave_command &command) const {
+    uint32_t written = numWritten(command);
+    for (uint32_t index : flying[rank]) {
+      const cleave_command &send = listFrom(rank)[index];
+      const cleave_buffer &source = program.buffers[send.first_buffer];
+      for (uint32_t i = command.num_buffers - written; i < command.num_buffers; ++i)
+        if (overlap(source, program.buffers[command.first_buffer + i])) {
+          char where[512];
+          describe(where, sizeof where, {rank, index, load, &send});
+          return failAt(error, CLEAVE_REFUSED, placeOf(rank),
+                        "writes buffer %u, which %.300s still sends",
+                        i - (command.num_buffers - written), where);
+        }
+    }
+    return CLEAVE_OK;
+  }
+
+  const cleave_command *listFrom(uint32_t rank) const {
+    uint32_t count;
+    return listOf(program, rank, load, count);
+  }
+
+  /// The command that a rank stands at, or null at its end.
   const cleave_command *current(uint32_t rank) const {
     uint32_t count;
     const cleave_command *list = listOf(program, rank, load, count);
@@ -70,7 +156,7 @@ private:
   uint32_t absent(const Membership &set, uint32_t group) const {
     for (uint32_t i = 0; i < set.size; ++i) {
       const cleave_command *command = current(set.ranks[i]);
-      if (!command || command->group != group)
+      if (!command || !isCollective(command->op) || command->group != group)
         return i;
     }
     return set.size;
@@ -80,7 +166,7 @@ private:
     const cleave_command &first = *current(set.ranks[0]);
     for (uint32_t i = 1; i < set.size; ++i) {
       const cleave_command &other = *current(set.ranks[i]);
-      const char *what = difference(first, other);
+      const char *what = first.op == other.op ? difference(first, other) : "collective";
       if (!what)
         continue;
       char where[512];
@@ -92,8 +178,6 @@ private:
   }
 
   const char *difference(const cleave_command &a, const cleave_command &b) const {
-    if (a.op != b.op)
-      return "collective";
     if (a.type != b.type)
       return "type";
     if (isReducing(a.op) && a.reduction != b.reduction)
@@ -106,30 +190,39 @@ private:
   }
 
   int32_t verifyEnded() const {
-    for (uint32_t rank = 0; rank < program.num_ranks; ++rank) {
-      const cleave_command *command = current(rank);
-      if (!command)
-        continue;
-      Membership set = groups.find(command->group, rank);
-      uint32_t peer = set.ranks[absent(set, command->group)];
-      if (!current(peer))
-        return failAt(error, CLEAVE_REFUSED, placeOf(rank),
-                      "waits for rank %u, which has no collective left", peer);
-      char where[512];
-      describe(where, sizeof where, placeOf(peer));
-      return failAt(error, CLEAVE_REFUSED, placeOf(rank),
-                    "waits for rank %u, which stands at %.300s of another "
-                    "group",
-                    peer, where);
-    }
+    for (uint32_t rank = 0; rank < program.num_ranks; ++rank)
+      if (const cleave_command *command = current(rank))
+        return failStanding(rank, *command);
+    for (uint32_t rank = 0; rank < program.num_ranks; ++rank)
+      if (!flying[rank].empty()) {
+        uint32_t index = flying[rank].front();
+        return failAt(error, CLEAVE_REFUSED, {rank, index, load, listFrom(rank) + index},
+                      "is not waited for");
+      }
     return CLEAVE_OK;
+  }
+
+  int32_t failStanding(uint32_t rank, const cleave_command &command) const {
+    Membership set = groups.find(command.group, rank);
+    uint32_t peer = set.ranks[isTransfer(command.op) ? command.peer : absent(set, command.group)];
+    if (!current(peer))
+      return failAt(error, CLEAVE_REFUSED, placeOf(rank), "waits for rank %u, which is at its end",
+                    peer);
+    char where[512];
+    describe(where, sizeof where, placeOf(peer));
+    return failAt(error, CLEAVE_REFUSED, placeOf(rank), "waits for rank %u, which stands at %.300s",
+                  peer, where);
   }
 
   const cleave_program &program;
   const Groups &groups;
   bool load;
   cleave_error *error;
-  std::vector<uint32_t> next; ///< by rank: the collective it stands at
+  std::vector<uint32_t> next; ///< by rank: the command it stands at
+  /// By rank: its sends that have not ended.
+  std::vector<std::vector<uint32_t>> flying;
+  std::map<std::pair<uint32_t, uint32_t>, Queue> queues; ///< by sender and receiver
+  std::vector<uint32_t> ready;                           ///< ranks that may go on
 };
 
 } // namespace

@@ -24,7 +24,7 @@ extern "C" {
 #endif
 
 /// Changes whenever a struct of this header does.
-#define CLEAVE_PROGRAM_VERSION 1u
+#define CLEAVE_PROGRAM_VERSION 2u
 
 typedef enum cleave_op {
 #define CLEAVE_COMMAND(ENUM, NAME) CLEAVE_OP_##ENUM,
@@ -50,8 +50,8 @@ typedef enum cleave_reduction {
 ///   start of `load` and of `main`
 /// - input: whole input `index`, the caller's memory, shared by all ranks;
 ///   read-only; `main` only
-/// - output: whole output `index`; rank 0's is the caller's memory, every
-///   other rank has its own; `main` only
+/// - output: whole output `index`; that of the value's `rank` is the caller's
+///   memory, every other rank that writes it has its own; `main` only
 /// Blocks begin at multiples of 64 bytes; a file's bytes and the caller's memory
 /// are aligned as they happen to be.
 typedef enum cleave_space {
@@ -110,16 +110,28 @@ typedef int32_t (*cleave_kernel)(void *const *buffers, const int64_t *coordinate
 /// | all_to_all     | input, output      | p * p: [i * p + j] is what member  |
 /// |                |                    | i sends to j; blocks by member     |
 ///
+/// Transfers are between a rank and member `peer` of its set:
+///
+/// | op   | buffers | counts   | what it does                                   |
+/// |------|---------|----------|------------------------------------------------|
+/// | send | source  | elements | starts; the source is not written until `wait` |
+/// | recv | target  | elements | returns when the bytes are there               |
+/// | wait | none    | none     | ends the oldest send to the peer not ended yet |
+///
+/// What one rank sends to another arrives in the order of the sends, whatever
+/// their groups. A list ends all sends that it starts.
+///
 /// Reductions combine in member order, so all members get the same bits; f16
 /// and bf16 accumulate in f32 and round once. Integers wrap; of bools, sum
 /// and max are `or`, prod and min are `and`; max and min keep a NaN.
 typedef struct cleave_command {
   uint8_t op;                         ///< cleave_op
-  uint8_t type;                       ///< cleave_type, of a collective
+  uint8_t type;                       ///< cleave_type, of a collective, send or recv
   uint8_t reduction;                  ///< cleave_reduction, of all_reduce and reduce_scatter
   uint32_t kernel;                    ///< of a launch
   uint32_t num_outputs;               ///< of a launch: its last buffers, those it writes
-  uint32_t group;                     ///< of a collective
+  uint32_t group;                     ///< of a collective or transfer
+  uint32_t peer;                      ///< of a transfer: a member number
   uint32_t first_buffer, num_buffers; ///< range of cleave_program::buffers
   uint32_t first_count, num_counts;   ///< range of cleave_program::counts
   const char *name;                   ///< what the user calls it, for example an ONNX node
@@ -148,6 +160,7 @@ typedef struct cleave_value {
   uint8_t type; ///< cleave_type
   uint32_t num_dims;
   const int64_t *dims;
+  uint32_t rank; ///< of an output: who makes it for the caller; 0 of an input
 } cleave_value;
 
 typedef struct cleave_file {
@@ -182,8 +195,9 @@ typedef struct cleave_program {
 
 /// Proves that the program can run: each index, offset and size lies inside
 /// what it points into, nothing read-only is written, counts fit the buffers,
-/// groups are partitions, and all members of a group meet in equal collectives
-/// in one order. Names the first command that diverges. Reads no file.
+/// groups are partitions, all members of a group meet in equal collectives in
+/// one order, and each recv in an equal send. Names the first command that
+/// diverges. Reads no file.
 /// Returns the status, and fills `error` (which may be null) unless it is 0.
 int32_t cleave_program_verify(const cleave_program *program, cleave_error *error);
 
@@ -197,7 +211,8 @@ const char *cleave_space_name(uint8_t space);
 /// Bytes that `member` of p sends in a ring, T being the bytes of all counts:
 /// all_reduce 2 (p - 1) / p * T, rounded down; all_gather all but the block of
 /// the next member; reduce_scatter all but its own block (both are
-/// (p - 1) / p * T where counts are even); all_to_all what it sends to others.
+/// (p - 1) / p * T where counts are even); all_to_all what it sends to others;
+/// send all.
 uint64_t cleave_ring_bytes(uint8_t op, uint8_t type, const uint64_t *counts, uint32_t group_size,
                            uint32_t member);
 

@@ -43,7 +43,7 @@ typedef struct cleave_counters {
   uint64_t bytes[CLEAVE_NUM_OPS];
   uint64_t param_bytes;
   uint64_t arena_bytes;
-  uint64_t output_bytes; ///< the rank's own outputs; 0 for rank 0
+  uint64_t output_bytes; ///< of the outputs that are not the caller's memory
 } cleave_counters;
 
 /// Verifies `program`, maps its files, takes the memory of all ranks and runs
@@ -62,7 +62,8 @@ int32_t cleave_session_run(cleave_session *session, const cleave_input *inputs,
 void cleave_session_destroy(cleave_session *session);
 
 /// What the last run left in output `index` of `rank`, or null where there is
-/// no such rank or output, or no run yet. Rank 0's is the caller's memory.
+/// no such rank or output, or no run yet, or the rank does not write it. That of
+/// the value's own rank is the caller's memory.
 const void *cleave_session_output(const cleave_session *session, uint32_t rank, uint32_t index);
 
 int32_t cleave_session_counters(const cleave_session *session, uint32_t rank,

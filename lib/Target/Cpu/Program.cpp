@@ -199,7 +199,7 @@ LogicalResult ProgramBuilder::addValues(func::FuncOp main) {
     dims.push_back({tensor.getShape().begin(), tensor.getShape().end()});
     auto text = dyn_cast_or_null<StringAttr>(name);
     list.push_back({keep(text ? text.str() : fallback.str()), *code,
-                    static_cast<uint32_t>(dims.back().size()), dims.back().data()});
+                    static_cast<uint32_t>(dims.back().size()), dims.back().data(), 0});
     return success();
   };
   for (auto [i, type] : llvm::enumerate(main.getArgumentTypes())) {

@@ -46,13 +46,13 @@ public:
 
   uint32_t input(uint8_t type, int64_t elements) {
     dims.push_back(elements);
-    inputs.push_back({"x", type, 1, &dims.back()});
+    inputs.push_back({"x", type, 1, &dims.back(), 0});
     return uint32_t(inputs.size() - 1);
   }
 
-  uint32_t output(uint8_t type, int64_t elements) {
+  uint32_t output(uint8_t type, int64_t elements, uint32_t rank = 0) {
     dims.push_back(elements);
-    outputs.push_back({"y", type, 1, &dims.back()});
+    outputs.push_back({"y", type, 1, &dims.back(), rank});
     return uint32_t(outputs.size() - 1);
   }
 
@@ -138,6 +138,13 @@ inline cleave_command collective(cleave_op op, uint8_t type, uint8_t reduction, 
   command.reduction = reduction;
   command.group = group;
   command.name = name;
+  return command;
+}
+
+inline cleave_command transfer(cleave_op op, uint8_t type, uint32_t group, uint32_t peer,
+                               const char *name) {
+  cleave_command command = collective(op, type, 0, group, name);
+  command.peer = peer;
   return command;
 }
 

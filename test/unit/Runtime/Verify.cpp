@@ -10,8 +10,8 @@ using namespace cleave::test;
 
 static int32_t nothing(void *const *, const int64_t *) { return 0; }
 
-/// Two ranks; each launches, fills, copies and reduces. Rank 1's commands are
-/// its own, so that a lie on one side diverges.
+/// Two ranks; each launches, fills, copies, reduces and sends to the other. Rank
+/// 1's commands are its own, so that a lie on one side diverges.
 static Builder sound() {
   Builder builder(2);
   builder.group({0, 1}, 2);
@@ -39,6 +39,9 @@ static Builder sound() {
     builder.add(main, collective(CLEAVE_OP_ALL_TO_ALL, CLEAVE_F32, CLEAVE_SUM, 0, "exchange"),
                 {high, low}, {4, 4, 4, 4});
     builder.add(main, local(CLEAVE_OP_COPY, "result"), {low, output});
+    builder.add(main, transfer(CLEAVE_OP_SEND, CLEAVE_F32, 0, 1 - rank, "send"), {high}, {8});
+    builder.add(main, transfer(CLEAVE_OP_RECV, CLEAVE_F32, 0, 1 - rank, "receive"), {low}, {8});
+    builder.add(main, transfer(CLEAVE_OP_WAIT, 0, 0, 1 - rank, "end"), {});
   }
   return builder;
 }
@@ -62,7 +65,7 @@ static cleave_buffer &bufferOf(Builder &b, uint32_t command, uint32_t number) {
 
 static const Lie lies[] = {
     {"Version", [](Builder &b) { b.program.version = 99; },
-     "the program is of another version than this runtime's 1, got: 99"},
+     "the program is of another version than this runtime's 2, got: 99"},
     {"NoRanks", [](Builder &b) { b.program.num_ranks = 0; },
      "a program has between 1 and 65536 ranks, got: 0"},
     {"Class", [](Builder &b) { b.classes[1] = 7; },
@@ -84,7 +87,7 @@ static const Lie lies[] = {
      "rank 0, command 1, unknown command \"zero\": the command does not "
      "exist, got: 77"},
     {"BufferRange", [](Builder &b) { b.main[0][0].first_buffer = UINT32_MAX; },
-     "buffers 4294967295 to 4294967298 are not among the program's 28"},
+     "buffers 4294967295 to 4294967298 are not among the program's 32"},
     {"BufferCount", [](Builder &b) { b.main[0][2].num_buffers = 1; }, "takes 2 buffers, got: 1"},
     {"Kernel", [](Builder &b) { b.main[0][0].kernel = 4; },
      "rank 0, command 0, launch \"gemm\": the kernel does not exist, got: 4 "
@@ -118,8 +121,8 @@ static const Lie lies[] = {
     {"Reduction", [](Builder &b) { b.main[0][3].reduction = 4; },
      "the reduction does not exist, got: 4"},
     {"Group", [](Builder &b) { b.main[0][3].group = 2; }, "the group does not exist, got: 2 of 2"},
-    {"CountRange", [](Builder &b) { b.main[0][4].first_count = 8; },
-     "counts 8 to 12 are not among the program's 10"},
+    {"CountRange", [](Builder &b) { b.main[0][4].first_count = 12; },
+     "counts 12 to 16 are not among the program's 14"},
     {"CountNumber", [](Builder &b) { b.main[0][4].num_counts = 2; },
      "takes 4 counts among 2 members, got: 2"},
     {"CountOverflow", [](Builder &b) { b.counts[b.main[0][3].first_count] = 1ull << 62; },
@@ -151,8 +154,8 @@ static const Lie lies[] = {
      },
      "the list of counts differs from that of rank 0"},
     {"Missing", [](Builder &b) { b.main[1].erase(b.main[1].begin() + 4); },
-     "rank 0, command 4, all_to_all \"exchange\": waits for rank 1, which has "
-     "no collective left"},
+     "rank 0, command 4, all_to_all \"exchange\": waits for rank 1, which "
+     "stands at command 6, recv \"receive\""},
     {"OtherOrder",
      [](Builder &b) {
        // Each waits for the other in a group of its own.
@@ -162,7 +165,55 @@ static const Lie lies[] = {
        b.main[1][4].group = 2;
      },
      "rank 0, command 3, all_reduce \"sum\": waits for rank 1, which stands "
-     "at command 3, all_to_all \"exchange\" of another group"},
+     "at command 3, all_to_all \"exchange\""},
+    {"OutputRank", [](Builder &b) { b.outputs[0].rank = 2; },
+     "output \"y\" is of a rank that does not exist, got: 2 of 2"},
+    {"OutputNotWritten",
+     [](Builder &b) {
+       b.outputs[0].rank = 1;
+       b.main[1][5] = local(CLEAVE_OP_FILL, "nothing");
+       b.main[1][5].first_buffer = b.main[1][1].first_buffer;
+       b.main[1][5].num_buffers = 1;
+     },
+     "rank 1 does not write output \"y\", which is its own"},
+    {"PeerItself", [](Builder &b) { b.main[0][6].peer = 0; },
+     "rank 0, command 6, send \"send\": the peer is the rank itself"},
+    {"Peer", [](Builder &b) { b.main[0][7].peer = 2; },
+     "the peer does not exist, got: member 2 of 2"},
+    {"TransferSize", [](Builder &b) { b.counts[b.main[0][6].first_count] = 7; },
+     "the count makes 28 bytes, got: 32"},
+    {"WaitBuffers", [](Builder &b) { b.main[0][8].num_buffers = 1; }, "takes 0 buffers, got: 1"},
+    {"OtherTransferType", [](Builder &b) { b.main[0][6].type = CLEAVE_I32; },
+     "rank 1, command 7, recv \"receive\": the type differs from what rank 0 sends, command 6, "
+     "send \"send\""},
+    {"OtherTransferGroup",
+     [](Builder &b) {
+       b.group({1, 0}, 2);
+       b.main[1][7].group = 2;
+       b.main[1][7].peer = 1;
+     },
+     "the group differs from what rank 0 sends"},
+    {"OtherTransferSize",
+     [](Builder &b) {
+       b.counts[b.main[0][6].first_count] = 4;
+       bufferOf(b, 6, 0).bytes = 16;
+     },
+     "the list of counts differs from what rank 0 sends"},
+    {"NothingSent", [](Builder &b) { std::swap(b.main[0][6], b.main[0][8]); },
+     "rank 0, command 6, wait \"end\": waits for a send to rank 1 that was not started"},
+    {"NotReceived", [](Builder &b) { b.main[1].erase(b.main[1].begin() + 7); },
+     "rank 0, command 8, wait \"end\": waits for rank 1, which is at its end"},
+    {"NotWaitedFor", [](Builder &b) { b.main[0].pop_back(); },
+     "rank 0, command 6, send \"send\": is not waited for"},
+    {"BothReceiveFirst",
+     [](Builder &b) {
+       std::swap(b.main[0][6], b.main[0][7]);
+       std::swap(b.main[1][6], b.main[1][7]);
+     },
+     "rank 0, command 6, recv \"receive\": waits for rank 1, which stands at command 6, recv"},
+    {"WritesWhatFlies", [](Builder &b) { bufferOf(b, 7, 0).offset = 32; },
+     "rank 0, command 7, recv \"receive\": writes buffer 0, which command 6, send \"send\" still "
+     "sends"},
 };
 
 TEST(Verify, SoundProgramPasses) {
@@ -177,7 +228,7 @@ TEST(Verify, MissingTableIsRefused) {
   builder.program.buffers = nullptr;
   cleave_error error;
   EXPECT_EQ(cleave_program_verify(&builder.program, &error), CLEAVE_REFUSED);
-  EXPECT_STREQ(error.message, "table \"buffers\" is missing, got: 28 entries");
+  EXPECT_STREQ(error.message, "table \"buffers\" is missing, got: 32 entries");
 }
 
 TEST(Verify, NoErrorIsAskedFor) {
