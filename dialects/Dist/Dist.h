@@ -36,6 +36,14 @@ inline constexpr llvm::StringLiteral kMesh = "dist.mesh";
 /// On a localised module: class of each rank; class i is @main_i, or @main alone.
 inline constexpr llvm::StringLiteral kClasses = "dist.classes";
 
+/// On a result of a class function: a #dist.part, where results are not the outputs.
+inline constexpr llvm::StringLiteral kPart = "dist.part";
+/// On a module of stages: its schedule, and the stage of each class.
+inline constexpr llvm::StringLiteral kSchedule = "dist.schedule";
+inline constexpr llvm::StringLiteral kStages = "dist.stages";
+/// The axis of a mesh whose ranks are stages.
+inline constexpr llvm::StringLiteral kStageAxis = "pp";
+
 /// Which part of n indices a member of p holds.
 struct Part {
   int64_t begin, size;

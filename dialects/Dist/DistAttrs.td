@@ -121,4 +121,31 @@ def Dist_ShardingAttr : Dist_Attr<"Sharding", "sharding"> {
   }];
 }
 
+def Dist_PartAttr : Dist_Attr<"Part", "part"> {
+  let summary = "which part of an output a result is";
+  let description = [{
+    Stands on a result as `dist.part`, where a function makes some outputs only, or
+    makes one in several parts: this one begins at index `begin` of the outermost
+    dimension of output number `output`, which is of type `whole`.
+
+    Example: `#dist.part<0 at 2 of tensor<4x8xf32>>`
+  }];
+  let parameters = (ins "int64_t":$output, "int64_t":$begin, "::mlir::RankedTensorType":$whole);
+  let assemblyFormat = "`<` $output `at` $begin `of` $whole `>`";
+}
+
+def Dist_BlockAttr : Dist_Attr<"Block", "block"> {
+  let summary = "when a stage computes a chunk of the model for a micro-batch";
+  let description = [{
+    A list of them on the module, `dist.schedule`, is the schedule of a pipeline:
+    the blocks of each stage in their order, with the times that the cost model
+    predicts, in nanoseconds since the beginning of a run.
+
+    Example: `#dist.block<stage 1 chunk 1 micro 0 from 1200 to 2500>`
+  }];
+  let parameters = (ins "int64_t":$stage, "int64_t":$chunk, "int64_t":$micro, "int64_t":$begin,
+                        "int64_t":$end);
+  let assemblyFormat = "`<` `stage` $stage `chunk` $chunk `micro` $micro `from` $begin `to` $end `>`";
+}
+
 #endif // CLEAVE_DIST_ATTRS

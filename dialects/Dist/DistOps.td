@@ -217,4 +217,67 @@ def Dist_ExchangeOp : Dist_CollectiveOp<"exchange"> {
   }];
 }
 
+/// Between this rank and member `peer` of its group. Ranks of one stage are of one
+/// class, so what differs between them is their group, not their peer.
+class Dist_TransferOp<string mnemonic, list<Trait> traits = []>
+    : Dist_Op<mnemonic, !listconcat([MemoryEffects<[MemWrite<Dist_Network>]>], traits)>;
+
+def Dist_SendOp : Dist_TransferOp<"send", [DeclareOpInterfaceMethods<CollectiveOpInterface>]> {
+  let summary = "starts to send a tensor to a member of the group";
+  let description = [{
+    The rank goes on at once. The tensor stays in place until the `dist.wait` that
+    ends the send; the sends to a peer end in their order.
+
+    Bytes: all of the tensor.
+
+    Constraints:
+    - (C1) `axes` is not empty and holds no axis twice.
+    - (C2) `peer` is a member of a group over `axes`.
+
+    Example:
+    ```mlir
+    dist.send %x to 1 over ["pp"] : tensor<4x8xf32>
+    ```
+  }];
+  let arguments = (ins Dist_Tensor:$input, I64Attr:$peer, StrArrayAttr:$axes);
+  let assemblyFormat = "$input `to` $peer `over` $axes attr-dict `:` type($input)";
+}
+
+def Dist_RecvOp : Dist_TransferOp<"recv"> {
+  let summary = "takes the next tensor that a member of the group sends";
+  let description = [{
+    What a peer sends arrives in the order of its sends.
+
+    Constraints:
+    - (C1) `axes` is not empty and holds no axis twice.
+    - (C2) `peer` is a member of a group over `axes`.
+
+    Example:
+    ```mlir
+    %x = dist.recv from 0 over ["pp"] : tensor<4x8xf32>
+    ```
+  }];
+  let arguments = (ins I64Attr:$peer, StrArrayAttr:$axes);
+  let results = (outs Dist_Tensor:$result);
+  let assemblyFormat = "`from` $peer `over` $axes attr-dict `:` type($result)";
+}
+
+def Dist_WaitOp : Dist_TransferOp<"wait"> {
+  let summary = "ends the oldest send to a member of the group that has not ended";
+  let description = [{
+    The operand is what was sent: it has to stay in place until here.
+
+    Constraints:
+    - (C1) `axes` is not empty and holds no axis twice.
+    - (C2) `peer` is a member of a group over `axes`.
+
+    Example:
+    ```mlir
+    dist.wait %x to 1 over ["pp"] : tensor<4x8xf32>
+    ```
+  }];
+  let arguments = (ins Dist_Tensor:$input, I64Attr:$peer, StrArrayAttr:$axes);
+  let assemblyFormat = "$input `to` $peer `over` $axes attr-dict `:` type($input)";
+}
+
 #endif // CLEAVE_DIST_OPS

@@ -34,6 +34,7 @@ SmallVector<StringAttr> AllGatherOp::getGroupAxes() { return axisList(getAxes())
 SmallVector<StringAttr> ReduceScatterOp::getGroupAxes() { return axisList(getAxes()); }
 SmallVector<StringAttr> AllToAllOp::getGroupAxes() { return axisList(getAxes()); }
 SmallVector<StringAttr> ExchangeOp::getGroupAxes() { return axisList(getAxes()); }
+SmallVector<StringAttr> SendOp::getGroupAxes() { return axisList(getAxes()); }
 
 int64_t AllReduceOp::getBytesSent(int64_t groupSize, int64_t) {
   return 2 * (groupSize - 1) * bytesOf(getType()) / groupSize;
@@ -64,3 +65,5 @@ int64_t ExchangeOp::getBytesSent(int64_t groupSize, int64_t member) {
   return bytesOf(
       RankedTensorType::get({sum(row) - row[member]}, getInput().getType().getElementType()));
 }
+
+int64_t SendOp::getBytesSent(int64_t, int64_t) { return bytesOf(getInput().getType()); }

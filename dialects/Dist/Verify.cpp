@@ -161,3 +161,19 @@ LogicalResult ExchangeOp::verify() {
     return emitOpError("is no member's part of the exchange, got: ") << input << " to " << result;
   return success();
 }
+
+static LogicalResult verifyTransfer(Operation *op, ArrayAttr axes, int64_t peer) {
+  // C1
+  if (failed(verifyAxes(op, axes)))
+    return failure();
+  // C2
+  auto module = op->getParentOfType<ModuleOp>();
+  auto mesh = module ? module->getAttrOfType<MeshAttr>(kMesh) : nullptr;
+  if (peer < 0 || (mesh && peer >= *mesh.getGroupSize(axisList(axes))))
+    return op->emitOpError("has no such peer, got: ") << peer;
+  return success();
+}
+
+LogicalResult SendOp::verify() { return verifyTransfer(*this, getAxes(), getPeer()); }
+LogicalResult RecvOp::verify() { return verifyTransfer(*this, getAxes(), getPeer()); }
+LogicalResult WaitOp::verify() { return verifyTransfer(*this, getAxes(), getPeer()); }

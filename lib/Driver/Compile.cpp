@@ -4,7 +4,6 @@
 
 #include "cleave/Driver/Messages.h"
 #include "cleave/Frontend/Onnx.h"
-#include "cleave/Pipelines/Pipelines.h"
 #include "cleave/Support/Failure.h"
 #include "cleave/Transforms/Sharding/Search.h"
 
@@ -93,11 +92,13 @@ llvm::Error Compilation::checkMesh(StringRef mesh) {
   return llvm::createStringError("--mesh: " + error);
 }
 
-llvm::Error Compilation::shard(ModuleOp module, StringRef mesh, bool strict) {
+llvm::Error Compilation::shard(ModuleOp module, ShardOptions options) {
   onPhase("searching the cut");
   PassManager passes(&context);
   passes.enableVerifier(false);
-  buildShardPipeline(passes, {isOneRank(mesh) ? "" : mesh.str(), strict});
+  if (isOneRank(options.mesh))
+    options.mesh.clear();
+  buildShardPipeline(passes, options);
   if (mlir::failed(passes.run(module)))
     return failed();
   return llvm::Error::success();

@@ -11,6 +11,11 @@ void cleave::buildShardPipeline(OpPassManager &passes, const ShardOptions &optio
   search.mesh = options.mesh;
   search.strict = options.strict;
   search.pinned = true;
+  search.microBatches = options.microBatches;
   passes.addPass(createSearch(search));
   passes.addPass(createLocalize());
+  PipelineOptions pipeline;
+  pipeline.virtualStages = options.virtualStages;
+  pipeline.strict = options.strict;
+  passes.addPass(createPipeline(pipeline));
 }

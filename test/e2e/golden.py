@@ -3,6 +3,8 @@
 
     python golden.py CLEAVE FOLDER [--mesh MESH]... [--only PART]... [--refused LIST.json] [--jobs N]
 
+MESH may go on with options of `cleave run`: "pp=2 --micro-batches 2".
+
 FOLDER holds MANIFEST.json, models and cases as test/models/README.md says. A model
 that LIST.json names has to be refused with the words that stand there, at every mesh.
 Ends with `N passed, N failed`; status 1 if any failed.
@@ -61,7 +63,7 @@ def worst(got, want, tolerance, seen):
 def cleave_run(cleave, path, mesh, *options):
     command = [cleave, "run", path, *options]
     if mesh != "1":
-        command += ["--mesh", mesh]
+        command += ["--mesh", *mesh.split()]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 

@@ -67,9 +67,11 @@ static int check(const ModelOptions &options, const std::string &golden, double 
     expected = std::move(*tensors);
   }
   std::unique_ptr<Runner> runners[2];
+  ModelOptions uncut = options;
+  uncut.microBatches = 1;
   for (bool sharded : {false, true}) {
-    llvm::Expected<std::unique_ptr<Runner>> runner =
-        prepare(compilation, *model->module, sharded ? options.mesh : "", options);
+    llvm::Expected<std::unique_ptr<Runner>> runner = prepare(
+        compilation, *model->module, sharded ? options.mesh : "", sharded ? options : uncut);
     if (!runner)
       return fail(runner.takeError());
     runners[sharded] = std::move(*runner);

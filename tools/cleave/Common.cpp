@@ -42,6 +42,11 @@ void ModelOptions::addTo(CLI::App &app, bool meshWanted) {
       ->check(CLI::Range(1, 4096));
   app.add_option("--target", target, "what runs it: cpu");
   app.add_option("--precision", precision, "of products and attention; default: the model's");
+  app.add_option("--micro-batches", microBatches,
+                 "parts of the batch that follow each other through the stages of pp")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--virtual-stages", virtualStages, "chunks of the model a stage of pp")
+      ->check(CLI::Range(1, 64));
   app.add_flag("--strict", strict, "warnings are errors");
 }
 
@@ -69,7 +74,8 @@ int cleave::fail(llvm::Error error) {
 
 llvm::Error cleave::shard(Compilation &compilation, ModuleOp module, llvm::StringRef mesh,
                           const ModelOptions &options) {
-  if (llvm::Error error = compilation.shard(module, mesh, options.strict))
+  if (llvm::Error error = compilation.shard(
+          module, {mesh.str(), options.strict, options.microBatches, options.virtualStages}))
     return error;
   for (const std::string &message : std::exchange(compilation.messages, {}))
     note(message);
@@ -216,7 +222,7 @@ llvm::Expected<std::unique_ptr<Runner>> cleave::prepare(Compilation &compilation
                                                         llvm::StringRef mesh,
                                                         const ModelOptions &options) {
   OwningOpRef<ModuleOp> copy = module.clone();
-  if (!Compilation::isOneRank(mesh))
+  if (!Compilation::isOneRank(mesh) || options.microBatches > 1)
     if (llvm::Error error = shard(compilation, *copy, mesh, options))
       return std::move(error);
   llvm::Expected<std::unique_ptr<CompiledProgram>> program =

@@ -21,6 +21,7 @@ struct ModelOptions {
   uint64_t seed = 0;
   unsigned threads = 0;
   bool strict = false;
+  int64_t microBatches = 1, virtualStages = 1;
 
   /// Adds the options to `app`; `meshWanted` makes --mesh obligatory.
   void addTo(CLI::App &app, bool meshWanted);

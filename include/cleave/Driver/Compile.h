@@ -4,6 +4,7 @@
 #define CLEAVE_DRIVER_COMPILE_H
 
 #include "cleave/Driver/Dims.h"
+#include "cleave/Pipelines/Pipelines.h"
 #include "cleave/Runtime/Session.h"
 #include "cleave/Support/Tensor.h"
 #include "cleave/Target/Cpu.h"
@@ -43,7 +44,7 @@ public:
   llvm::Error checkMesh(llvm::StringRef mesh);
   /// `shard`: over such a mesh. An axis that cuts nothing is a warning, or with
   /// `strict` an error.
-  llvm::Error shard(mlir::ModuleOp module, llvm::StringRef mesh, bool strict = false);
+  llvm::Error shard(mlir::ModuleOp module, ShardOptions options);
   /// `kernel` and `target`, for the cores of this machine.
   llvm::Expected<std::unique_ptr<CompiledProgram>> compile(mlir::ModuleOp module, unsigned threads);
 

@@ -25,6 +25,10 @@ struct ShardOptions {
   std::string mesh;
   /// An axis that cuts nothing is an error.
   bool strict = false;
+  /// Parts of the batch that follow each other.
+  int64_t microBatches = 1;
+  /// Chunks of the model a stage, of a mesh with an axis `pp`.
+  int64_t virtualStages = 1;
 };
 
 /// nn -> one nn + dist program a class of ranks, for one rank too. Weights are cut as

@@ -92,7 +92,32 @@ LogicalResult ProgramBuilder::addCounts(Operation *op, ArrayRef<int64_t> sizes, 
   return success();
 }
 
+/// `peer` is the member of this rank's group.
+void ProgramBuilder::addTransfer(cleave_command &command, cleave_op op, ArrayAttr axes,
+                                 uint64_t peer, Type type) {
+  command.op = op;
+  command.group = group(axes);
+  command.peer = peer;
+  if (op == CLEAVE_OP_WAIT)
+    return;
+  auto tensor = cast<RankedTensorType>(type);
+  command.type = *runtimeType(tensor.getElementType());
+  counts.push_back(tensor.getNumElements());
+}
+
 LogicalResult ProgramBuilder::addCollective(Operation *op, cleave_command &command) {
+  if (auto send = dyn_cast<dist::SendOp>(op)) {
+    addTransfer(command, CLEAVE_OP_SEND, send.getAxes(), send.getPeer(), send.getInput().getType());
+    return success();
+  }
+  if (auto recv = dyn_cast<dist::RecvOp>(op)) {
+    addTransfer(command, CLEAVE_OP_RECV, recv.getAxes(), recv.getPeer(), recv.getType());
+    return success();
+  }
+  if (auto wait = dyn_cast<dist::WaitOp>(op)) {
+    addTransfer(command, CLEAVE_OP_WAIT, wait.getAxes(), wait.getPeer(), {});
+    return success();
+  }
   auto type = cast<RankedTensorType>(op->getOperand(0).getType());
   command.type = *runtimeType(type.getElementType());
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
@@ -134,8 +159,10 @@ LogicalResult ProgramBuilder::addCommands(func::FuncOp function, ArrayAttr param
     command.first_buffer = buffers.size();
     command.first_count = counts.size();
     StringRef name = nodeName(op.getLoc());
-    for (Value operand : op.getOperands())
-      addBuffer(operand);
+    // A wait names what was sent only so that it stays in place.
+    if (!isa<dist::WaitOp>(op))
+      for (Value operand : op.getOperands())
+        addBuffer(operand);
     for (Value result : op.getResults())
       addBuffer(result);
     if (auto launch = dyn_cast<rt::LaunchOp>(op)) {
@@ -184,13 +211,13 @@ LogicalResult ProgramBuilder::addClass(func::FuncOp main) {
   programs.push_back({nullptr, static_cast<uint32_t>(list.load.size()), nullptr,
                       static_cast<uint32_t>(list.main.size()), number(load, rt::kParams),
                       std::max(number(load, rt::kArena), number(main, rt::kArena))});
-  if (programs.size() == 1)
-    return addValues(main);
-  return success();
+  return addValues(main, /*isFirst=*/programs.size() == 1);
 }
 
-LogicalResult ProgramBuilder::addValues(func::FuncOp main) {
-  auto add = [&](std::vector<cleave_value> &list, Type type, Attribute name,
+/// The inputs, which all classes have, and the outputs of this class.
+LogicalResult ProgramBuilder::addValues(func::FuncOp main, bool isFirst) {
+  uint32_t rank = llvm::find(classOfRank, programs.size() - 1) - classOfRank.begin();
+  auto add = [&](cleave_value &value, Type type, Attribute name,
                  const Twine &fallback) -> LogicalResult {
     auto tensor = cast<RankedTensorType>(type);
     std::optional<uint8_t> code = runtimeType(tensor.getElementType());
@@ -198,19 +225,27 @@ LogicalResult ProgramBuilder::addValues(func::FuncOp main) {
       return main.emitError("an input or output has no type that the runtime knows, got: ") << type;
     dims.push_back({tensor.getShape().begin(), tensor.getShape().end()});
     auto text = dyn_cast_or_null<StringAttr>(name);
-    list.push_back({keep(text ? text.str() : fallback.str()), *code,
-                    static_cast<uint32_t>(dims.back().size()), dims.back().data(), 0});
+    value = {keep(text ? text.str() : fallback.str()), *code,
+             static_cast<uint32_t>(dims.back().size()), dims.back().data(), 0};
     return success();
   };
-  for (auto [i, type] : llvm::enumerate(main.getArgumentTypes())) {
-    if (main.getArgAttr(i, rt::kParam))
+  for (auto [i, type] : llvm::enumerate(main.getArgumentTypes()))
+    if (isFirst && !main.getArgAttr(i, rt::kParam) &&
+        failed(
+            add(inputs.emplace_back(), type, main.getArgAttr(i, "onnx.name"), "input_" + Twine(i))))
+      return failure();
+  for (auto [i, type] : llvm::enumerate(main.getResultTypes())) {
+    auto part = main.getResultAttrOfType<dist::PartAttr>(i, dist::kPart);
+    size_t number = part ? part.getOutput() : i;
+    outputs.resize(std::max(outputs.size(), number + 1));
+    cleave_value &output = outputs[number];
+    if (output.name && output.rank <= rank)
       continue;
-    if (failed(add(inputs, type, main.getArgAttr(i, "onnx.name"), "input_" + Twine(i))))
+    if (failed(add(output, part ? Type(part.getWhole()) : type, main.getResultAttr(i, "onnx.name"),
+                   "output_" + Twine(number))))
       return failure();
+    output.rank = rank;
   }
-  for (auto [i, type] : llvm::enumerate(main.getResultTypes()))
-    if (failed(add(outputs, type, main.getResultAttr(i, "onnx.name"), "output_" + Twine(i))))
-      return failure();
   return success();
 }
 

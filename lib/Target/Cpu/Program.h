@@ -38,10 +38,12 @@ private:
   mlir::LogicalResult addClass(mlir::func::FuncOp main);
   mlir::LogicalResult addCommands(mlir::func::FuncOp function, mlir::ArrayAttr paramPlaces,
                                   std::vector<cleave_command> &commands);
+  void addTransfer(cleave_command &command, cleave_op op, mlir::ArrayAttr axes, uint64_t peer,
+                   mlir::Type type);
   mlir::LogicalResult addCollective(mlir::Operation *op, cleave_command &command);
   mlir::LogicalResult addCounts(mlir::Operation *op, llvm::ArrayRef<int64_t> counts, int64_t dim,
                                 mlir::Value whole);
-  mlir::LogicalResult addValues(mlir::func::FuncOp main);
+  mlir::LogicalResult addValues(mlir::func::FuncOp main, bool isFirst);
   void addBuffer(mlir::Value value);
   void addBuffer(rt::PlaceAttr place);
   rt::PlaceAttr placeOf(mlir::Value value);

@@ -162,6 +162,9 @@ private:
   void emitAlone(Operation *op, const Grouping &grouping) {
     if (isa<nn::ConstantOp>(op))
       return;
+    // What an early group wants may stand behind what others wait for.
+    if (Operation *earlier = grouping.commandBefore(op))
+      emit(earlier, grouping);
     for (Value operand : op->getOperands())
       if (Operation *producer = operand.getDefiningOp())
         emit(producer, grouping);

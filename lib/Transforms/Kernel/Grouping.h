@@ -35,6 +35,9 @@ public:
   Group *of(mlir::Operation *op) const { return groupOf.lookup(op); }
   const std::vector<std::unique_ptr<Group>> &all() const { return groups; }
 
+  /// The collective or transfer that `op`, if it is one, has to follow.
+  mlir::Operation *commandBefore(mlir::Operation *op) const { return before.lookup(op); }
+
 private:
   Group *create(mlir::Operation *root, RootKind kind);
   void add(Group *group, mlir::Operation *op);

@@ -11,6 +11,7 @@
 
 #include "cleave/Transforms/Kernel/Passes.h"
 
+#include "Dist/Dist.h"
 #include "Nn/Nn.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -113,11 +114,23 @@ private:
         where = place(rt::Space::Param, 0, params, bytes);
         params += llvm::alignTo(bytes, kAlignment);
       } else {
-        where = place(rt::Space::Output, use.getOperandNumber(), 0, bytes);
+        where = outputPlace(use.getOperandNumber(), bytes);
       }
       setPlace(result.getOwner(), result.getResultNumber(), where);
       placed.insert(result);
     }
+  }
+
+  /// A result is an output, or as `dist.part` says, a part of one.
+  Attribute outputPlace(unsigned result, int64_t bytes) {
+    auto part = function.getResultAttrOfType<cleave::dist::PartAttr>(result, cleave::dist::kPart);
+    if (!part)
+      return place(rt::Space::Output, result, 0, bytes);
+    RankedTensorType whole = part.getWhole();
+    int64_t row = nn::elementBytes(whole.getElementType());
+    for (int64_t size : whole.getShape().drop_front(std::min<int64_t>(whole.getRank(), 1)))
+      row *= size;
+    return place(rt::Space::Output, part.getOutput(), part.getBegin() * row, bytes);
   }
 
   void collectBlocks() {

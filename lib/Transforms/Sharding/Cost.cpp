@@ -101,6 +101,10 @@ double sharding::collectiveSeconds(const Machine &machine, MoveKind kind, double
 
 int64_t sharding::movePrice(const Machine &machine, State from, State to, const Shares &shares,
                             ArrayRef<Axis> axes, double bytes) {
+  constexpr int64_t kNever = 1'000'000'000'000'000;
+  for (auto [a, axis] : llvm::enumerate(axes))
+    if (axis.isInTime && at(from, a) != kReplicated && at(from, a) != at(to, a))
+      return kNever;
   double seconds = 0;
   for (const Move &move : moves(from, to, shares, axes, bytes))
     seconds += collectiveSeconds(machine, move.kind, move.bytes, move.group);

@@ -34,6 +34,8 @@ struct Axis {
   bool holdsWeights;
   /// Number of the mesh axis it belongs to.
   unsigned parent;
+  /// Micro-batches: their parts follow each other, so nothing moves between them.
+  bool isInTime = false;
 };
 
 /// Per cut of a tensor: size of the name, millionths of the dimension that hold it.

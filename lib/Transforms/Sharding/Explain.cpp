@@ -1,6 +1,7 @@
 //===- Explain.cpp - what travels, why, and what each rank holds ----------===//
 
 #include "ExplainParts.h"
+#include "PipelinePlan.h"
 #include "Reshard.h"
 #include "cleave/Support/NodeName.h"
 #include "cleave/Transforms/Sharding/Search.h"
@@ -22,16 +23,6 @@ static int64_t bytesOf(RankedTensorType type) {
 }
 
 static int64_t bytesOf(Value value) { return bytesOf(cast<RankedTensorType>(value.getType())); }
-
-/// The function of each class, in class order.
-static SmallVector<func::FuncOp> classFunctions(ModuleOp module) {
-  SmallVector<func::FuncOp> functions;
-  if (auto main = module.lookupSymbol<func::FuncOp>("main"))
-    return {main};
-  while (auto next = module.lookupSymbol<func::FuncOp>(("main_" + Twine(functions.size())).str()))
-    functions.push_back(next);
-  return functions;
-}
 
 //===----------------------------------------------------------------------===//
 // Cuts
@@ -101,11 +92,12 @@ static std::map<std::string, int64_t> sentOf(ArrayRef<dist::CollectiveOpInterfac
   return sent;
 }
 
-static std::vector<ExplainedCollective> collectCollectives(Lists &lists, MeshAttr mesh) {
-  std::vector<ExplainedCollective> out;
-  using Key =
-      std::tuple<std::string, std::vector<std::string>, int64_t, int64_t, std::string, std::string>;
-  std::map<Key, size_t> places;
+using CollectiveKey =
+    std::tuple<std::string, std::vector<std::string>, int64_t, int64_t, std::string, std::string>;
+
+/// Adds those of a stage, whose classes run `lists`, to `out`.
+static void addCollectives(Lists &lists, MeshAttr mesh, std::map<CollectiveKey, size_t> &places,
+                           std::vector<ExplainedCollective> &out) {
   for (auto [i, op] : llvm::enumerate(lists.front())) {
     SmallVector<StringAttr> axes = op.getGroupAxes();
     int64_t group = *mesh.getGroupSize(axes);
@@ -116,19 +108,20 @@ static std::vector<ExplainedCollective> collectCollectives(Lists &lists, MeshAtt
     for (auto &list : lists) {
       auto [most, sum] = sentBy(list[i], group);
       entry.bytes = std::max(entry.bytes, most);
-      entry.bound = std::max(entry.bound, sum / group);
+      // Who sends to one other rank sends all of it.
+      entry.bound = std::max(entry.bound, isa<dist::SendOp>(op) ? most : sum / group);
     }
     if (auto reason = op->getAttrOfType<StringAttr>(kReason))
       entry.reason = reason.str();
-    Key key{entry.kind,  entry.axes, entry.bytes, entry.bound, withoutNumbers(entry.cause),
-            entry.reason};
+    CollectiveKey key{
+        entry.kind,  entry.axes, entry.bytes, entry.bound, withoutNumbers(entry.cause),
+        entry.reason};
     auto [it, isNew] = places.try_emplace(key, out.size());
     if (isNew)
       out.push_back(std::move(entry));
     else
       ++out[it->second].count;
   }
-  return out;
 }
 
 //===----------------------------------------------------------------------===//
@@ -140,7 +133,7 @@ static DenseSet<Value> loadedValues(func::FuncOp func) {
   DenseSet<Value> loaded;
   for (Operation &op : func.getBody().front().without_terminator())
     if (llvm::all_of(op.getOperands(), [&](Value v) { return loaded.contains(v); }) &&
-        !isa<dist::CollectiveOpInterface>(op))
+        !isa<dist::CollectiveOpInterface, dist::RecvOp, dist::WaitOp>(op))
       loaded.insert(op.getResults().begin(), op.getResults().end());
   return loaded;
 }
@@ -154,7 +147,7 @@ static bool readsWeight(Value value) {
 static ExplainedRank memoryOf(func::FuncOp func) {
   DenseSet<Value> loaded = loadedValues(func), counted;
   DenseMap<Value, Operation *> lastReader;
-  ExplainedRank rank{0, 0, 0, {}};
+  ExplainedRank rank{0, 0, 0, 0, {}};
   for (Operation &op : func.getBody().front())
     for (Value operand : op.getOperands()) {
       lastReader[operand] = &op;
@@ -166,7 +159,7 @@ static ExplainedRank memoryOf(func::FuncOp func) {
 
   int64_t alive = 0;
   for (Operation &op : func.getBody().front().without_terminator()) {
-    if (loaded.contains(op.getResult(0)))
+    if (op.getNumResults() > 0 && loaded.contains(op.getResult(0)))
       continue;
     for (Value result : op.getResults())
       alive += bytesOf(result);
@@ -189,7 +182,8 @@ static int64_t cacheBytes(func::FuncOp func, DictionaryAttr tensors, MeshAttr me
   for (unsigned i = 0; i < func.getNumArguments(); ++i) {
     auto name = func.getArgAttrOfType<StringAttr>(i, "onnx.name");
     auto held = name ? tensors.getAs<ArrayAttr>(name) : nullptr;
-    if (!held)
+    // Another stage may read it.
+    if (!held || func.getArgument(i).use_empty())
       continue;
     auto sharding = cast<ShardingAttr>(held[0]);
     auto type = cast<RankedTensorType>(func.getArgumentTypes()[i]);
@@ -197,6 +191,20 @@ static int64_t cacheBytes(func::FuncOp func, DictionaryAttr tensors, MeshAttr me
         bytesOf(RankedTensorType::get(sharding.getLocalShape(mesh, rank), type.getElementType()));
   }
   return bytes;
+}
+
+static void collectSchedule(ModuleOp module, Explanation &out) {
+  auto blocks = module->getAttrOfType<ArrayAttr>(dist::kSchedule);
+  if (!blocks)
+    return;
+  std::vector<Slot> slots;
+  for (auto block : blocks.getAsRange<dist::BlockAttr>()) {
+    out.schedule.push_back(
+        {block.getStage(), block.getChunk(), block.getMicro(), block.getBegin(), block.getEnd()});
+    slots.push_back({block.getChunk(), block.getMicro(), static_cast<double>(block.getBegin()),
+                     static_cast<double>(block.getEnd())});
+  }
+  out.bubble = bubbleOf(slots, out.stages);
 }
 
 Explanation cleave::collectExplain(ModuleOp module) {
@@ -214,10 +222,14 @@ Explanation cleave::collectExplain(ModuleOp module) {
     out.cuts = collectCuts(cuts);
   SmallVector<ExplainedRank> memory;
   Lists lists;
-  for (func::FuncOp func : functions) {
+  auto stages = module->getAttrOfType<DenseI64ArrayAttr>(dist::kStages);
+  for (auto [number, func] : llvm::enumerate(functions)) {
     memory.push_back(memoryOf(func));
+    memory.back().stage = stages ? stages[number] : 0;
     lists.emplace_back(func.getOps<dist::CollectiveOpInterface>());
+    out.stages = std::max(out.stages, memory.back().stage + 1);
   }
+  collectSchedule(module, out);
   for (auto [rank, number] : llvm::enumerate(classes.asArrayRef())) {
     out.ranks.push_back(memory[number]);
     out.ranks.back().caches = cacheBytes(functions[number], tensors, mesh, rank);
@@ -234,6 +246,14 @@ Explanation cleave::collectExplain(ModuleOp module) {
     }
     out.tensors.push_back(std::move(entry));
   }
-  out.collectives = collectCollectives(lists, mesh);
+  std::map<CollectiveKey, size_t> places;
+  for (int64_t stage = 0; stage < out.stages; ++stage) {
+    Lists own;
+    for (auto [list, rank] : llvm::zip(lists, memory))
+      if (rank.stage == stage)
+        own.push_back(list);
+    if (!own.empty())
+      addCollectives(own, mesh, places, out.collectives);
+  }
   return out;
 }

@@ -25,6 +25,9 @@ p, .soft {{ color: var(--soft) } table {{ border-collapse: collapse; width: 100%
 th {{ text-align: left; font-weight: 600; color: var(--soft) } td, th {{ padding: .35rem .8rem .35rem 0;
   border-bottom: 1px solid var(--line); vertical-align: top } .n {{ text-align: right; white-space: nowrap }
 code {{ font: 13px ui-monospace, monospace; overflow-wrap: anywhere }
+.lane {{ position: relative; height: 1.5rem; margin: 2px 0; background: var(--line) } .lane i {{ position: absolute;
+  top: 0; bottom: 0; background: var(--weights); color: #fff; font-style: normal; text-align: center; overflow: hidden;
+  box-sizing: border-box; border-right: 1px solid var(--page) }
 .bar {{ display: flex; height: .7rem; min-width: 8rem; margin-top: .4rem } .bar i {{ display: block }
 .key i {{ display: inline-block; width: .7rem; height: .7rem; margin: 0 .3rem 0 1rem }
 </style>
@@ -58,6 +61,25 @@ static void writeCuts(llvm::raw_ostream &os, const Explanation &explanation) {
                         cut.count, cut.role.empty() ? "dimension" : cut.role, cut.size,
                         escape(axesText(cut.axes)), cut.weights, cut.values, escape(cut.first));
   os << "</table>\n";
+}
+
+static void writeSchedule(llvm::raw_ostream &os, const Explanation &explanation) {
+  if (explanation.schedule.empty())
+    return;
+  int64_t end = std::max<int64_t>(scheduleEnd(explanation), 1);
+  os << llvm::formatv("<h2>Stages</h2>\n<p>A lane a stage, by the micro-batch that it computes: "
+                      "{0:f2} ms, of which {1:f0} % are waited, as the cost model predicts.</p>\n",
+                      end / 1e6, 100 * explanation.bubble);
+  for (int64_t stage = 0; stage < explanation.stages; ++stage) {
+    os << "<div class=lane>";
+    for (const ExplainedBlock &block : explanation.schedule)
+      if (block.stage == stage)
+        os << llvm::formatv("<i style=\"left:{0:f2}%;width:{1:f2}%\" title=\"stage {2}, chunk {3}, "
+                            "micro-batch {4}: {5:f3} ms\">{4}</i>",
+                            100.0 * block.begin / end, 100.0 * (block.end - block.begin) / end,
+                            stage, block.chunk, block.micro, (block.end - block.begin) / 1e6);
+    os << "</div>\n";
+  }
 }
 
 static void writeRanks(llvm::raw_ostream &os, const Explanation &explanation) {
@@ -126,6 +148,7 @@ std::string cleave::toHtml(const Explanation &explanation, llvm::StringRef title
     os << "· one rank, so nothing is cut</p>\n";
   else
     os << "· " << explanation.ranks.size() << " ranks</p>\n";
+  writeSchedule(os, explanation);
   writeCuts(os, explanation);
   writeRanks(os, explanation);
   writeCollectives(os, explanation);

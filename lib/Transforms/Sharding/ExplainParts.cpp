@@ -39,7 +39,7 @@ std::vector<RankSpan> sharding::equalRanks(const Explanation &explanation) {
   std::vector<RankSpan> spans;
   auto all = [&](size_t rank) {
     const ExplainedRank &entry = explanation.ranks[rank];
-    return std::tuple(entry.weights, entry.activations, entry.caches, entry.sent);
+    return std::tuple(entry.stage, entry.weights, entry.activations, entry.caches, entry.sent);
   };
   for (size_t rank = 0; rank < explanation.ranks.size(); ++rank)
     if (!spans.empty() && all(spans.back().first) == all(rank))
@@ -87,6 +87,13 @@ std::vector<std::pair<std::string, std::string>> sharding::legend(const Explanat
   if (uses(" | "))
     out.push_back({"(8 over tp | 4)", "segments of one dimension, side by side"});
   return out;
+}
+
+int64_t sharding::scheduleEnd(const Explanation &explanation) {
+  int64_t end = 0;
+  for (const ExplainedBlock &block : explanation.schedule)
+    end = std::max(end, block.end);
+  return end;
 }
 
 int64_t sharding::sentBytes(const ExplainedRank &rank) {

@@ -31,6 +31,9 @@ std::vector<CutTensors> cutTensors(const Explanation &explanation);
 /// The terms that an explanation uses, each with its meaning.
 std::vector<std::pair<std::string, std::string>> legend(const Explanation &explanation);
 
+/// When the last block of the schedule ends, in nanoseconds.
+int64_t scheduleEnd(const Explanation &explanation);
+
 /// What a rank sends in one execution.
 int64_t sentBytes(const ExplainedRank &rank);
 

@@ -17,6 +17,16 @@ std::string cleave::toJson(const Explanation &explanation) {
   for (auto &[name, size] : explanation.mesh)
     out["mesh"][name] = size;
   out["stages"] = explanation.stages;
+  if (!explanation.schedule.empty()) {
+    out["bubble"] = explanation.bubble;
+    out["schedule"] = Json::array();
+    for (const ExplainedBlock &block : explanation.schedule)
+      out["schedule"].push_back({{"stage", block.stage},
+                                 {"chunk", block.chunk},
+                                 {"micro_batch", block.micro},
+                                 {"begin_ns", block.begin},
+                                 {"end_ns", block.end}});
+  }
   out["cuts"] = Json::array();
   for (const ExplainedCut &cut : explanation.cuts)
     out["cuts"].push_back({{"size", cut.size},
@@ -28,7 +38,8 @@ std::string cleave::toJson(const Explanation &explanation) {
                            {"first", cut.first}});
   out["ranks"] = Json::array();
   for (const ExplainedRank &rank : explanation.ranks)
-    out["ranks"].push_back({{"weights", rank.weights},
+    out["ranks"].push_back({{"stage", rank.stage},
+                            {"weights", rank.weights},
                             {"activations", rank.activations},
                             {"caches", rank.caches},
                             {"sent", rank.sent}});
@@ -58,6 +69,27 @@ static void printCuts(llvm::raw_ostream &os, const Explanation &explanation) {
                         axesText(cut.axes), cut.weights, cut.values, cut.first);
 }
 
+/// A line a stage, a character a step: the micro-batch that is computed, or `.`.
+static void printSchedule(llvm::raw_ostream &os, const Explanation &explanation) {
+  constexpr int64_t kSteps = 64;
+  constexpr llvm::StringLiteral kDigits = "0123456789abcdefghijklmnopqrstuvwxyz";
+  int64_t end = scheduleEnd(explanation);
+  os << llvm::formatv(
+      "\nstages, by the micro-batch that they compute: {0:f2} ms, of which {1:f0} % "
+      "are waited\n",
+      end / 1e6, 100 * explanation.bubble);
+  for (int64_t stage = 0; stage < explanation.stages; ++stage) {
+    std::string line(kSteps, '.');
+    for (const ExplainedBlock &block : explanation.schedule)
+      if (block.stage == stage)
+        // A step shows what is computed in its middle.
+        for (int64_t step = 0; step < kSteps; ++step)
+          if (double at = (step + 0.5) * end / kSteps; at >= block.begin && at < block.end)
+            line[step] = kDigits[block.micro % kDigits.size()];
+    os << llvm::formatv("  {0,5}: {1}\n", stage, line);
+  }
+}
+
 static void printRanks(llvm::raw_ostream &os, const Explanation &explanation) {
   os << "\nranks\n";
   for (const RankSpan &span : equalRanks(explanation)) {
@@ -81,6 +113,8 @@ std::string cleave::toText(const Explanation &explanation) {
     return text;
   }
   os << "\n";
+  if (!explanation.schedule.empty())
+    printSchedule(os, explanation);
   printCuts(os, explanation);
   printRanks(os, explanation);
   os << "\ncollectives\n";

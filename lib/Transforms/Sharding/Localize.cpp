@@ -47,6 +47,14 @@ static void forEachSharding(func::FuncOp func, function_ref<void(ShardingAttr)> 
       visit(held);
 }
 
+/// The group of `rank` over `axes`, by member number.
+static SmallVector<int64_t> groupOf(dist::MeshAttr mesh, ArrayRef<StringAttr> axes, int64_t rank) {
+  for (SmallVector<int64_t> &group : mesh.getGroups(axes))
+    if (llvm::is_contained(group, rank))
+      return group;
+  llvm_unreachable("every rank is in a group");
+}
+
 static void collectLeaves(ExtentAttr extent, llvm::SetVector<ExtentAttr> &leaves) {
   if (extent.isLeaf() && extent.isCut())
     leaves.insert(extent);
@@ -54,7 +62,8 @@ static void collectLeaves(ExtentAttr extent, llvm::SetVector<ExtentAttr> &leaves
     collectLeaves(part, leaves);
 }
 
-/// Ranks for which every cut gives as much are of one class.
+/// Ranks for which every cut gives as much to them and to those with whom they gather it
+/// are of one class.
 static SmallVector<int64_t> classesOf(func::FuncOp func, dist::MeshAttr mesh) {
   llvm::DenseSet<ShardingAttr> seen;
   llvm::SetVector<ExtentAttr> leaves;
@@ -67,8 +76,12 @@ static SmallVector<int64_t> classesOf(func::FuncOp func, dist::MeshAttr mesh) {
   SmallVector<SmallVector<int64_t>> signatures;
   for (int64_t rank = 0; rank < mesh.getNumRanks(); ++rank) {
     SmallVector<int64_t> signature;
-    for (ExtentAttr leaf : leaves)
+    for (ExtentAttr leaf : leaves) {
       signature.push_back(leaf.getLocalSize(mesh, rank));
+      for (size_t i = 1; i < leaf.getAxes().size(); ++i)
+        for (int64_t other : groupOf(mesh, leaf.getAxes().drop_front(i), rank))
+          signature.push_back(leaf.getLocalSize(mesh, other));
+    }
     auto *it = llvm::find(signatures, signature);
     classes.push_back(it - signatures.begin());
     if (it == signatures.end())
@@ -86,7 +99,8 @@ namespace {
 class ClassBuilder {
 public:
   ClassBuilder(func::FuncOp source, func::FuncOp target, dist::MeshAttr mesh, int64_t rank)
-      : source(source), builder(target.getContext()), reshard(builder, mesh, rank) {
+      : source(source), builder(target.getContext(), &tagger), reshard(builder, mesh, rank) {
+    tagger.isWanted = isPipelined(mesh);
     Block *entry = target.addEntryBlock();
     builder.setInsertionPointToStart(entry);
     for (auto [i, argument] : llvm::enumerate(source.getArguments())) {
@@ -117,7 +131,22 @@ private:
   std::string axesText(ArrayRef<StringAttr> axes);
   Cause causeOf(Value value, ShardingAttr from, ShardingAttr to, Location loc, StringRef reader);
 
+  LogicalResult addPart(unsigned number, Value value, ShardingAttr sharding);
+  /// What of the sharding of a result the caller puts together: its micro-batches.
+  static ShardingAttr inTime(ShardingAttr sharding);
+
+  /// Says of each op for which op of the source it was made, as a number.
+  struct Tagger final : OpBuilder::Listener {
+    void notifyOperationInserted(Operation *op, OpBuilder::InsertPoint) override {
+      if (isWanted)
+        op->setAttr(kMadeFor, Builder(op->getContext()).getI64IntegerAttr(number));
+    }
+    bool isWanted = false;
+    int64_t number = 0;
+  };
+
   func::FuncOp source;
+  Tagger tagger;
   OpBuilder builder;
   Reshard reshard;
   /// Of arguments, weights and constants.
@@ -127,6 +156,21 @@ private:
 };
 
 } // namespace
+
+ShardingAttr ClassBuilder::inTime(ShardingAttr sharding) {
+  std::function<ExtentAttr(ExtentAttr)> keep = [&](ExtentAttr extent) {
+    MLIRContext *context = extent.getContext();
+    if (extent.isLeaf())
+      return llvm::is_contained(extent.getAxes(), StringAttr::get(context, kMicroBatchAxis))
+                 ? ExtentAttr::get(context, extent.getSize(),
+                                   StringAttr::get(context, kMicroBatchAxis))
+                 : ExtentAttr::get(context, extent.getSize());
+    return ExtentAttr::get(context, extent.getIsConcat(),
+                           llvm::map_to_vector(extent.getParts(), keep));
+  };
+  return ShardingAttr::get(sharding.getContext(), llvm::map_to_vector(sharding.getDims(), keep),
+                           {});
+}
 
 /// The axes that cut an extent, and those of all dimensions.
 static void addAxes(ExtentAttr extent, SmallVectorImpl<StringAttr> &axes) {
@@ -284,6 +328,27 @@ LogicalResult ClassBuilder::localize(Operation *op) {
   return success();
 }
 
+/// Says of which output result `number` is a part; where it begins depends on the
+/// micro-batches before it.
+LogicalResult ClassBuilder::addPart(unsigned number, Value value, ShardingAttr sharding) {
+  auto type = cast<RankedTensorType>(value.getType());
+  SmallVector<int64_t> indices;
+  for (auto [i, extent] : llvm::enumerate(sharding.getDims()))
+    if (i == 0)
+      indices = extent.getLocalIndices(reshard.getMesh(), reshard.getRank());
+    else if (extent.isCut())
+      return emitError(value.getLoc()) << "the batch does not lead output " << number
+                                       << " of the model; leave --micro-batches out";
+  if (!indices.empty() &&
+      indices.back() - indices.front() + 1 != static_cast<int64_t>(indices.size()))
+    return emitError(value.getLoc()) << "the rows of a micro-batch are apart in output " << number
+                                     << " of the model; leave --micro-batches out";
+  auto target = cast<func::FuncOp>(builder.getInsertionBlock()->getParentOp());
+  target.setResultAttr(number, dist::kPart,
+                       dist::PartAttr::get(value.getContext(), number, 0, type));
+  return success();
+}
+
 LogicalResult ClassBuilder::run() {
   Block &body = source.getBody().front();
   for (Operation &op : body.without_terminator()) {
@@ -293,15 +358,22 @@ LogicalResult ClassBuilder::run() {
     });
     if (!isSource && failed(localize(&op)))
       return failure();
+    ++tagger.number;
   }
   SmallVector<Value> results;
   Operation *terminator = body.getTerminator();
   for (auto [i, value] : llvm::enumerate(terminator->getOperands())) {
     Operation *producer = value.getDefiningOp();
-    results.push_back(take(value, replicated(value), producer ? producer->getLoc() : value.getLoc(),
-                           "the caller"));
+    auto entry = kept.find(value);
+    ShardingAttr wanted = entry == kept.end() ? replicated(value) : inTime(entry->second.sharding);
+    results.push_back(
+        take(value, wanted, producer ? producer->getLoc() : value.getLoc(), "the caller"));
+    if (tagger.isWanted && failed(addPart(i, value, wanted)))
+      return failure();
   }
   func::ReturnOp::create(builder, terminator->getLoc(), results);
+  auto target = cast<func::FuncOp>(builder.getInsertionBlock()->getParentOp());
+  target.setFunctionType(builder.getFunctionType(target.getArgumentTypes(), TypeRange(results)));
   return success();
 }
 

@@ -2,7 +2,8 @@
 //
 // The name of an axis is its intent: tp and ep pay for weights held, dp, sp and cp
 // never cut weights. A name without a meaning cuts nothing by itself, so that a
-// slip of the pen is noticed; such axes are for shardings that somebody wrote.
+// slip of the pen is noticed; such axes are for shardings that somebody wrote. pp
+// cuts no dimension: its ranks are stages.
 //
 //===----------------------------------------------------------------------===//
 
@@ -30,13 +31,6 @@ dist::MeshAttr cleave::parseMesh(MLIRContext *context, StringRef text, std::stri
       error = ("an axis is name=size, with a size of 1 to 4096, got: " + entry).str();
       return nullptr;
     }
-    if (name == "pp" && size > 1) {
-      error = ("axis \"pp\" of size " + number +
-               " asks for pipeline stages, which are not made yet; leave it out, or give its "
-               "ranks to another axis")
-                  .str();
-      return nullptr;
-    }
     StringAttr axis = StringAttr::get(context, name);
     if (llvm::is_contained(names, axis)) {
       error = ("axis named twice: " + name).str();
@@ -51,6 +45,13 @@ dist::MeshAttr cleave::parseMesh(MLIRContext *context, StringRef text, std::stri
     }
   }
   return dist::MeshAttr::get(context, names, sizes);
+}
+
+bool cleave::isPipelined(dist::MeshAttr mesh) {
+  return llvm::any_of(llvm::zip(mesh.getNames(), mesh.getSizes()), [](auto axis) {
+    auto [name, size] = axis;
+    return size > 1 && (name == dist::kStageAxis || name == kMicroBatchAxis);
+  });
 }
 
 namespace {
@@ -97,6 +98,10 @@ SmallVector<Axis> sharding::searchedAxes(DimNames &names, func::FuncOp func, dis
   for (auto [i, name] : llvm::enumerate(mesh.getNames())) {
     int64_t size = mesh.getSizes()[i];
     unsigned parent = i;
+    if (name == kMicroBatchAxis) {
+      axes.push_back({name, size, /*holdsWeights=*/false, parent, /*isInTime=*/true});
+      continue;
+    }
     Intent intent = intentOf(name);
     if (size == 1 || intent == Intent::None)
       continue;

@@ -25,16 +25,20 @@ using namespace cleave::sharding;
 //===----------------------------------------------------------------------===//
 
 /// One axis at a time, the others held, until nothing changes; data axes first.
-static std::optional<Problem::Solution> descend(SearchProblem &search, ArrayRef<Axis> axes) {
+/// What is `held` already stays.
+static std::optional<Problem::Solution> descend(SearchProblem &search, ArrayRef<Axis> axes,
+                                                Held held) {
   constexpr unsigned kRounds = 4;
   SmallVector<unsigned> parents;
   for (bool holds : {false, true})
     for (const Axis &axis : axes)
-      if (axis.holdsWeights == holds && !llvm::is_contained(parents, axis.parent))
+      if (axis.holdsWeights == holds && !axis.isInTime && !llvm::is_contained(parents, axis.parent))
         parents.push_back(axis.parent);
-  Held held;
-  for (Operation *op : search.ops())
-    held[op].assign(axes.size(), kNothing);
+  for (Operation *op : search.ops()) {
+    held[op].resize(axes.size(), std::nullopt);
+    for (std::optional<int> &choice : held[op])
+      choice = choice.value_or(kNothing);
+  }
 
   std::optional<Problem::Solution> best;
   for (unsigned round = 0; round < kRounds; ++round) {
@@ -62,7 +66,7 @@ static LogicalResult reportIdleAxes(func::FuncOp func, const SearchRequest &requ
                                     DimNames &names, ArrayRef<Axis> axes, SearchProblem &search) {
   for (auto [i, name] : llvm::enumerate(request.mesh.getNames())) {
     int64_t size = request.mesh.getSizes()[i];
-    bool cuts = size == 1;
+    bool cuts = size == 1 || name == dist::kStageAxis || name == kMicroBatchAxis;
     for (auto [a, axis] : llvm::enumerate(axes))
       cuts |= axis.parent == i && search.cuts(a);
     if (cuts)
@@ -77,9 +81,97 @@ static LogicalResult reportIdleAxes(func::FuncOp func, const SearchRequest &requ
   return success();
 }
 
-FailureOr<SearchReport> cleave::searchShardings(func::FuncOp func, const SearchRequest &request) {
+//===----------------------------------------------------------------------===//
+// Micro-batches
+//===----------------------------------------------------------------------===//
+
+/// The name that leads the outermost dimension of every output; null where there is
+/// none, or the batch has one index.
+static const DimName *findBatch(func::FuncOp func, DimNames &names) {
+  const DimName *batch = nullptr;
+  for (Value output : func.getBody().front().getTerminator()->getOperands()) {
+    if (nn::typeOf(output).getRank() == 0)
+      return nullptr;
+    auto factors = names.dimension(output, 0);
+    if (factors.empty() || (batch && factors.front() != batch))
+      return nullptr;
+    batch = factors.front();
+  }
+  return batch;
+}
+
+/// Warns, or with `strict` fails, unless there are as many micro-batches as wanted.
+static LogicalResult reportFewer(func::FuncOp func, const SearchRequest &request, int64_t found,
+                                 const DimName *batch) {
+  if (found == request.microBatches)
+    return success();
+  auto severity = request.strict ? DiagnosticSeverity::Error : DiagnosticSeverity::Warning;
+  Diagnostic report(func.getLoc(), severity);
+  report << request.microBatches << " micro-batches are asked for and " << found
+         << (found == 1 ? " is" : " are") << " made: ";
+  if (batch)
+    report << "the batch has " << batch->size << " rows, in parts of "
+           << llvm::divideCeil(batch->size, found) << "; give more with --dim";
+  else
+    report << "no dimension of more than one index leads every output of the model; give a larger "
+              "batch with --dim";
+  func.getContext()->getDiagEngine().emit(std::move(report));
+  return failure(request.strict);
+}
+
+/// The request over a mesh with an axis for micro-batches, and their dimension.
+static FailureOr<const DimName *> addMicroBatches(func::FuncOp func, DimNames &names,
+                                                  SearchRequest &request) {
+  if (request.microBatches == 1)
+    return static_cast<const DimName *>(nullptr);
+  const DimName *batch = findBatch(func, names);
+  int64_t size = batch ? batch->size : 1, count = std::min(size, request.microBatches);
+  // Parts are as large as the first, so that fewer may hold all of the batch.
+  count = llvm::divideCeil(size, llvm::divideCeil(size, count));
+  if (failed(reportFewer(func, request, count, batch)))
+    return failure();
+  if (count == 1)
+    return static_cast<const DimName *>(nullptr);
+  MLIRContext *context = func.getContext();
+  SmallVector<StringAttr> axes = {StringAttr::get(context, kMicroBatchAxis)};
+  SmallVector<int64_t> sizes = {count};
+  llvm::append_range(axes, request.mesh.getNames());
+  llvm::append_range(sizes, request.mesh.getSizes());
+  request.mesh = dist::MeshAttr::get(context, axes, sizes);
+  return batch;
+}
+
+/// Every op that knows the batch is cut along it.
+static Held holdMicroBatches(DimNames &names, ArrayRef<Axis> axes, SearchProblem &search,
+                             const DimName *batch) {
+  Held held;
+  auto isBatch = [&](Operation *op, const CutFactor &factor) {
+    return factor.kind == nn::FactorKind::Parallel && llvm::any_of(factor.places, [&](auto place) {
+             auto [number, cut] = place;
+             unsigned operands = op->getNumOperands();
+             Value value =
+                 number < operands ? op->getOperand(number) : op->getResult(number - operands);
+             return names.cuts(value)[cut].name == batch;
+           });
+  };
+  for (Operation *op : search.ops())
+    for (auto [a, axis] : llvm::enumerate(axes)) {
+      if (!axis.isInTime)
+        continue;
+      held[op].resize(axes.size(), std::nullopt);
+      auto factors = names.factors(op);
+      auto *found = llvm::find_if(factors, [&](const CutFactor &f) { return isBatch(op, f); });
+      held[op][a] = found == factors.end() ? kNothing : static_cast<int>(found - factors.begin());
+    }
+  return held;
+}
+
+FailureOr<SearchReport> cleave::searchShardings(func::FuncOp func, SearchRequest request) {
   DimNames names;
   if (failed(names.run(func)))
+    return failure();
+  FailureOr<const DimName *> batch = addMicroBatches(func, names, request);
+  if (failed(batch))
     return failure();
   SmallVector<Axis> axes = searchedAxes(names, func, request.mesh);
   if (axes.size() > kMaxAxes)
@@ -87,9 +179,10 @@ FailureOr<SearchReport> cleave::searchShardings(func::FuncOp func, const SearchR
            << kMaxAxes << " axes and sub-axes, got: " << request.mesh;
 
   SearchProblem search(func, names, axes, request);
-  std::optional<Problem::Solution> solution = search.solve(Held());
+  Held held = holdMicroBatches(names, axes, search, *batch);
+  std::optional<Problem::Solution> solution = search.solve(held);
   if (!solution)
-    solution = descend(search, axes);
+    solution = descend(search, axes, held);
   if (!solution)
     return func.emitError("the tables of the search grow too large over ")
            << request.mesh << "; use fewer axes";
@@ -126,6 +219,7 @@ struct Search : cleave::impl::SearchBase<Search> {
       return signalPassFailure();
     }
     request.strict = strict;
+    request.microBatches = microBatches;
     if (pinned)
       request.pins = getOperation()->getAttrOfType<DictionaryAttr>(kWeightShardings);
     for (auto func : getOperation().getOps<func::FuncOp>())

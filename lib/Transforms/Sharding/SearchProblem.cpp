@@ -160,9 +160,15 @@ void SearchProblem::addValue(Value value, ArrayRef<Reader> readers, bool isOutpu
         {variable, variables.at(reader.op)},
         moveTable(value, 0, nullptr, states, sets.at(reader.op)->id, &taken, taken.states));
   }
-  // The caller gets outputs whole, but for caches, which stay where they are.
-  if (isOutput && !caches.contains(value))
-    problem->addTable({variable}, moveTable(value, 0, nullptr, states, 0, nullptr, {State(0)}));
+  // The caller gets outputs whole, but for caches, which stay where they are. What
+  // a micro-batch makes is put where it belongs.
+  if (isOutput && !caches.contains(value)) {
+    std::vector<State> inOneBatch = states;
+    for (auto [a, axis] : llvm::enumerate(axes))
+      for (State &state : inOneBatch)
+        state = axis.isInTime ? with(state, a, kReplicated) : state;
+    problem->addTable({variable}, moveTable(value, 0, nullptr, inOneBatch, 0, nullptr, {State(0)}));
+  }
   kept[value] = {variable, std::move(states)};
 }
 

@@ -160,3 +160,53 @@ module attributes {dist.mesh = #dist.mesh<"tp"=2, "tp"=2>} {}
 
 // expected-error @below {{axis "tp" has no rank, got size: 0}}
 module attributes {dist.mesh = #dist.mesh<"tp"=0>} {}
+
+// -----
+
+func.func @send_c1(%x: tensor<6xf32>) {
+  // expected-error @below {{runs over no axis}}
+  dist.send %x to 1 over [] : tensor<6xf32>
+  return
+}
+
+// -----
+
+module attributes {dist.mesh = #dist.mesh<"pp"=2>} {
+func.func @send_c2(%x: tensor<6xf32>) {
+  // expected-error @below {{has no such peer, got: 2}}
+  dist.send %x to 2 over ["pp"] : tensor<6xf32>
+  return
+}
+}
+
+// -----
+
+func.func @recv_c1() {
+  // expected-error @below {{names an axis twice, got: "pp"}}
+  %x = dist.recv from 0 over ["pp", "pp"] : tensor<6xf32>
+  return
+}
+
+// -----
+
+func.func @recv_c2() {
+  // expected-error @below {{has no such peer, got: -1}}
+  %x = dist.recv from -1 over ["pp"] : tensor<6xf32>
+  return
+}
+
+// -----
+
+func.func @wait_c1(%x: tensor<6xf32>) {
+  // expected-error @below {{runs over no axis}}
+  dist.wait %x to 1 over [] : tensor<6xf32>
+  return
+}
+
+// -----
+
+func.func @wait_c2(%x: tensor<6xf32>) {
+  // expected-error @below {{has no such peer, got: -2}}
+  dist.wait %x to -2 over ["pp"] : tensor<6xf32>
+  return
+}

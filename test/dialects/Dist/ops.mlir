@@ -55,6 +55,23 @@ func.func @exchange(%x: tensor<6xf32>) -> tensor<5xf32> {
   return %r : tensor<5xf32>
 }
 
+// CHECK-LABEL: @transfers
+func.func @transfers(%x: tensor<4x8xf32>) -> (tensor<4x8xf32> {dist.part = #dist.part<1 at 2 of tensor<6x8xf32>>}) {
+  // CHECK: dist.send %{{.*}} to 1 over ["dp"] : tensor<4x8xf32>
+  dist.send %x to 1 over ["dp"] : tensor<4x8xf32>
+  // CHECK: dist.recv from 0 over ["dp"] : tensor<4x8xf32>
+  %r = dist.recv from 0 over ["dp"] : tensor<4x8xf32>
+  // CHECK: dist.wait %{{.*}} to 1 over ["dp"] : tensor<4x8xf32>
+  dist.wait %x to 1 over ["dp"] : tensor<4x8xf32>
+  return %r : tensor<4x8xf32>
+}
+
+// CHECK-LABEL: @schedule
+func.func @schedule() attributes {
+  // CHECK-SAME: dist.schedule = [#dist.block<stage 1 chunk 1 micro 0 from 1200 to 2500>]
+  dist.schedule = [#dist.block<stage 1 chunk 1 micro 0 from 1200 to 2500>]
+} { return }
+
 // CHECK-LABEL: @shardings
 func.func @shardings() attributes {
   // CHECK-SAME: cut = #dist.sharding<[2, 8 over "tp", 4 over "tp" * 16]>

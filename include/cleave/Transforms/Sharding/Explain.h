@@ -25,7 +25,7 @@ struct ExplainedCut {
 };
 
 struct ExplainedCollective {
-  std::string kind; ///< all_reduce, all_gather, reduce_scatter, all_to_all
+  std::string kind; ///< all_reduce, all_gather, reduce_scatter, all_to_all, send
   std::vector<std::string> axes;
   int64_t count;      ///< of equal ones, whose nodes differ in numbers alone
   int64_t bytes;      ///< the most that a rank sends, one execution
@@ -42,16 +42,26 @@ struct ExplainedTensor {
 
 /// Bytes.
 struct ExplainedRank {
+  int64_t stage;                       ///< a number
   int64_t weights;                     ///< parameters, as the program reads them
   int64_t activations;                 ///< most that is alive at once, before kernels are fused
   int64_t caches;                      ///< its part of inputs that outputs extend
   std::map<std::string, int64_t> sent; ///< by kind of collective, one execution
 };
 
+/// A stage computes a chunk of the model for a micro-batch: when, in nanoseconds since the
+/// beginning of a run, as the cost model predicts.
+struct ExplainedBlock {
+  int64_t stage, chunk, micro;
+  int64_t begin, end;
+};
+
 struct Explanation {
   std::vector<std::pair<std::string, int64_t>> mesh;
   int64_t stages = 1;
-  std::vector<ExplainedCut> cuts; ///< those of most weights first
+  std::vector<ExplainedBlock> schedule; ///< by stage, in its order; of stages or micro-batches
+  double bubble = 0;                    ///< share of the time of all stages in which they wait
+  std::vector<ExplainedCut> cuts;       ///< those of most weights first
   std::vector<ExplainedRank> ranks;
   std::vector<ExplainedTensor> tensors; ///< weights and caches
   std::vector<ExplainedCollective> collectives;

@@ -38,13 +38,16 @@ def Search : Pass<"shard-search", "::mlir::ModuleOp"> {
     `dist.mesh`, for every weight how it is cut, `dist.weights`, and the names of
     dimensions that are cut, `dist.cuts`.
 
-    An axis that cuts nothing is a warning, which says why and what would help.
+    An axis that cuts nothing is a warning, which says why and what would help. `pp`
+    cuts no dimension; `shard-pipeline` makes stages of its ranks.
   }];
   let options = [
     Option<"mesh", "mesh", "std::string", /*default=*/"",
            "named axes and their sizes, the first outermost: dp=2,tp=4">,
     Option<"strict", "strict", "bool", /*default=*/"false",
            "an axis that cuts nothing is an error">,
+    Option<"microBatches", "micro-batches", "int64_t", /*default=*/"1",
+           "parts of the batch, which follow each other: an axis of the mesh, outermost">,
     Option<"pinned", "pinned", "bool", /*default=*/"false",
            "cut weights as `dist.weights` of the module says, from a search at other sizes">
   ];
@@ -59,6 +62,25 @@ def Localize : Pass<"shard-localize", "::mlir::ModuleOp"> {
     equal local shapes share a function: `@main` where all do, else `@main_0`,
     `@main_1` … with the class of each rank in `dist.classes` of the module.
   }];
+  let dependentDialects = ["::cleave::dist::DistDialect", "::cleave::nn::NnDialect"];
+}
+
+def Pipeline : Pass<"shard-pipeline", "::mlir::ModuleOp"> {
+  let summary = "stages, and micro-batches through them";
+  let description = [{
+    Of a module that `shard-localize` made over a mesh with an axis `pp`, or with
+    micro-batches: cuts the functions into chunks of neighbouring ops where that is
+    balanced and cheap by the times of one CPU core, gives chunk c to stage c mod pp,
+    and writes what each stage computes of each micro-batch, in the order of a
+    schedule, one function a class of ranks of a stage. Results carry `dist.part`; the
+    module gets `dist.stages` and `dist.schedule`. It changes no other module.
+  }];
+  let options = [
+    Option<"virtualStages", "virtual-stages", "int64_t", /*default=*/"1",
+           "chunks a stage: more make a pipeline fill faster, and send more">,
+    Option<"strict", "strict", "bool", /*default=*/"false",
+           "a stage that has nothing to do is an error">
+  ];
   let dependentDialects = ["::cleave::dist::DistDialect", "::cleave::nn::NnDialect"];
 }
 

@@ -21,6 +21,17 @@ inline constexpr llvm::StringLiteral kCuts = "dist.cuts";
 /// On a localised module: name -> shardings of weights and cut inputs.
 inline constexpr llvm::StringLiteral kTensorShardings = "dist.tensors";
 
+/// Micro-batches are an axis of the mesh in which they are searched and localised, the
+/// outermost one, that no user can name.
+inline constexpr llvm::StringLiteral kMicroBatchAxis = "micro-batch";
+
+/// On an op of a localised module that has stages or micro-batches: the number of the op
+/// of the whole program for which it was made.
+inline constexpr llvm::StringLiteral kMadeFor = "dist.made_for";
+
+/// Whether ranks of `mesh` run the model in stages, or in micro-batches.
+bool isPipelined(dist::MeshAttr mesh);
+
 /// `text` as `dp=2,tp=4`; on failure the reason is in `error`.
 dist::MeshAttr parseMesh(mlir::MLIRContext *context, llvm::StringRef text, std::string &error);
 
@@ -32,6 +43,9 @@ struct SearchRequest {
   mlir::DictionaryAttr pins = nullptr;
   /// An axis that cuts nothing is an error, not a warning.
   bool strict = false;
+  /// Parts of the batch, the leading dimension of all outputs, that are computed one
+  /// after the other; fewer where it has not as many indices, which is a warning.
+  int64_t microBatches = 1;
 };
 
 struct SearchReport {
@@ -41,8 +55,7 @@ struct SearchReport {
 };
 
 /// Writes the best decision onto the ops of `func`.
-mlir::FailureOr<SearchReport> searchShardings(mlir::func::FuncOp func,
-                                              const SearchRequest &request);
+mlir::FailureOr<SearchReport> searchShardings(mlir::func::FuncOp func, SearchRequest request);
 
 /// How a search would cut the weights of `decode`, a model bound to the sizes of
 /// one decode step: the pins for searches at its other sizes. `decode` gets the

@@ -1,7 +1,7 @@
 // RUN: not cleave-opt %s --shard-search=mesh=tp=0 2>&1 | FileCheck %s --check-prefix=SIZE
 // RUN: not cleave-opt %s --shard-search=mesh=tp 2>&1 | FileCheck %s --check-prefix=NOSIZE
 // RUN: not cleave-opt %s --shard-search=mesh=tp=2,tp=2 2>&1 | FileCheck %s --check-prefix=TWICE
-// RUN: not cleave-opt %s --shard-search=mesh=tp=2,pp=2 2>&1 | FileCheck %s --check-prefix=STAGES
+// RUN: not cleave-opt %s --shard-search="mesh=pp=2 micro-batches=2 strict" 2>&1 | FileCheck %s --check-prefix=ROWS
 // RUN: not cleave-opt %s --shard-search="mesh=dp=2 strict" 2>&1 | FileCheck %s --check-prefix=IDLE
 // RUN: not cleave-opt %s --shard-search="mesh=tp=2,pt=4 strict" 2>&1 | FileCheck %s --check-prefix=SLIP
 // RUN: not cleave-opt %s --shard-search="mesh=rows=2 strict" 2>&1 | FileCheck %s --check-prefix=PLAIN
@@ -10,7 +10,7 @@
 // SIZE: error: an axis is name=size, with a size of 1 to 4096, got: tp=0
 // NOSIZE: error: an axis is name=size, with a size of 1 to 4096, got: tp
 // TWICE: error: axis named twice: tp
-// STAGES: error: axis "pp" of size 2 asks for pipeline stages, which are not made yet
+// ROWS: error: 2 micro-batches are asked for and 1 is made: no dimension of more than one index leads every output of the model; give a larger batch with --dim
 // IDLE: error: axis "dp" of size 2 cuts nothing: it never cuts weights
 // IDLE-SAME: times of an H100; give larger sizes with --dim: "batch" is 1, "width" is 4{{$}}
 // SLIP: error: axis "pt" of size 4 cuts nothing: its name says nothing about what to cut, as tp, ep, dp, sp and cp do; did you mean "tp"?
