@@ -140,16 +140,19 @@ void SearchProblem::addValue(Value value, ArrayRef<Reader> readers, bool isOutpu
 
   std::vector<State> states = {0};
   auto addStates = [&](const Projection &projection) {
-    for (State state : projection.states)
+    for (State state : projection.states) {
+      // Micro-batches are never put together.
+      for (auto [a, axis] : llvm::enumerate(axes))
+        if (isLight && !axis.isInTime)
+          state = with(state, a, kReplicated);
       if (!llvm::is_contained(states, state))
         states.push_back(state);
+    }
   };
-  if (!isLight) {
-    if (given)
-      addStates(*given);
-    for (const Reader &reader : readers)
-      addStates(readerStates(reader));
-  }
+  if (given)
+    addStates(*given);
+  for (const Reader &reader : readers)
+    addStates(readerStates(reader));
   unsigned variable = problem->addVariable(states.size());
   if (given)
     problem->addTable({variables.at(producer), variable},
