@@ -4,17 +4,9 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "cleave/Conversion/Passes.h"
 #include "cleave/Frontend/Onnx.h"
+#include "cleave/Plugin/Register.h"
 #include "cleave/Support/NodeName.h"
-#include "cleave/Transforms/Graph/Passes.h"
-#include "cleave/Transforms/Kernel/Passes.h"
-#include "cleave/Transforms/Sharding/Passes.h"
-
-#include "Dist/Dist.h"
-#include "Nn/Nn.h"
-#include "Onnx/Onnx.h"
-#include "Rt/Rt.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Parser/Parser.h"
@@ -75,14 +67,11 @@ static int runToModel(std::unique_ptr<llvm::MemoryBuffer> buffer, llvm::StringRe
 
 int main(int argc, char **argv) {
   DialectRegistry registry;
-  registry.insert<func::FuncDialect, cleave::dist::DistDialect, cleave::nn::NnDialect,
-                  cleave::onnx::OnnxDialect, cleave::rt::RtDialect>();
+  registry.insert<func::FuncDialect>();
+  cleave::registerDialects(registry);
   registerCanonicalizerPass();
   registerCSEPass();
-  cleave::registerConversionPasses();
-  cleave::registerGraphPasses();
-  cleave::registerShardingPasses();
-  cleave::registerKernelPasses();
+  cleave::registerPasses();
 
   auto [input, output] = registerAndParseCLIOptions(
       argc, argv, "Cleave's optimizer driver, on MLIR or .onnx files\n", registry);
