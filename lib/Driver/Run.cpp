@@ -26,7 +26,7 @@ llvm::Expected<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<CompiledP
   }
   if (llvm::Error error = requireMemory("weights and activations", bytes))
     return std::move(error);
-  cleave_session_options options = {};
+  cleave_session_options options = CLEAVE_SESSION_OPTIONS;
   options.threads = threads;
   cleave_error error;
   if (cleave_session_create(runner->program(), &options, &runner->handle, &error) != CLEAVE_OK)

@@ -2,6 +2,9 @@
 
 #include "Session.h"
 
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
 #include <new>
 #include <system_error>
 
@@ -20,14 +23,47 @@ static void end(Session *session) {
     delete session;
 }
 
+static_assert(CLEAVE_NUM_OPS <= CLEAVE_MAX_OPS);
+
+uint32_t cleave_abi_version(void) { return CLEAVE_ABI_VERSION; }
+
+const char *cleave_version(void) { return CLEAVE_VERSION; }
+
+/// The options of a caller whose struct may be older or newer than ours. What a newer
+/// one asks for and we do not know is refused, not ignored.
+static int32_t readOptions(const cleave_session_options *given, cleave_session_options &options,
+                           cleave_error *error) {
+  constexpr uint32_t first = offsetof(cleave_session_options, timing) + sizeof options.timing;
+  options = CLEAVE_SESSION_OPTIONS;
+  if (!given)
+    return CLEAVE_OK;
+  if (given->size < first)
+    return fail(error, CLEAVE_REFUSED,
+                "the options of the session have no size: it is to be "
+                "sizeof(cleave_session_options), at least %u, got: %u",
+                first, given->size);
+  auto *bytes = reinterpret_cast<const char *>(given);
+  for (uint32_t i = sizeof options; i < given->size; ++i)
+    if (bytes[i])
+      return fail(error, CLEAVE_REFUSED,
+                  "the options of the session ask for what cleave %s does not know; the library is "
+                  "older than the header",
+                  cleave_version());
+  memcpy(&options, given, std::min<size_t>(given->size, sizeof options));
+  return CLEAVE_OK;
+}
+
 int32_t cleave_session_create(const cleave_program *program, const cleave_session_options *options,
                               cleave_session **session, cleave_error *error) {
   *session = nullptr;
+  cleave_session_options wanted;
+  if (int32_t status = readOptions(options, wanted, error))
+    return status;
   if (int32_t status = cleave_program_verify(program, error))
     return status;
   Session *made = nullptr;
   try {
-    made = new Session(*program, options ? *options : cleave_session_options{});
+    made = new Session(*program, wanted);
     int32_t status = made->prepare(error);
     if (status == CLEAVE_OK)
       *session = reinterpret_cast<cleave_session *>(made);
@@ -79,4 +115,14 @@ const uint64_t *cleave_session_times(const cleave_session *session, uint32_t ran
   const std::vector<uint64_t> &times = inside(session)->ranks[rank].times;
   *count = uint32_t(times.size());
   return times.empty() ? nullptr : times.data();
+}
+
+const cleave_span *cleave_session_spans(const cleave_session *session, uint32_t rank,
+                                        uint32_t *count) {
+  *count = 0;
+  if (rank >= inside(session)->program.num_ranks)
+    return nullptr;
+  const std::vector<cleave_span> &spans = inside(session)->ranks[rank].spans;
+  *count = uint32_t(spans.size());
+  return spans.empty() ? nullptr : spans.data();
 }

@@ -2,6 +2,7 @@
 
 #include "Session.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdarg>
 #include <cstdio>
@@ -41,21 +42,27 @@ int32_t Session::runAll(bool load, cleave_error *error) noexcept {
 void Session::runRank(uint32_t r, Waiter &waiter) noexcept {
   Rank &rank = ranks[r];
   const std::vector<Step> &steps = loading ? rank.load : rank.main;
+  std::fill(rank.spans.begin(), rank.spans.end(), cleave_span{});
   for (uint32_t i = 0; i < steps.size(); ++i) {
     rank.step.store(i, std::memory_order_relaxed);
     // A failure elsewhere is seen here too, not only where this rank waits.
     if (failures.load(std::memory_order_relaxed))
       return;
     const Step &step = steps[i];
-    uint64_t start = timing ? now() : 0;
-    if (!execute({r, i, loading, step.command}, step, waiter))
+    bool timed = timing && !loading;
+    if (timed)
+      rank.spans[i].begin = now();
+    bool done = execute({r, i, loading, step.command}, step, waiter);
+    if (timed)
+      rank.spans[i].end = now();
+    if (!done)
       return;
     if (loading) {
       releaseFiles(*step.command);
       continue;
     }
-    if (timing)
-      rank.times[i] += now() - start;
+    if (timed)
+      rank.times[i] += rank.spans[i].end - rank.spans[i].begin;
     rank.counters.calls[step.command->op] += 1;
     if (isExchange(step.command->op))
       rank.counters.bytes[step.command->op] += step.bytes;

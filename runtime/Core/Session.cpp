@@ -61,8 +61,10 @@ int32_t Session::prepare(cleave_error *error) {
     resolve(rank, /*load=*/true);
     resolve(rank, /*load=*/false);
     ranks[rank].outputData.resize(program.num_outputs);
-    if (timing)
+    if (timing) {
       ranks[rank].times.resize(own.num_main);
+      ranks[rank].spans.resize(own.num_main);
+    }
   }
   if (!workers.start())
     return fail(error, CLEAVE_REFUSED, "the system refuses stacks or threads for %u ranks",

@@ -36,7 +36,8 @@ struct alignas(64) Rank {
   std::vector<Binding> bindings;
   cleave_counters counters = {};
   std::vector<uint64_t> times;
-  std::atomic<uint32_t> step{0}; ///< the one it is at; its number of steps at the end
+  std::vector<cleave_span> spans; ///< as long as `times`
+  std::atomic<uint32_t> step{0};  ///< the one it is at; its number of steps at the end
 };
 
 /// Ranges of each file that `main` reads: they stay in memory after loading.

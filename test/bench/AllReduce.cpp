@@ -26,7 +26,7 @@ static void allReduce(benchmark::State &state) {
                   {{CLEAVE_SPACE_ARENA, 0, 0, bytes}, {CLEAVE_SPACE_ARENA, 0, bytes, bytes}},
                   {bytes / 4});
   }
-  cleave_session_options options = {};
+  cleave_session_options options = CLEAVE_SESSION_OPTIONS;
   options.threads = 2;
   cleave_session *session;
   cleave_error error;

@@ -4,6 +4,11 @@
 // fills `error`, which may be null. No exception leaves the library. A session
 // allocates when it is created and never after.
 //
+// What a caller may rely on while CLEAVE_ABI_VERSION stays the same: functions are
+// added and none is taken away or changed; a struct that begins with its `size`
+// grows at its end, where 0 means what it meant before; no other struct changes.
+// Programs have a version of their own, CLEAVE_PROGRAM_VERSION.
+//
 //===----------------------------------------------------------------------===//
 
 #ifndef CLEAVE_RUNTIME_SESSION_H
@@ -15,14 +20,27 @@
 extern "C" {
 #endif
 
+/// Of this header. A caller compares it with cleave_abi_version(), which is that of
+/// the library it got.
+#define CLEAVE_ABI_VERSION 1u
+
+uint32_t cleave_abi_version(void);
+
+/// For people, as in "0.1.0".
+const char *cleave_version(void);
+
 typedef struct cleave_session cleave_session;
 
-/// Zero in a field means its default.
+/// Zero in any field but `size` means its default.
 typedef struct cleave_session_options {
+  uint32_t size;        ///< sizeof(cleave_session_options), as the caller knows it
   uint32_t threads;     ///< cores to use; default: all this process may use
   uint32_t deadline_ms; ///< longest wait for another rank; default: 60 000
   uint32_t timing;      ///< nonzero: time each command
 } cleave_session_options;
+
+/// As in `cleave_session_options options = CLEAVE_SESSION_OPTIONS;`
+#define CLEAVE_SESSION_OPTIONS {sizeof(cleave_session_options), 0, 0, 0}
 
 /// Memory of one input or output of the caller, row-major. `bytes` must be
 /// what the value's type and dims say.
@@ -36,18 +54,28 @@ typedef struct cleave_output {
   uint64_t bytes;
 } cleave_output;
 
-/// Of one rank. Calls and bytes are those of `main`, since the session was
-/// created or its counters were reset; bytes are cleave_ring_bytes.
+/// Room for ops that later versions have.
+#define CLEAVE_MAX_OPS 32
+
+/// Of one rank. Calls and bytes are those of `main`, by cleave_op, since the session
+/// was created or its counters were reset; bytes are cleave_ring_bytes.
 typedef struct cleave_counters {
-  uint64_t calls[CLEAVE_NUM_OPS];
-  uint64_t bytes[CLEAVE_NUM_OPS];
+  uint64_t calls[CLEAVE_MAX_OPS];
+  uint64_t bytes[CLEAVE_MAX_OPS];
   uint64_t param_bytes;
   uint64_t arena_bytes;
   uint64_t output_bytes; ///< of the outputs that are not the caller's memory
 } cleave_counters;
 
+/// When a command began and ended, in nanoseconds of CLOCK_MONOTONIC, waits included.
+/// Both are 0 where the run did not get to it.
+typedef struct cleave_span {
+  uint64_t begin, end;
+} cleave_span;
+
 /// Verifies `program`, maps its files, takes the memory of all ranks and runs
-/// `load`. `options` may be null. Writes null to `session` when it fails.
+/// `load`. `options` may be null; those of a caller that knows fewer fields, or more
+/// and leaves them 0, are good. Writes null to `session` when it fails.
 int32_t cleave_session_create(const cleave_program *program, const cleave_session_options *options,
                               cleave_session **session, cleave_error *error);
 
@@ -74,6 +102,11 @@ void cleave_session_reset_counters(cleave_session *session);
 /// summed since the counters were reset; `count` is set to their number. Null
 /// without `timing`.
 const uint64_t *cleave_session_times(const cleave_session *session, uint32_t rank, uint32_t *count);
+
+/// The commands of `main` of `rank` in the last run, in order; `count` is set to their
+/// number. Null without `timing`.
+const cleave_span *cleave_session_spans(const cleave_session *session, uint32_t rank,
+                                        uint32_t *count);
 
 #ifdef __cplusplus
 }

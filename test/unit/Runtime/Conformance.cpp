@@ -151,7 +151,7 @@ static void check(const Engine &engine, const Case &c) {
     }
   }
 
-  cleave_session_options options = {};
+  cleave_session_options options = CLEAVE_SESSION_OPTIONS;
   options.threads = engine.threads;
   cleave_session *session;
   cleave_error error = {};
@@ -222,7 +222,7 @@ static void checkTransfers(const Engine &engine, uint8_t type) {
     while (!flying[rank].empty())
       end(rank);
 
-  cleave_session_options options = {};
+  cleave_session_options options = CLEAVE_SESSION_OPTIONS;
   options.threads = engine.threads;
   cleave_session *session;
   cleave_error error = {};

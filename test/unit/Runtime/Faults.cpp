@@ -44,7 +44,7 @@ struct Machine {
                   collective(CLEAVE_OP_ALL_REDUCE, CLEAVE_F32, CLEAVE_SUM, world, "sum"),
                   {number, number}, {1});
     }
-    cleave_session_options options = {};
+    cleave_session_options options = CLEAVE_SESSION_OPTIONS;
     options.threads = threads;
     options.deadline_ms = deadlineMs;
     EXPECT_EQ(cleave_session_create(builder.finish(), &options, &session, &error), CLEAVE_OK);
@@ -139,7 +139,7 @@ TEST(Deadline, RankThatHangsAtTheEndIsNamed) {
   builder.kernel(late);
   for (uint32_t rank = 0; rank < 2; ++rank)
     builder.add(builder.main[rank], launch(0, 0, "tail"), {});
-  cleave_session_options options = {2, 100, 0};
+  cleave_session_options options = {sizeof options, 2, 100, 0};
   cleave_session *session;
   cleave_error error;
   ASSERT_EQ(cleave_session_create(builder.finish(), &options, &session, &error), CLEAVE_OK);

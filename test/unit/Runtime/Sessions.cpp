@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstring>
@@ -118,7 +119,7 @@ TEST_F(Sessions, LoadsOnceAndRunsOnEveryRank) {
 TEST_F(Sessions, CountersAndTimesAreThoseOfMain) {
   writeWeights(4);
   Builder builder = build(2);
-  cleave_session_options options = {};
+  cleave_session_options options = CLEAVE_SESSION_OPTIONS;
   options.timing = 1;
   ASSERT_EQ(cleave_session_create(builder.finish(), &options, &session, &error), CLEAVE_OK);
   const float x[4] = {};
@@ -146,6 +147,94 @@ TEST_F(Sessions, CountersAndTimesAreThoseOfMain) {
   EXPECT_EQ(times[0] + times[1], 0u);
   EXPECT_EQ(cleave_session_counters(session, 2, &counters), CLEAVE_REFUSED);
   cleave_session_destroy(session);
+}
+
+TEST_F(Sessions, SpansAreThoseOfTheLastRun) {
+  writeWeights(4);
+  Builder builder = build(3);
+  cleave_session_options options = CLEAVE_SESSION_OPTIONS;
+  options.timing = 1;
+  ASSERT_EQ(cleave_session_create(builder.finish(), &options, &session, &error), CLEAVE_OK);
+  const float x[4] = {};
+  float y[4];
+  cleave_input input{x, sizeof x};
+  cleave_output output{y, sizeof y};
+  uint64_t ended = 0;
+  for (int run = 0; run < 3; ++run) {
+    ASSERT_EQ(cleave_session_run(session, &input, &output, &error), CLEAVE_OK);
+    uint64_t allBegun = 0, firstEnd = UINT64_MAX, lastEnd = 0;
+    for (uint32_t rank = 0; rank < 3; ++rank) {
+      uint32_t count;
+      const cleave_span *spans = cleave_session_spans(session, rank, &count);
+      ASSERT_EQ(count, 2u);
+      EXPECT_GT(spans[0].begin, ended);
+      EXPECT_GE(spans[0].end, spans[0].begin);
+      EXPECT_GE(spans[1].begin, spans[0].end);
+      EXPECT_GE(spans[1].end, spans[1].begin);
+      allBegun = std::max(allBegun, spans[1].begin);
+      firstEnd = std::min(firstEnd, spans[1].end);
+      lastEnd = std::max(lastEnd, spans[1].end);
+    }
+    // Nobody leaves a collective before all have come to it.
+    EXPECT_GE(firstEnd, allBegun);
+    ended = lastEnd;
+  }
+  uint32_t count;
+  EXPECT_EQ(cleave_session_spans(session, 3, &count), nullptr);
+  EXPECT_EQ(count, 0u);
+  cleave_session_destroy(session);
+}
+
+static int32_t refuse(void *const *, const int64_t *) { return CLEAVE_FAULT_INDEX; }
+
+TEST_F(Sessions, WhatAFailedRunDidNotReachHasNoSpan) {
+  Builder builder(1);
+  builder.kernel(refuse);
+  for (const char *name : {"fails", "comes after"})
+    builder.add(builder.main[0], launch(0, 0, name), {});
+  cleave_session_options options = CLEAVE_SESSION_OPTIONS;
+  options.timing = 1;
+  ASSERT_EQ(cleave_session_create(builder.finish(), &options, &session, &error), CLEAVE_OK);
+  EXPECT_EQ(cleave_session_run(session, nullptr, nullptr, &error), CLEAVE_FAILED);
+  uint32_t count;
+  const cleave_span *spans = cleave_session_spans(session, 0, &count);
+  ASSERT_EQ(count, 2u);
+  EXPECT_GE(spans[0].end, spans[0].begin);
+  EXPECT_GT(spans[0].begin, 0u);
+  EXPECT_EQ(spans[1].begin, 0u);
+  EXPECT_EQ(spans[1].end, 0u);
+  cleave_session_destroy(session);
+}
+
+/// Options as a later version may have them.
+struct LaterOptions {
+  cleave_session_options known;
+  uint32_t more[2];
+};
+
+TEST_F(Sessions, OptionsOfOtherVersionsAreReadAsFarAsTheyGo) {
+  writeWeights(4);
+  Builder builder = build(1);
+  const cleave_program *program = builder.finish();
+  LaterOptions later = {{sizeof(LaterOptions), 0, 0, 1}, {0, 0}};
+  ASSERT_EQ(cleave_session_create(program, &later.known, &session, &error), CLEAVE_OK);
+  uint32_t count;
+  EXPECT_NE(cleave_session_times(session, 0, &count), nullptr);
+  cleave_session_destroy(session);
+
+  later.more[1] = 1;
+  EXPECT_EQ(cleave_session_create(program, &later.known, &session, &error), CLEAVE_REFUSED);
+  EXPECT_NE(strstr(error.message, "older than the header"), nullptr) << error.message;
+  EXPECT_EQ(session, nullptr);
+
+  cleave_session_options unsized = {};
+  EXPECT_EQ(cleave_session_create(program, &unsized, &session, &error), CLEAVE_REFUSED);
+  EXPECT_NE(strstr(error.message, "have no size"), nullptr) << error.message;
+}
+
+TEST(Abi, TheLibraryIsThatOfTheHeader) {
+  EXPECT_EQ(cleave_abi_version(), CLEAVE_ABI_VERSION);
+  EXPECT_STREQ(cleave_version(), CLEAVE_TEST_VERSION);
 }
 
 TEST_F(Sessions, MemoryOfTheWrongSizeIsRefused) {
@@ -183,8 +272,9 @@ TEST_F(Sessions, FilesThatLieAreRefused) {
 TEST_F(Sessions, RunAllocatesNothing) {
   writeWeights(4);
   Builder builder = build(5);
-  cleave_session_options options = {};
+  cleave_session_options options = CLEAVE_SESSION_OPTIONS;
   options.threads = 2;
+  options.timing = 1;
   ASSERT_EQ(cleave_session_create(builder.finish(), &options, &session, &error), CLEAVE_OK);
   const float x[4] = {};
   float y[4];
