@@ -15,7 +15,7 @@ static llvm::Error toError(const cleave_error &error) {
 }
 
 llvm::Expected<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<CompiledProgram> program,
-                                                       unsigned threads) {
+                                                       unsigned threads, bool timing) {
   std::unique_ptr<Runner> runner(new Runner);
   runner->compiled = std::move(program);
   uint64_t bytes = 0;
@@ -28,6 +28,7 @@ llvm::Expected<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<CompiledP
     return std::move(error);
   cleave_session_options options = CLEAVE_SESSION_OPTIONS;
   options.threads = threads;
+  options.timing = timing;
   cleave_error error;
   if (cleave_session_create(runner->program(), &options, &runner->handle, &error) != CLEAVE_OK)
     return toError(error);

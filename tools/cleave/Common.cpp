@@ -2,12 +2,15 @@
 
 #include "Common.h"
 
+#include "cleave/Driver/Trace.h"
 #include "cleave/Support/Failure.h"
+#include "cleave/Support/PendingFile.h"
 
 #include "Onnx/Onnx.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Format.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <chrono>
@@ -220,7 +223,7 @@ llvm::Error cleave::requireOutputs(const LoadedModel &model, const std::string &
 
 llvm::Expected<std::unique_ptr<Runner>> cleave::prepare(Compilation &compilation, ModuleOp module,
                                                         llvm::StringRef mesh,
-                                                        const ModelOptions &options) {
+                                                        const ModelOptions &options, bool timing) {
   OwningOpRef<ModuleOp> copy = module.clone();
   if (!Compilation::isOneRank(mesh) || options.microBatches > 1)
     if (llvm::Error error = shard(compilation, *copy, mesh, options))
@@ -230,7 +233,31 @@ llvm::Expected<std::unique_ptr<Runner>> cleave::prepare(Compilation &compilation
   if (!program)
     return program.takeError();
   compilation.onPhase("loading weights");
-  return Runner::create(std::move(*program), options.threads);
+  return Runner::create(std::move(*program), options.threads, timing);
+}
+
+llvm::Error cleave::writeText(llvm::StringRef path, llvm::StringRef text) {
+  PendingFile file(path);
+  if (llvm::Error error = file.open())
+    return error;
+  if (llvm::Error error = file.write(text))
+    return error;
+  if (llvm::Error error = file.keep())
+    return error;
+  note("wrote " + path.str());
+  return llvm::Error::success();
+}
+
+void cleave::addTrace(CLI::App &app, ModelOptions &options) {
+  addPath(app, "--trace", options.trace,
+          "a JSON to write: the commands of the last run as a timeline, for Perfetto");
+}
+
+llvm::Error cleave::writeTrace(const Runner &runner, const ModelOptions &options) {
+  std::string title = llvm::sys::path::filename(options.model).str();
+  if (!Compilation::isOneRank(options.mesh))
+    title += " over " + options.mesh;
+  return writeText(options.trace, traceText(*runner.program(), runner.session(), title));
 }
 
 Progress *Progress::current = nullptr;

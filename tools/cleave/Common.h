@@ -22,6 +22,8 @@ struct ModelOptions {
   unsigned threads = 0;
   bool strict = false;
   int64_t microBatches = 1, virtualStages = 1;
+  /// Of `run` and `bench`: where the timeline of the last run goes.
+  std::string trace;
 
   /// Adds the options to `app`; `meshWanted` makes --mesh obligatory.
   void addTo(CLI::App &app, bool meshWanted);
@@ -44,9 +46,20 @@ llvm::Expected<LoadedModel> load(Compilation &compilation, const ModelOptions &o
 llvm::Error shard(Compilation &compilation, mlir::ModuleOp module, llvm::StringRef mesh,
                   const ModelOptions &options);
 
-/// A copy of `module` sharded over `mesh` and compiled, with a session.
+/// A copy of `module` sharded over `mesh` and compiled, with a session, which times each
+/// command if `timing` is set.
 llvm::Expected<std::unique_ptr<Runner>> prepare(Compilation &compilation, mlir::ModuleOp module,
-                                                llvm::StringRef mesh, const ModelOptions &options);
+                                                llvm::StringRef mesh, const ModelOptions &options,
+                                                bool timing = false);
+
+/// `path` is to hold `text` and nothing else; where that fails, what it held before.
+llvm::Error writeText(llvm::StringRef path, llvm::StringRef text);
+
+/// Adds --trace.
+void addTrace(CLI::App &app, ModelOptions &options);
+
+/// Writes the last run of `runner`, which times its commands, to where --trace says.
+llvm::Error writeTrace(const Runner &runner, const ModelOptions &options);
 
 /// Prints `text` as `cleave: …`, on the standard error.
 void note(llvm::StringRef text);

@@ -2,23 +2,12 @@
 
 #include "Common.h"
 
-#include "cleave/Support/PendingFile.h"
 #include "cleave/Transforms/Sharding/Explain.h"
 
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace cleave;
-
-static llvm::Error writePage(const Explanation &explanation, const ModelOptions &options,
-                             llvm::StringRef path) {
-  PendingFile file(path);
-  if (llvm::Error error = file.open())
-    return error;
-  if (llvm::Error error = file.write(toHtml(explanation, llvm::sys::path::filename(options.model))))
-    return error;
-  return file.keep();
-}
 
 static int explain(const ModelOptions &options, bool json, llvm::StringRef page) {
   Compilation compilation;
@@ -30,9 +19,9 @@ static int explain(const ModelOptions &options, bool json, llvm::StringRef page)
     return fail(std::move(error));
   Explanation explanation = collectExplain(*model->module);
   if (!page.empty()) {
-    if (llvm::Error error = writePage(explanation, options, page))
+    std::string text = toHtml(explanation, llvm::sys::path::filename(options.model));
+    if (llvm::Error error = writeText(page, text))
       return fail(std::move(error));
-    note("wrote " + page.str());
   }
   Progress::end();
   llvm::outs() << (json ? toJson(explanation) : toText(explanation)) << "\n";

@@ -12,6 +12,11 @@
 using namespace cleave;
 using Json = nlohmann::ordered_json;
 
+struct RunOptions : ModelOptions {
+  std::string outputs, phase;
+  bool json = false;
+};
+
 /// The outputs, and what the runtime counted on each rank: the bytes of its blocks of
 /// memory, and for each command that ran how often, and what it sent.
 static Json report(const Runner &runner) {
@@ -73,25 +78,27 @@ static llvm::Error printAfter(const std::string &phase, Compilation &compilation
   return llvm::Error::success();
 }
 
-static int run(const ModelOptions &options, const std::string &outputs, const std::string &phase,
-               bool json) {
+static int run(const RunOptions &options) {
   Compilation compilation;
   Progress progress(compilation);
-  if (!phase.empty()) {
-    if (json || !outputs.empty())
-      return fail(llvm::createStringError(
-          "--stop-after prints the IR and runs nothing, so %s has nothing to say; leave one out",
-          json ? "--json" : "--outputs"));
-    llvm::Error error = printAfter(phase, compilation, options);
+  if (!options.phase.empty()) {
+    for (auto &[flag, given] : {std::pair("--json", options.json),
+                                {"--outputs", !options.outputs.empty()},
+                                {"--trace", !options.trace.empty()}})
+      if (given)
+        return fail(llvm::createStringError(
+            "--stop-after prints the IR and runs nothing, so %s has nothing to say; leave one out",
+            flag));
+    llvm::Error error = printAfter(options.phase, compilation, options);
     return error ? fail(std::move(error)) : 0;
   }
   llvm::Expected<LoadedModel> model = load(compilation, options);
   if (!model)
     return fail(model.takeError());
-  if (llvm::Error error = requireOutputs(*model, "--outputs", outputs))
+  if (llvm::Error error = requireOutputs(*model, "--outputs", options.outputs))
     return fail(std::move(error));
   llvm::Expected<std::unique_ptr<Runner>> runner =
-      prepare(compilation, *model->module, options.mesh, options);
+      prepare(compilation, *model->module, options.mesh, options, !options.trace.empty());
   if (!runner)
     return fail(runner.takeError());
   compilation.onPhase("running");
@@ -99,11 +106,14 @@ static int run(const ModelOptions &options, const std::string &outputs, const st
     return fail(std::move(error));
 
   NamedTensors named((*runner)->outputs().begin(), (*runner)->outputs().end());
-  if (!outputs.empty())
-    if (llvm::Error error = writeNpz(outputs, named))
+  if (!options.outputs.empty())
+    if (llvm::Error error = writeNpz(options.outputs, named))
+      return fail(std::move(error));
+  if (!options.trace.empty())
+    if (llvm::Error error = writeTrace(**runner, options))
       return fail(std::move(error));
   Progress::end();
-  if (json)
+  if (options.json)
     llvm::outs() << report(**runner).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
   else
     print(**runner);
@@ -111,14 +121,15 @@ static int run(const ModelOptions &options, const std::string &outputs, const st
 }
 
 void cleave::addRun(CLI::App &app, int &status) {
-  auto options = std::make_shared<ModelOptions>();
-  auto outputs = std::make_shared<std::string>(), phase = std::make_shared<std::string>();
-  auto json = std::make_shared<bool>(false);
+  auto options = std::make_shared<RunOptions>();
   CLI::App *command = app.add_subcommand("run", "runs a model over the ranks of a mesh");
   options->addTo(*command, /*meshWanted=*/false);
-  addPath(*command, "--outputs", *outputs, "an .npz to write, keys are output names");
-  command->add_flag("--json", *json, "one JSON object: the outputs, and what each rank counted");
-  command->add_option("--stop-after", *phase, "prints the IR after a phase instead of running")
+  addPath(*command, "--outputs", options->outputs, "an .npz to write, keys are output names");
+  addTrace(*command, *options);
+  command->add_flag("--json", options->json,
+                    "one JSON object: the outputs, and what each rank counted");
+  command
+      ->add_option("--stop-after", options->phase, "prints the IR after a phase instead of running")
       ->check(CLI::IsMember(kPhases));
-  command->callback([=, &status] { status = run(*options, *outputs, *phase, *json); });
+  command->callback([=, &status] { status = run(*options); });
 }

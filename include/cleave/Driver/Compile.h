@@ -84,9 +84,10 @@ llvm::Error checkIndices(mlir::ModuleOp module, const NamedTensors &inputs);
 /// A program with memory for its outputs.
 class Runner {
 public:
-  /// Creates the session, which loads the weights. Fails if the machine cannot hold it.
+  /// Creates the session, which loads the weights; `timing` has it time each command.
+  /// Fails if the machine cannot hold it.
   static llvm::Expected<std::unique_ptr<Runner>> create(std::unique_ptr<CompiledProgram> program,
-                                                        unsigned threads);
+                                                        unsigned threads, bool timing = false);
   ~Runner();
 
   /// Runs once; `inputs` holds exactly the program's inputs. Fails, naming the input,
@@ -95,6 +96,7 @@ public:
   /// Of the last run, in the program's order.
   const std::vector<std::pair<std::string, Tensor>> &outputs() const { return results; }
   const cleave_session *session() const { return handle; }
+  cleave_session *session() { return handle; }
   const cleave_program *program() const { return compiled->program(); }
 
 private:

@@ -27,14 +27,15 @@ def flags(t, model):
     t.expect([CLEAVE, "chek", model], 'no subcommand "chek"; did you mean "check"?')
     t.expect([CLEAVE, "run", model, "--mehs", "tp=2"], '"--mehs"; did you mean "--mesh"?', "cleave run --help")
     t.expect([CLEAVE, "check", model], "--mesh")
-    for rest in (["--json"], ["--outputs", t.path("y.npz")]):
+    for rest in (["--json"], ["--outputs", t.path("y.npz")], ["--trace", t.path("t.json")]):
         t.expect([CLEAVE, "run", model, "--stop-after", "graph", *rest], "--stop-after", rest[0])
     for bad in ("x", "-1", "1.5", str(2**64)):
         t.expect([CLEAVE, "run", model, "--seed", bad], "--seed", bad)
     for flag in ("--atol", "--rtol"):
         for bad in ("-1", "inf", "nan", "1e999", "x"):
             t.expect([CLEAVE, "check", model, "--mesh", "tp=2", flag, bad], flag, bad)
-    for command, flag in (("run", "--outputs"), ("run", "--inputs"), ("bench", "--output"), ("explain", "--html")):
+    for command, flag in (("run", "--outputs"), ("run", "--inputs"), ("bench", "--output"), ("explain", "--html"),
+                          ("run", "--trace"), ("bench", "--trace"), ("bench", "--html")):
         mesh = ["--mesh", "tp=2"] if command == "explain" else []
         t.expect([CLEAVE, command, model, *mesh, flag, ""], flag, "file")
     for flag in ("--threads", "--iters", "--warmup"):
