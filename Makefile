@@ -31,4 +31,4 @@ bench: build
 
 ## make format  clang-format over the tree
 format:
-	@git ls-files '*.cpp' '*.h' | xargs clang-format-22 -i
+	@git ls-files '*.cpp' '*.c' '*.h' | xargs clang-format-22 -i

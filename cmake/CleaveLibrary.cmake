@@ -26,12 +26,18 @@ function(cleave_library name)
   if(ARG_DEPENDS)
     add_dependencies(${name} ${ARG_DEPENDS})
   endif()
+  cleave_install_library(${name})
 endfunction()
 
 # cleave_compiler_target(NAME): headers and flags of code that uses MLIR.
 function(cleave_compiler_target name)
   target_include_directories(${name} SYSTEM PUBLIC ${MLIR_INCLUDE_DIRS} ${LLVM_INCLUDE_DIRS})
   target_include_directories(${name} PUBLIC
-    ${CMAKE_SOURCE_DIR}/dialects ${CMAKE_BINARY_DIR}/dialects ${CMAKE_BINARY_DIR}/include)
+    $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/dialects>
+    $<BUILD_INTERFACE:${CMAKE_BINARY_DIR}/dialects>
+    $<BUILD_INTERFACE:${CMAKE_BINARY_DIR}/include>
+    $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
+    $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/cleave/dialects>)
+  target_compile_features(${name} PUBLIC cxx_std_20)
   target_compile_options(${name} PRIVATE -Wall -Wextra -Wno-unused-parameter)
 endfunction()

@@ -17,6 +17,7 @@ config.environment["PATH"] = os.pathsep.join(
 config.environment["FILECHECK_OPTS"] = "-enable-var-scope --allow-unused-prefixes=false"
 
 config.substitutions.append(("%root", config.source_root))
+config.substitutions.append(("%build", config.build_root))
 config.substitutions.append(("%lib", os.path.join(config.build_root, "lib")))
 config.substitutions.append(("%python", config.python))
 config.substitutions.append(("%tblgen", os.path.join(config.llvm_tools, "llvm-tblgen")))

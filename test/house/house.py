@@ -15,11 +15,11 @@ import sys
 from pathlib import Path
 
 STAGE_PREFIX = {"Graph": "graph", "Sharding": "shard", "Kernel": "kernel"}
-MAX_LINES = {".cpp": 600, ".h": 600, ".td": 300, ".py": 600}
+MAX_LINES = {".cpp": 600, ".c": 600, ".h": 600, ".td": 300, ".py": 600}
 MAX_FUNCTION_LINES = 100
 MAX_PIPELINE_LINES = 150
 
-SUFFIXES = {".cpp", ".h", ".td", ".def", ".cmake", ".mlir", ".test", ".py", ".in", ".sh", ".md", ".json"}
+SUFFIXES = {".cpp", ".c", ".h", ".td", ".def", ".cmake", ".mlir", ".test", ".py", ".in", ".sh", ".md", ".json"}
 NAMES = {"CMakeLists.txt", "Makefile", "requirements.txt", ".gitignore", ".clang-format", "run", "LICENSE"}
 # These name what they forbid.
 NAMING_NOTES = ("test/house/house.py", "test/house/violations.test")
@@ -134,7 +134,7 @@ def sizes_are_kept(house):
             limit = MAX_PIPELINE_LINES
         if limit and (lines := house.text(path).count("\n")) > limit:
             yield path, f"has {lines} lines, more than {limit}"
-    for path in house.sources(".cpp", ".h"):
+    for path in house.sources(".cpp", ".c", ".h"):
         yield from long_functions(path, house.text(path).splitlines())
 
 
@@ -175,7 +175,7 @@ def no_stray_files(house):
 
 def files_say_what_they_are(house):
     """The first line of a source names the file and says what it holds."""
-    for path in house.sources(".cpp", ".h", ".td", ".def"):
+    for path in house.sources(".cpp", ".c", ".h", ".td", ".def"):
         name = Path(path).name
         first = house.text(path).partition("\n")[0]
         if not re.fullmatch(rf"//===- {re.escape(name)} - \S.*-(\*- (C|C\+\+|tablegen) -\*-)?===//", first):
@@ -249,7 +249,7 @@ def runtime_stands_alone(house):
 
 def sources_are_formatted(house):
     """`make format` changes nothing."""
-    sources = [house.root / path for path in house.sources(".cpp", ".h")]
+    sources = [house.root / path for path in house.sources(".cpp", ".c", ".h")]
     run = subprocess.run(["clang-format-22", "--dry-run", "--Werror", *sources], capture_output=True, text=True)
     for path in sorted({match[1] for match in re.finditer(r"^(.+?):\d+:\d+: error", run.stderr, re.M)}):
         yield os.path.relpath(path, house.root), "is not formatted; run `make format`"
