@@ -3,7 +3,7 @@
 #ifndef CLEAVE_LIB_TRANSFORMS_SHARDING_PIPELINEPLAN_H
 #define CLEAVE_LIB_TRANSFORMS_SHARDING_PIPELINEPLAN_H
 
-#include "Stages.h"
+#include "cleave/Transforms/Sharding/Stages.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"

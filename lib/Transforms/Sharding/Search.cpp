@@ -141,30 +141,70 @@ static FailureOr<const DimName *> addMicroBatches(func::FuncOp func, DimNames &n
   return batch;
 }
 
-/// Every op that knows the batch is cut along it.
-static Held holdMicroBatches(DimNames &names, ArrayRef<Axis> axes, SearchProblem &search,
-                             const DimName *batch) {
-  Held held;
-  auto isBatch = [&](Operation *op, const CutFactor &factor) {
-    return factor.kind == nn::FactorKind::Parallel && llvm::any_of(factor.places, [&](auto place) {
-             auto [number, cut] = place;
-             unsigned operands = op->getNumOperands();
-             Value value =
-                 number < operands ? op->getOperand(number) : op->getResult(number - operands);
-             return names.cuts(value)[cut].name == batch;
-           });
-  };
-  for (Operation *op : search.ops())
-    for (auto [a, axis] : llvm::enumerate(axes)) {
-      if (!axis.isInTime)
-        continue;
-      held[op].resize(axes.size(), std::nullopt);
-      auto factors = names.factors(op);
-      auto *found = llvm::find_if(factors, [&](const CutFactor &f) { return isBatch(op, f); });
-      held[op][a] = found == factors.end() ? kNothing : static_cast<int>(found - factors.begin());
+namespace {
+
+/// Cuts every op that knows the batch along it, but for what somebody reads whole and
+/// is cheap to make whole for each micro-batch: a mask that is looked up by row.
+class BatchCuts {
+public:
+  BatchCuts(DimNames &names, ArrayRef<Operation *> ops, const DimName *batch)
+      : names(names), batch(batch) {
+    for (Operation *op : llvm::reverse(ops)) {
+      choices[op] = kNothing;
+      const CutFactor *factor = whole.contains(op) ? nullptr : factorOf(op);
+      if (factor)
+        choices[op] = factor - names.factors(op).begin();
+      for (auto [number, operand] : llvm::enumerate(op->getOperands()))
+        if (Operation *producer = operand.getDefiningOp(); producer && !isCut(factor, number) &&
+                                                           knowsBatch(operand) &&
+                                                           names.rule(producer).flops == 0)
+          whole.insert(producer);
     }
-  return held;
-}
+  }
+
+  Held held(ArrayRef<Axis> axes) const {
+    Held out;
+    for (auto [a, axis] : llvm::enumerate(axes))
+      for (auto [op, choice] : choices)
+        if (axis.isInTime) {
+          out[op].resize(axes.size(), std::nullopt);
+          out[op][a] = choice;
+        }
+    return out;
+  }
+
+private:
+  bool isBatch(Operation *op, std::pair<unsigned, unsigned> place) {
+    auto [number, cut] = place;
+    unsigned operands = op->getNumOperands();
+    Value value = number < operands ? op->getOperand(number) : op->getResult(number - operands);
+    return names.cuts(value)[cut].name == batch;
+  }
+
+  const CutFactor *factorOf(Operation *op) {
+    for (const CutFactor &factor : names.factors(op))
+      if (factor.kind == nn::FactorKind::Parallel &&
+          llvm::any_of(factor.places, [&](auto place) { return isBatch(op, place); }))
+        return &factor;
+    return nullptr;
+  }
+
+  static bool isCut(const CutFactor *factor, unsigned operand) {
+    return factor &&
+           llvm::any_of(factor->places, [&](auto place) { return place.first == operand; });
+  }
+
+  bool knowsBatch(Value value) {
+    return llvm::any_of(names.cuts(value), [&](const Cut &cut) { return cut.name == batch; });
+  }
+
+  DimNames &names;
+  const DimName *batch;
+  DenseSet<Operation *> whole; ///< ops whose results are read whole
+  DenseMap<Operation *, int> choices;
+};
+
+} // namespace
 
 FailureOr<SearchReport> cleave::searchShardings(func::FuncOp func, SearchRequest request) {
   DimNames names;
@@ -179,7 +219,7 @@ FailureOr<SearchReport> cleave::searchShardings(func::FuncOp func, SearchRequest
            << kMaxAxes << " axes and sub-axes, got: " << request.mesh;
 
   SearchProblem search(func, names, axes, request);
-  Held held = holdMicroBatches(names, axes, search, *batch);
+  Held held = BatchCuts(names, search.ops(), *batch).held(axes);
   std::optional<Problem::Solution> solution = search.solve(held);
   if (!solution)
     solution = descend(search, axes, held);

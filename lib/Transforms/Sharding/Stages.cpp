@@ -1,6 +1,6 @@
 //===- Stages.cpp - where a graph is cut in stages, and when they run -----===//
 
-#include "Stages.h"
+#include "cleave/Transforms/Sharding/Stages.h"
 
 #include "Cost.h"
 

@@ -4,8 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef CLEAVE_LIB_TRANSFORMS_SHARDING_STAGES_H
-#define CLEAVE_LIB_TRANSFORMS_SHARDING_STAGES_H
+#ifndef CLEAVE_TRANSFORMS_SHARDING_STAGES_H
+#define CLEAVE_TRANSFORMS_SHARDING_STAGES_H
 
 #include "cleave/Transforms/Sharding/Machine.h"
 
@@ -50,4 +50,4 @@ double bubbleOf(const std::vector<Slot> &schedule, int64_t stages);
 
 } // namespace cleave::sharding
 
-#endif // CLEAVE_LIB_TRANSFORMS_SHARDING_STAGES_H
+#endif // CLEAVE_TRANSFORMS_SHARDING_STAGES_H
