@@ -105,9 +105,9 @@ llvm::Error Compilation::shard(ModuleOp module, ShardOptions options) {
 }
 
 llvm::Expected<std::unique_ptr<CompiledProgram>> Compilation::compile(ModuleOp module,
-                                                                      unsigned threads) {
+                                                                      const CpuOptions &options) {
   onPhase("compiling kernels");
-  llvm::Expected<std::unique_ptr<CompiledProgram>> program = compileCpu(module, {threads});
+  llvm::Expected<std::unique_ptr<CompiledProgram>> program = compileCpu(module, options);
   if (program || firstError.empty())
     return program;
   llvm::consumeError(program.takeError());

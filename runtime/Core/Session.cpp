@@ -22,6 +22,11 @@ FileUse::FileUse(const cleave_program &program) : ranges(program.num_files) {
           ranges[buffer.index].push_back({buffer.offset, buffer.offset + buffer.bytes});
       }
   }
+  for (uint32_t rank = 0; program.params && rank < program.num_ranks; ++rank) {
+    uint64_t begin = program.params[rank].offset;
+    ranges[program.params[rank].file].push_back(
+        {begin, begin + program.programs[program.class_of_rank[rank]].param_bytes});
+  }
   for (std::vector<Range> &list : ranges) {
     std::sort(list.begin(), list.end(),
               [](const Range &a, const Range &b) { return a.begin < b.begin; });
@@ -88,8 +93,12 @@ int32_t Session::allocate(cleave_error *error) {
   for (uint32_t r = 0; r < program.num_ranks; ++r) {
     const cleave_rank_program &own = program.programs[program.class_of_rank[r]];
     Rank &rank = ranks[r];
-    bool done = rank.params.allocate(own.param_bytes, 2 * r) &&
+    bool done = (program.params || rank.params.allocate(own.param_bytes, 2 * r)) &&
                 rank.arena.allocate(own.arena_bytes, 2 * r + 1);
+    // Nothing writes to what is mapped: the proof holds `main` to reading.
+    rank.paramData = program.params ? const_cast<char *>(files[program.params[r].file].data()) +
+                                          program.params[r].offset
+                                    : rank.params.data();
     rank.counters.param_bytes = own.param_bytes;
     rank.counters.arena_bytes = own.arena_bytes;
     rank.outputs.resize(program.num_outputs);
@@ -144,7 +153,7 @@ void Session::resolve(uint32_t r, bool load) {
 void *Session::address(Rank &rank, const cleave_buffer &buffer) {
   switch (buffer.space) {
   case CLEAVE_SPACE_FILE: return const_cast<char *>(files[buffer.index].data()) + buffer.offset;
-  case CLEAVE_SPACE_PARAM: return rank.params.data() + buffer.offset;
+  case CLEAVE_SPACE_PARAM: return rank.paramData + buffer.offset;
   case CLEAVE_SPACE_ARENA: return rank.arena.data() + buffer.offset;
   case CLEAVE_SPACE_OUTPUT:
     if (char *own = rank.outputs[buffer.index].data())

@@ -29,6 +29,7 @@ struct Binding {
 /// write to neighbours.
 struct alignas(64) Rank {
   Block params, arena;
+  char *paramData;                      ///< of `params`, or mapped
   std::vector<Block> outputs;           ///< none of those that the caller gives
   std::vector<const void *> outputData; ///< of the last run
   std::vector<void *> pointers;

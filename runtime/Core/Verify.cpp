@@ -123,6 +123,27 @@ static int32_t verifyGroups(const cleave_program &p, cleave_error *error) {
   return CLEAVE_OK;
 }
 
+static int32_t verifyParams(const cleave_program &p, cleave_error *error) {
+  for (uint32_t rank = 0; p.params && rank < p.num_ranks; ++rank) {
+    const cleave_params &params = p.params[rank];
+    const cleave_rank_program &own = p.programs[p.class_of_rank[rank]];
+    if (own.num_load)
+      return fail(error, CLEAVE_REFUSED, "rank %u loads parameters that are mapped", rank);
+    if (params.file >= p.num_files)
+      return fail(error, CLEAVE_REFUSED,
+                  "rank %u has its parameters in a file that does not exist, got: %u of %u", rank,
+                  params.file, p.num_files);
+    uint64_t limit = p.files[params.file].bytes;
+    if (params.offset % 64 || params.offset > limit || own.param_bytes > limit - params.offset)
+      return fail(error, CLEAVE_REFUSED,
+                  "the parameters of rank %u are not at a multiple of 64 within the %llu bytes of "
+                  "file %u, got: offset %llu, %llu bytes",
+                  rank, (unsigned long long)limit, params.file, (unsigned long long)params.offset,
+                  (unsigned long long)own.param_bytes);
+  }
+  return CLEAVE_OK;
+}
+
 static int32_t verifyTables(const cleave_program &p, cleave_error *error) {
   if (p.version != CLEAVE_PROGRAM_VERSION)
     return fail(error, CLEAVE_REFUSED,
@@ -142,6 +163,8 @@ static int32_t verifyTables(const cleave_program &p, cleave_error *error) {
   for (uint32_t i = 0; i < p.num_files; ++i)
     if (!p.files[i].path || p.files[i].bytes > maxBlockBytes)
       return fail(error, CLEAVE_REFUSED, "file %u has no path or no such size", i);
+  if (int32_t status = verifyParams(p, error))
+    return status;
   if (int32_t status = verifyValues(p.inputs, p.num_inputs, "input", /*numRanks=*/1, error))
     return status;
   if (int32_t status = verifyValues(p.outputs, p.num_outputs, "output", p.num_ranks, error))

@@ -203,7 +203,7 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
     compilation.decodeFirst(*result.module, *imported, *decode, options.mesh);
   if (llvm::Error error = checkIndices(*result.module, result.inputs))
     return std::move(error);
-  if (options.inputs.empty()) {
+  if (options.inputs.empty() && options.draws) {
     compilation.onPhase("drawing inputs");
     llvm::Expected<NamedTensors> drawn = drawInputs(*result.module, options.seed);
     if (!drawn)
@@ -211,6 +211,48 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
     result.inputs = std::move(*drawn);
   }
   return result;
+}
+
+llvm::Expected<OpenedArtifact> cleave::openArtifact(const ModelOptions &options,
+                                                    const std::string &phase) {
+  const std::pair<const char *, bool> decided[] = {{"--mesh", !options.mesh.empty()},
+                                                   {"--dim", !options.dims.empty()},
+                                                   {"--target", !options.target.empty()},
+                                                   {"--precision", !options.precision.empty()},
+                                                   {"--micro-batches", options.microBatches != 1},
+                                                   {"--virtual-stages", options.virtualStages != 1},
+                                                   {"--stop-after", !phase.empty()}};
+  for (auto [flag, given] : decided)
+    if (given)
+      return llvm::createStringError(
+          "\"%s\" is an artifact: what %s says was decided when it was compiled; leave it out, or "
+          "compile the model again",
+          options.model.c_str(), flag);
+  llvm::Expected<std::unique_ptr<RunnableProgram>> program = openArtifact(options.model);
+  if (!program)
+    return program.takeError();
+  OpenedArtifact opened;
+  std::vector<std::string> names;
+  for (const cleave_value &value :
+       llvm::ArrayRef((*program)->program()->inputs, (*program)->program()->num_inputs))
+    names.push_back(value.name);
+  if (options.inputs.empty() && !names.empty())
+    return llvm::createStringError("\"" + options.model +
+                                   "\" is an artifact, which draws no inputs; give a file with "
+                                   "--inputs that holds \"" +
+                                   llvm::join(names, "\", \"") + "\"");
+  if (!options.inputs.empty()) {
+    llvm::Expected<NamedTensors> tensors = readNamed(options.inputs, "input", names);
+    if (!tensors)
+      return tensors.takeError();
+    opened.inputs = std::move(*tensors);
+  }
+  llvm::Expected<std::unique_ptr<Runner>> runner =
+      Runner::create(std::move(*program), options.threads, !options.trace.empty());
+  if (!runner)
+    return runner.takeError();
+  opened.runner = std::move(*runner);
+  return opened;
 }
 
 llvm::Error cleave::requireOutputs(const LoadedModel &model, const std::string &flag,
@@ -229,7 +271,7 @@ llvm::Expected<std::unique_ptr<Runner>> cleave::prepare(Compilation &compilation
     if (llvm::Error error = shard(compilation, *copy, mesh, options))
       return std::move(error);
   llvm::Expected<std::unique_ptr<CompiledProgram>> program =
-      compilation.compile(*copy, options.threads);
+      compilation.compile(*copy, {options.threads});
   if (!program)
     return program.takeError();
   compilation.onPhase("loading weights");

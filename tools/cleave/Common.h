@@ -24,6 +24,7 @@ struct ModelOptions {
   int64_t microBatches = 1, virtualStages = 1;
   /// Of `run` and `bench`: where the timeline of the last run goes.
   std::string trace;
+  bool draws = true; ///< inputs that are not given
 
   /// Adds the options to `app`; `meshWanted` makes --mesh obligatory.
   void addTo(CLI::App &app, bool meshWanted);
@@ -60,6 +61,17 @@ void addTrace(CLI::App &app, ModelOptions &options);
 
 /// Writes the last run of `runner`, which times its commands, to where --trace says.
 llvm::Error writeTrace(const Runner &runner, const ModelOptions &options);
+
+/// An artifact with a session, and the inputs that a person gave.
+struct OpenedArtifact {
+  std::unique_ptr<Runner> runner;
+  NamedTensors inputs;
+};
+
+/// Opens the artifact that `options` name. Refuses those among them, and `phase`, that
+/// were for the compiler to decide.
+llvm::Expected<OpenedArtifact> openArtifact(const ModelOptions &options,
+                                            const std::string &phase = "");
 
 /// Prints `text` as `cleave: …`, on the standard error.
 void note(llvm::StringRef text);
@@ -106,6 +118,7 @@ double millisecondsSince(std::chrono::steady_clock::time_point begin);
 // Each adds its subcommand; the status it ends with is written to `status`.
 void addBench(CLI::App &app, int &status);
 void addCheck(CLI::App &app, int &status);
+void addCompile(CLI::App &app, int &status);
 void addExplain(CLI::App &app, int &status);
 void addInspect(CLI::App &app, int &status);
 void addRun(CLI::App &app, int &status);

@@ -4,6 +4,7 @@
 
 #include "cleave/Conversion/OnnxToNn.h"
 #include "cleave/Driver/Messages.h"
+#include "cleave/Runtime/ArtifactFormat.h"
 #include "cleave/Support/NodeName.h"
 
 #include "Nn/Nn.h"
@@ -11,7 +12,9 @@
 
 #include "mlir/IR/IntegerSet.h"
 
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Format.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <nlohmann/json.hpp>
@@ -257,6 +260,44 @@ static void judge(Compilation &compilation, ModuleOp module, Contents &contents)
     addSizes(copy->lookupSymbol<func::FuncOp>("main"), contents);
 }
 
+/// The manifest of an artifact, of which every byte has been checked.
+static int inspectArtifact(const std::string &path, bool json) {
+  llvm::Expected<std::unique_ptr<RunnableProgram>> opened =
+      openArtifact(path, /*verifyWeights=*/true);
+  if (!opened)
+    return fail(opened.takeError());
+  auto file = llvm::MemoryBuffer::getFile(path + "/" + runtime::kManifest);
+  runtime::Manifest manifest;
+  if (!file || !runtime::parseManifest((*file)->getBuffer(), manifest).empty())
+    return fail(llvm::createStringError("\"" + path + "\" changes while it is read"));
+  llvm::raw_ostream &out = llvm::outs();
+  if (json) {
+    out << (*file)->getBuffer();
+    return 0;
+  }
+  out << "target: " << manifest.target << ", " << manifest.architecture << " with "
+      << llvm::join(manifest.features, ", ") << "\nmesh: " << manifest.mesh << "\n";
+  for (auto [title, values] :
+       {std::pair("inputs", &manifest.inputs), std::pair("outputs", &manifest.outputs)}) {
+    out << title << ":\n";
+    for (const runtime::Manifest::Value &value : *values)
+      out << "  " << value.name << ": " << value.type << " " << shapeText(value.shape) << "\n";
+  }
+  const cleave_program &program = *(*opened)->program();
+  out << "ranks:\n";
+  for (uint32_t rank = 0; rank < program.num_ranks; ++rank) {
+    const cleave_rank_program &own = program.programs[program.class_of_rank[rank]];
+    out << "  " << rank << ": " << own.num_main << " commands, " << own.param_bytes
+        << " bytes of parameters, " << own.arena_bytes << " of activations\n";
+  }
+  out << "files:\n";
+  for (const runtime::Manifest::File &entry : manifest.files)
+    out << "  " << entry.name << ": " << entry.bytes << " bytes\n";
+  for (const std::string &reference : manifest.references)
+    out << "  weights are read from \"" << reference << "\"\n";
+  return 0;
+}
+
 static int inspect(const std::string &path, bool json) {
   Compilation compilation;
   llvm::Expected<OwningOpRef<ModuleOp>> module = compilation.import(path);
@@ -283,9 +324,11 @@ static int inspect(const std::string &path, bool json) {
 
 void cleave::addInspect(CLI::App &app, int &status) {
   auto path = std::make_shared<std::string>();
-  CLI::App *command = app.add_subcommand("inspect", "says what an ONNX file holds");
+  CLI::App *command = app.add_subcommand("inspect", "says what an ONNX file or an artifact holds");
   auto json = std::make_shared<bool>(false);
-  command->add_option("model", *path, "an ONNX file")->required();
+  command->add_option("model", *path, "an ONNX file, or an artifact")->required();
   command->add_flag("--json", *json, "one JSON object");
-  command->callback([=, &status] { status = inspect(*path, *json); });
+  command->callback([=, &status] {
+    status = isArtifact(*path) ? inspectArtifact(*path, *json) : inspect(*path, *json);
+  });
 }

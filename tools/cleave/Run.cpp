@@ -5,49 +5,9 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/Support/raw_ostream.h"
 
-#include <nlohmann/json.hpp>
-
 #include <set>
 
 using namespace cleave;
-using Json = nlohmann::ordered_json;
-
-struct RunOptions : ModelOptions {
-  std::string outputs, phase;
-  bool json = false;
-};
-
-/// The outputs, and what the runtime counted on each rank: the bytes of its blocks of
-/// memory, and for each command that ran how often, and what it sent.
-static Json report(const Runner &runner) {
-  Json result = {{"outputs", Json::array()}, {"ranks", Json::array()}};
-  for (const auto &[name, tensor] : runner.outputs())
-    result["outputs"].push_back({{"name", name},
-                                 {"type", cleave_type_name(tensor.type)},
-                                 {"shape", std::vector<int64_t>(tensor.dims)}});
-  for (uint32_t rank = 0; rank < runner.program()->num_ranks; ++rank) {
-    cleave_counters counters;
-    cleave_session_counters(runner.session(), rank, &counters);
-    Json entry = {{"parameters", counters.param_bytes},
-                  {"activations", counters.arena_bytes},
-                  {"calls", Json::object()},
-                  {"sent", Json::object()}};
-    for (uint8_t op = 0; op < CLEAVE_NUM_OPS; ++op) {
-      if (counters.calls[op])
-        entry["calls"][cleave_op_name(op)] = counters.calls[op];
-      if (counters.bytes[op])
-        entry["sent"][cleave_op_name(op)] = counters.bytes[op];
-    }
-    result["ranks"].push_back(std::move(entry));
-  }
-  return result;
-}
-
-static void print(const Runner &runner) {
-  for (const auto &[name, tensor] : runner.outputs())
-    llvm::outs() << name << ": " << cleave_type_name(tensor.type) << " " << shapeText(tensor.dims)
-                 << "\n";
-}
 
 /// The phases of --stop-after, in order.
 static const std::set<std::string> kPhases = {"import", "graph", "shard", "kernel"};
@@ -71,14 +31,40 @@ static llvm::Error printAfter(const std::string &phase, Compilation &compilation
       return error;
   // The compiled code belongs to the module, which is printed as the kernel passes left it.
   if (phase == "kernel")
-    if (auto program = compilation.compile(*model->module, options.threads); !program)
+    if (auto program = compilation.compile(*model->module, {options.threads}); !program)
       return program.takeError();
   Progress::end();
   model->module->print(llvm::outs());
   return llvm::Error::success();
 }
 
-static int run(const RunOptions &options) {
+namespace {
+
+struct RunOptions : ModelOptions {
+  std::string outputs, phase;
+  bool json = false;
+};
+
+} // namespace
+
+/// Runs once, writes the outputs, and prints what there is to say.
+static llvm::Error runOnce(Runner &runner, const NamedTensors &inputs, const RunOptions &options) {
+  if (llvm::Error error = runner.run(inputs))
+    return error;
+  NamedTensors named(runner.outputs().begin(), runner.outputs().end());
+  if (!options.outputs.empty())
+    if (llvm::Error error = writeNpz(options.outputs, named))
+      return error;
+  if (!options.trace.empty())
+    if (llvm::Error error = writeTrace(runner, options))
+      return error;
+  Progress::end();
+  llvm::outs() << (options.json ? runtime::formatReport(*runner.program(), runner.session()) + "\n"
+                                : runtime::formatOutputs(*runner.program()));
+  return llvm::Error::success();
+}
+
+static int runModel(const RunOptions &options) {
   Compilation compilation;
   Progress progress(compilation);
   if (!options.phase.empty()) {
@@ -102,22 +88,20 @@ static int run(const RunOptions &options) {
   if (!runner)
     return fail(runner.takeError());
   compilation.onPhase("running");
-  if (llvm::Error error = (*runner)->run(model->inputs))
-    return fail(std::move(error));
+  llvm::Error error = runOnce(**runner, model->inputs, options);
+  return error ? fail(std::move(error)) : 0;
+}
 
-  NamedTensors named((*runner)->outputs().begin(), (*runner)->outputs().end());
-  if (!options.outputs.empty())
-    if (llvm::Error error = writeNpz(options.outputs, named))
-      return fail(std::move(error));
-  if (!options.trace.empty())
-    if (llvm::Error error = writeTrace(**runner, options))
-      return fail(std::move(error));
-  Progress::end();
-  if (options.json)
-    llvm::outs() << report(**runner).dump(2, ' ', false, Json::error_handler_t::replace) << "\n";
-  else
-    print(**runner);
-  return 0;
+static int runArtifact(const RunOptions &options) {
+  llvm::Expected<OpenedArtifact> opened = openArtifact(options, options.phase);
+  if (!opened)
+    return fail(opened.takeError());
+  if (!options.outputs.empty() && opened->runner->outputs().empty())
+    return fail(
+        llvm::createStringError("--outputs \"" + options.outputs +
+                                "\": the model has no outputs to write; leave the flag out"));
+  llvm::Error error = runOnce(*opened->runner, opened->inputs, options);
+  return error ? fail(std::move(error)) : 0;
 }
 
 void cleave::addRun(CLI::App &app, int &status) {
@@ -129,7 +113,9 @@ void cleave::addRun(CLI::App &app, int &status) {
   command->add_flag("--json", options->json,
                     "one JSON object: the outputs, and what each rank counted");
   command
-      ->add_option("--stop-after", options->phase, "prints the IR after a phase instead of running")
+      ->add_option("--stop-after", options->phase, "prints the IR after a phase and runs nothing")
       ->check(CLI::IsMember(kPhases));
-  command->callback([=, &status] { status = run(*options); });
+  command->callback([=, &status] {
+    status = isArtifact(options->model) ? runArtifact(*options) : runModel(*options);
+  });
 }

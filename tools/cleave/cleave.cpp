@@ -67,6 +67,7 @@ int main(int argc, char **argv) {
   addRun(app, status);
   addCheck(app, status);
   addExplain(app, status);
+  addCompile(app, status);
   addInspect(app, status);
   addBench(app, status);
   // A file that may not grow is an error to report, not an end.

@@ -46,7 +46,8 @@ public:
   /// `strict` an error.
   llvm::Error shard(mlir::ModuleOp module, ShardOptions options);
   /// `kernel` and `target`, for the cores of this machine.
-  llvm::Expected<std::unique_ptr<CompiledProgram>> compile(mlir::ModuleOp module, unsigned threads);
+  llvm::Expected<std::unique_ptr<CompiledProgram>> compile(mlir::ModuleOp module,
+                                                           const CpuOptions &options);
 
   /// What is worth saying and no error, oldest first, each with its kind in front:
   /// `warning: …`, `note: …`.
@@ -81,12 +82,18 @@ void replaceInputs(mlir::ModuleOp module, const NamedTensors &tensors);
 /// reach a gather of `module`, which no phase has sharded yet, as they are.
 llvm::Error checkIndices(mlir::ModuleOp module, const NamedTensors &inputs);
 
+/// Whether `path` is to be opened as an artifact: it is a folder.
+bool isArtifact(llvm::StringRef path);
+/// The program of an artifact; `verifyWeights` reads all of them.
+llvm::Expected<std::unique_ptr<RunnableProgram>> openArtifact(llvm::StringRef path,
+                                                              bool verifyWeights = false);
+
 /// A program with memory for its outputs.
 class Runner {
 public:
   /// Creates the session, which loads the weights; `timing` has it time each command.
   /// Fails if the machine cannot hold it.
-  static llvm::Expected<std::unique_ptr<Runner>> create(std::unique_ptr<CompiledProgram> program,
+  static llvm::Expected<std::unique_ptr<Runner>> create(std::unique_ptr<RunnableProgram> program,
                                                         unsigned threads, bool timing = false);
   ~Runner();
 
@@ -97,12 +104,12 @@ public:
   const std::vector<std::pair<std::string, Tensor>> &outputs() const { return results; }
   const cleave_session *session() const { return handle; }
   cleave_session *session() { return handle; }
-  const cleave_program *program() const { return compiled->program(); }
+  const cleave_program *program() const { return runnable->program(); }
 
 private:
   Runner() = default;
 
-  std::unique_ptr<CompiledProgram> compiled;
+  std::unique_ptr<RunnableProgram> runnable;
   cleave_session *handle = nullptr;
   std::vector<std::pair<std::string, Tensor>> results;
 };

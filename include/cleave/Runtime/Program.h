@@ -24,7 +24,7 @@ extern "C" {
 #endif
 
 /// Changes whenever a struct of this header does.
-#define CLEAVE_PROGRAM_VERSION 2u
+#define CLEAVE_PROGRAM_VERSION 3u
 
 typedef enum cleave_op {
 #define CLEAVE_COMMAND(ENUM, NAME) CLEAVE_OP_##ENUM,
@@ -45,7 +45,8 @@ typedef enum cleave_reduction {
 } cleave_reduction;
 
 /// - file: a mapped file, `index` says which; read-only
-/// - param: one block per rank, written by `load`, read by `main`
+/// - param: one block per rank, written by `load` or mapped from a file, read by
+///   `main`
 /// - arena: one block per rank, laid out by the compiler; undefined at the
 ///   start of `load` and of `main`
 /// - input: whole input `index`, the caller's memory, shared by all ranks;
@@ -168,6 +169,12 @@ typedef struct cleave_file {
   uint64_t bytes; ///< the file must hold at least as many
 } cleave_file;
 
+/// Where the parameters of a rank lie as `main` reads them.
+typedef struct cleave_params {
+  uint32_t file;
+  uint64_t offset; ///< a multiple of 64
+} cleave_params;
+
 typedef struct cleave_program {
   uint32_t version; ///< CLEAVE_PROGRAM_VERSION
   uint32_t num_ranks;
@@ -187,6 +194,9 @@ typedef struct cleave_program {
   uint32_t num_kernels;
   const cleave_file *files;
   uint32_t num_files;
+  /// Null where `load` fills the parameters. Else they are mapped, and there is
+  /// nothing to load.
+  const cleave_params *params; ///< [num_ranks]
   const cleave_value *inputs;
   uint32_t num_inputs;
   const cleave_value *outputs;

@@ -1,58 +1,46 @@
-//===- Tensor.h - tensors in memory and in files --------------*- C++ -*-===//
+//===- Tensor.h - tensors and files of them, for the compiler -*- C++ -*-===//
 //
-// NumPy has no bf16: such a tensor is stored as the unsigned integers of its
-// bits, under its name with "@bf16" behind it.
+// The formats are the runtime's, since what runs afterwards reads them too; here
+// they speak the compiler's errors.
 //
 //===----------------------------------------------------------------------===//
 
 #ifndef CLEAVE_SUPPORT_TENSOR_H
 #define CLEAVE_SUPPORT_TENSOR_H
 
-#include "cleave/Runtime/Program.h"
+#include "cleave/Runtime/Tensors.h"
 
-#include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/Error.h"
 
-#include <map>
-#include <string>
-#include <vector>
-
 namespace cleave {
 
-/// Row-major elements.
-struct Tensor {
-  cleave_type type = CLEAVE_F32;
-  std::vector<int64_t> dims;
-  std::vector<char> bytes;
+/// A reason as an error; none where it is empty.
+inline llvm::Error toError(const runtime::Reason &reason) {
+  return reason.empty() ? llvm::Error::success() : llvm::createStringError(reason);
+}
 
-  Tensor() = default;
-  /// Zeros.
-  Tensor(cleave_type type, llvm::ArrayRef<int64_t> dims);
+inline llvm::Expected<Tensor> parseNpy(llvm::StringRef contents) {
+  Tensor tensor;
+  if (llvm::Error error = toError(runtime::parseNpy(contents, tensor)))
+    return std::move(error);
+  return tensor;
+}
 
-  int64_t size() const;
-  /// Element `i` as a number.
-  double at(int64_t i) const;
-};
+inline llvm::Expected<NamedTensors> readTensors(llvm::StringRef path) {
+  NamedTensors tensors;
+  if (llvm::Error error = toError(runtime::readTensors(path.str(), tensors)))
+    return std::move(error);
+  return tensors;
+}
 
-/// `[2, 3]`
-std::string shapeText(llvm::ArrayRef<int64_t> dims);
+inline llvm::Error writeNpz(llvm::StringRef path, const NamedTensors &tensors) {
+  return toError(runtime::writeNpz(path.str(), tensors));
+}
 
-using NamedTensors = std::map<std::string, Tensor>;
-
-/// The array of an .npy file's contents. Fails, with the reason, for anything but
-/// little-endian numbers and bools whose header tells the truth; column-major
-/// arrays are turned.
-llvm::Expected<Tensor> parseNpy(llvm::StringRef contents);
-/// `tensor` as the contents of an .npy file; bf16 as uint16.
-std::string formatNpy(const Tensor &tensor);
-
-/// Reads `path`: an .npz, or a folder of .npy files, whose names are the keys.
-llvm::Expected<NamedTensors> readTensors(llvm::StringRef path);
-/// Writes an .npz, whole or not at all.
-llvm::Error writeNpz(llvm::StringRef path, const NamedTensors &tensors);
-/// Writes one array, whole or not at all.
-llvm::Error writeNpy(llvm::StringRef path, const Tensor &tensor);
+inline llvm::Error writeNpy(llvm::StringRef path, const Tensor &tensor) {
+  return toError(runtime::writeNpy(path.str(), tensor));
+}
 
 struct Difference {
   double largest = 0; ///< |got - want|

@@ -37,13 +37,14 @@ namespace {
 /// What kernels are compiled for.
 struct Host {
   std::string cpu, features;
+  std::vector<std::string> needed; ///< features that code for `cpu` may use
   Machine machine;
 };
 
 struct Compiled final : CompiledProgram {
   explicit Compiled(ModuleOp module) : builder(module) {}
   const cleave_program *program() const override { return whole; }
-  size_t numKernels() const override { return builder.kernelNames().size(); }
+  const ProgramParts &parts() const override { return builder.parts(); }
 
   ProgramBuilder builder;
   std::unique_ptr<llvm::orc::LLJIT> jit;
@@ -63,9 +64,9 @@ static bool hasAll(const llvm::StringMap<bool> &available, ArrayRef<StringRef> n
   return llvm::all_of(names, [&](StringRef name) { return available.lookup(name); });
 }
 
-bool cleave::hasAvx512() {
-  return hasAll(llvm::sys::getHostCPUFeatures(), {"avx512f", "avx512bw", "avx512dq", "avx512vl"});
-}
+static constexpr StringRef kAvx512[] = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"};
+
+bool cleave::hasAvx512() { return hasAll(llvm::sys::getHostCPUFeatures(), kAvx512); }
 
 static FailureOr<Host> hostOf(ModuleOp module, const CpuOptions &options) {
   llvm::StringMap<bool> available = llvm::sys::getHostCPUFeatures();
@@ -74,10 +75,16 @@ static FailureOr<Host> hostOf(ModuleOp module, const CpuOptions &options) {
   Host host;
   if (long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE); bytes > 0)
     host.machine.nearBytes = bytes;
+  host.needed = {"avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "movbe"};
   if (options.forceAvx2 || !hasAvx512()) {
     host.cpu = "haswell";
     host.machine.lanes = 8;
     host.machine.registers = 16;
+    return host;
+  }
+  llvm::append_range(host.needed, kAvx512);
+  if (options.keepObjects) {
+    host.cpu = "x86-64-v4";
     return host;
   }
   host.cpu = llvm::sys::getHostCPUName().str();
@@ -155,7 +162,7 @@ static LogicalResult runPasses(ModuleOp module, const Machine &machine) {
   return passes.run(module);
 }
 
-static LogicalResult link(Compiled &result, std::vector<Job> &jobs) {
+static LogicalResult link(Compiled &result, std::vector<Job> &jobs, bool keepObjects) {
   auto fail = [&](llvm::Error error) {
     return jobs.front().kernel.emitError("the kernels do not link: ")
            << llvm::toString(std::move(error));
@@ -171,11 +178,15 @@ static LogicalResult link(Compiled &result, std::vector<Job> &jobs) {
     if (!generator)
       return fail(generator.takeError());
     result.jit->getMainJITDylib().addGenerator(std::move(*generator));
-    for (Job &job : jobs)
+    for (Job &job : jobs) {
+      if (keepObjects)
+        result.builder.parts().objects.push_back(llvm::MemoryBuffer::getMemBufferCopy(
+            job.object->getBuffer(), job.object->getBufferIdentifier()));
       if (llvm::Error error = result.jit->addObjectFile(std::move(job.object)))
         return fail(std::move(error));
+    }
   }
-  for (const std::string &name : result.builder.kernelNames()) {
+  for (const std::string &name : result.builder.parts().kernels) {
     auto address = result.jit->lookup(name);
     if (!address)
       return fail(address.takeError());
@@ -238,7 +249,8 @@ static LogicalResult compile(ModuleOp module, const CpuOptions &options, Compile
   passes.addPass(createPlanMemory());
   if (failed(passes.run(module)) || failed(result.builder.build()))
     return failure();
-  return link(result, jobs);
+  result.builder.parts().features = host->needed;
+  return link(result, jobs, options.keepObjects);
 }
 
 llvm::Expected<std::unique_ptr<CompiledProgram>> cleave::compileCpu(ModuleOp module,

@@ -24,9 +24,9 @@ const char *ProgramBuilder::keep(std::string text) {
 }
 
 uint32_t ProgramBuilder::kernel(StringRef name) {
-  auto [entry, isNew] = kernelNumbers.try_emplace(name, names.size());
+  auto [entry, isNew] = kernelNumbers.try_emplace(name, madeOf.kernels.size());
   if (isNew)
-    names.push_back(name.str());
+    madeOf.kernels.push_back(name.str());
   return entry->second;
 }
 
@@ -60,13 +60,27 @@ rt::PlaceAttr ProgramBuilder::placeOf(Value value) {
     value = reshape.getInput();
   if (auto weight = value.getDefiningOp<nn::WeightOp>()) {
     uint64_t offset = weight.getOffset(), bytes = weight.getLength();
-    return rt::PlaceAttr::get(module.getContext(), rt::Space::File,
-                              file(weight.getFile(), offset + bytes), offset, bytes);
+    uint32_t index = file(weight.getFile(), offset + bytes);
+    auto place = rt::PlaceAttr::get(module.getContext(), rt::Space::File, index, offset, bytes);
+    if (seenWeights.insert(place).second)
+      addPart(madeOf.weights, weight, weight.getName(), index, place);
+    return place;
   }
   if (isa<BlockArgument>(value))
     return argumentPlaces.lookup(value);
   auto places = value.getDefiningOp()->getAttrOfType<ArrayAttr>(rt::kPlaces);
   return cast<rt::PlaceAttr>(places[cast<OpResult>(value).getResultNumber()]);
+}
+
+void ProgramBuilder::addPart(std::vector<ProgramParts::Tensor> &parts, Value value, StringRef name,
+                             uint32_t index, rt::PlaceAttr place) {
+  auto type = cast<RankedTensorType>(value.getType());
+  parts.push_back({index,
+                   static_cast<uint64_t>(place.getOffset()),
+                   static_cast<uint64_t>(place.getBytes()),
+                   name.str(),
+                   runtimeType(type.getElementType()),
+                   {type.getShape().begin(), type.getShape().end()}});
 }
 
 void ProgramBuilder::addBuffer(rt::PlaceAttr place) {
@@ -205,6 +219,8 @@ LogicalResult ProgramBuilder::addClass(func::FuncOp main) {
                                    : rt::PlaceAttr::get(module.getContext(), rt::Space::Input, i, 0,
                                                         bytesOf(argument.getType()));
   }
+  for (Value param : end->getOperands())
+    addPart(madeOf.params, param, nodeName(param.getLoc()), programs.size(), placeOf(param));
   Commands &list = commands.emplace_back();
   if (failed(addCommands(load, {}, list.load)) || failed(addCommands(main, {}, list.main)))
     return failure();

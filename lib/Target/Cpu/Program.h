@@ -3,7 +3,7 @@
 #ifndef CLEAVE_LIB_TARGET_CPU_PROGRAM_H
 #define CLEAVE_LIB_TARGET_CPU_PROGRAM_H
 
-#include "cleave/Runtime/Program.h"
+#include "cleave/Target/Cpu.h"
 
 #include "Dist/Dist.h"
 #include "Rt/Rt.h"
@@ -25,9 +25,10 @@ public:
 
   /// Fails, with a message at the op, where the runtime has no word for it.
   mlir::LogicalResult build();
-  /// To be called once `build` is done; `kernels` by the order of `kernelNames`.
+  /// To be called once `build` is done; `kernels` by the order of `parts().kernels`.
   const cleave_program *finish(std::vector<cleave_kernel> kernels);
-  const std::vector<std::string> &kernelNames() const { return names; }
+  ProgramParts &parts() { return madeOf; }
+  const ProgramParts &parts() const { return madeOf; }
 
 private:
   struct Commands {
@@ -44,6 +45,9 @@ private:
   mlir::LogicalResult addCounts(mlir::Operation *op, llvm::ArrayRef<int64_t> counts, int64_t dim,
                                 mlir::Value whole);
   mlir::LogicalResult addValues(mlir::func::FuncOp main, bool isFirst);
+  /// Notes that `value` lies at `place` of the parameters or of a file.
+  void addPart(std::vector<ProgramParts::Tensor> &parts, mlir::Value value, llvm::StringRef name,
+               uint32_t index, rt::PlaceAttr place);
   void addBuffer(mlir::Value value);
   void addBuffer(rt::PlaceAttr place);
   rt::PlaceAttr placeOf(mlir::Value value);
@@ -55,7 +59,8 @@ private:
   mlir::ModuleOp module;
   cleave_program program = {};
   std::deque<std::string> strings;
-  std::vector<std::string> names;
+  ProgramParts madeOf;
+  llvm::DenseSet<mlir::Attribute> seenWeights; ///< by place
   llvm::StringMap<uint32_t> kernelNumbers, fileNumbers;
   std::vector<cleave_kernel> kernelTable;
   std::vector<Commands> commands;

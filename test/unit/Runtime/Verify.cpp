@@ -2,6 +2,7 @@
 
 #include "Programs.h"
 
+#include <array>
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -63,15 +64,29 @@ static cleave_buffer &bufferOf(Builder &b, uint32_t command, uint32_t number) {
   return b.buffers[b.main[0][command].first_buffer + number];
 }
 
+/// Mapped parameters of two ranks; those of rank 1 are as the arguments say.
+static const cleave_params *twoParams(uint32_t file, uint64_t offset) {
+  static std::deque<std::array<cleave_params, 2>> kept;
+  return kept.emplace_back(std::array<cleave_params, 2>{{{0, 0}, {file, offset}}}).data();
+}
+
 static const Lie lies[] = {
     {"Version", [](Builder &b) { b.program.version = 99; },
-     "the program is of another version than this runtime's 2, got: 99"},
+     "the program is of another version than this runtime's 3, got: 99"},
     {"NoRanks", [](Builder &b) { b.program.num_ranks = 0; },
      "a program has between 1 and 65536 ranks, got: 0"},
     {"Class", [](Builder &b) { b.classes[1] = 7; },
      "rank 1 has a class that does not exist, got: 7 of 2"},
     {"Huge", [](Builder &b) { b.programs[0].arena_bytes = ~0ull; },
      "class 0 is larger than any machine"},
+    {"MappedAndLoaded", [](Builder &b) { b.program.params = twoParams(0, 0); },
+     "rank 0 loads parameters that are mapped"},
+    {"ParamsFile", [](Builder &b) { b.load = {{}, {}}, b.program.params = twoParams(9, 0); },
+     "rank 1 has its parameters in a file that does not exist, got: 9 of 1"},
+    {"ParamsOffset", [](Builder &b) { b.load = {{}, {}}, b.program.params = twoParams(0, 32); },
+     "the parameters of rank 1 are not at a multiple of 64"},
+    {"ParamsEnd", [](Builder &b) { b.load = {{}, {}}, b.program.params = twoParams(0, 64); },
+     "within the 256 bytes of file 0, got: offset 64, 256 bytes"},
     {"MissingKernel", [](Builder &b) { b.kernels[0] = nullptr; }, "kernel 0 is missing"},
     {"ValueType", [](Builder &b) { b.inputs[0].type = 200; },
      "input \"x\" has an unknown type, got: 200"},

@@ -1,6 +1,6 @@
 //===- PendingFile.cpp - a file that appears whole or not at all ----------===//
 
-#include "cleave/Support/PendingFile.h"
+#include "cleave/Runtime/Tensors.h"
 
 #include <cerrno>
 #include <climits>
@@ -10,9 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-using namespace cleave;
+using namespace cleave::runtime;
 
-PendingFile::PendingFile(llvm::StringRef path) : path(path) {}
+PendingFile::PendingFile(std::string path) : path(std::move(path)) {}
 
 PendingFile::~PendingFile() {
   if (descriptor < 0)
@@ -22,41 +22,40 @@ PendingFile::~PendingFile() {
     ::unlink(temporary.c_str());
 }
 
-llvm::Error PendingFile::failed() const {
-  return llvm::createStringError("cannot write \"%s\": %s", path.c_str(), std::strerror(errno));
+Reason PendingFile::failed() const {
+  return "cannot write \"" + path + "\": " + std::strerror(errno);
 }
 
-llvm::Error PendingFile::open() {
+Reason PendingFile::open() {
   struct stat status;
   char whole[PATH_MAX];
   bool exists = ::stat(path.c_str(), &status) == 0;
   if (exists && !S_ISREG(status.st_mode))
-    return llvm::createStringError("cannot write \"%s\": it is no regular file; give the name of "
-                                   "one, or of none that exists",
-                                   path.c_str());
+    return "cannot write \"" + path +
+           "\": it is no regular file; give the name of one, or of none that exists";
   if (exists && ::realpath(path.c_str(), whole))
     path = whole;
   temporary = path + "." + std::to_string(::getpid()) + ".partial";
   descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  return descriptor < 0 ? failed() : llvm::Error::success();
+  return descriptor < 0 ? failed() : Reason();
 }
 
-llvm::Error PendingFile::write(llvm::StringRef bytes) {
+Reason PendingFile::write(std::string_view bytes) {
   while (!bytes.empty()) {
     ssize_t count = ::write(descriptor, bytes.data(), bytes.size());
     if (count < 0 && errno == EINTR)
       continue;
     if (count < 0)
       return failed();
-    bytes = bytes.drop_front(count);
-    written += count;
+    bytes.remove_prefix(static_cast<size_t>(count));
+    written += static_cast<uint64_t>(count);
   }
-  return llvm::Error::success();
+  return {};
 }
 
-llvm::Error PendingFile::keep() {
+Reason PendingFile::keep() {
   if (::fsync(descriptor) != 0 || ::rename(temporary.c_str(), path.c_str()) != 0)
     return failed();
   kept = true;
-  return llvm::Error::success();
+  return {};
 }

@@ -1,0 +1,52 @@
+//===- Artifact.h - opens what the compiler has put on disk ---*- C -*-===//
+//
+//   cleave_artifact *artifact;
+//   cleave_artifact_open("model.cleave", NULL, &artifact, &error);
+//   cleave_session_create(cleave_artifact_program(artifact), NULL, &session, &error);
+//   …
+//   cleave_session_destroy(session);
+//   cleave_artifact_close(artifact);
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef CLEAVE_RUNTIME_ARTIFACT_H
+#define CLEAVE_RUNTIME_ARTIFACT_H
+
+#include "cleave/Runtime/Program.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cleave_artifact cleave_artifact;
+
+/// Zero in a field means its default.
+typedef struct cleave_artifact_options {
+  /// Nonzero: reads all weights and holds them against their digests. By default
+  /// some MiB of each file, evenly spread: they tell another model, and files of that
+  /// size are checked whole.
+  uint32_t verify_weights;
+} cleave_artifact_options;
+
+/// Opens the folder `path`. `options` may be null. Each step relies on those before it:
+/// the manifest and its digest; version, target, and features of the processor; sizes
+/// and digests of the program and the kernels; the structure of the program; the files
+/// of weights; cleave_program_verify; and only then are the kernels loaded.
+///
+/// Answers CLEAVE_REFUSED, with one message that names the file, for all that does not
+/// hold, and writes null to `artifact`. Weights are mapped by the session, not here.
+int32_t cleave_artifact_open(const char *path, const cleave_artifact_options *options,
+                             cleave_artifact **artifact, cleave_error *error);
+
+/// Verified; lives as long as the artifact. Its parameters are mapped from the files,
+/// and no session copies them.
+const cleave_program *cleave_artifact_program(const cleave_artifact *artifact);
+
+/// May be null. Sessions of its program end before.
+void cleave_artifact_close(cleave_artifact *artifact);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif // CLEAVE_RUNTIME_ARTIFACT_H

@@ -1,0 +1,32 @@
+//===- Artifact.cpp - a program that was compiled before ------------------===//
+
+#include "cleave/Runtime/Artifact.h"
+#include "cleave/Driver/Compile.h"
+
+#include "llvm/Support/FileSystem.h"
+
+using namespace cleave;
+
+namespace {
+
+struct Opened final : RunnableProgram {
+  ~Opened() override { cleave_artifact_close(artifact); }
+  const cleave_program *program() const override { return cleave_artifact_program(artifact); }
+
+  cleave_artifact *artifact = nullptr;
+};
+
+} // namespace
+
+llvm::Expected<std::unique_ptr<RunnableProgram>> cleave::openArtifact(llvm::StringRef path,
+                                                                      bool verifyWeights) {
+  auto opened = std::make_unique<Opened>();
+  cleave_artifact_options options = {};
+  options.verify_weights = verifyWeights;
+  cleave_error error;
+  if (cleave_artifact_open(path.str().c_str(), &options, &opened->artifact, &error) != CLEAVE_OK)
+    return llvm::createStringError(error.message);
+  return opened;
+}
+
+bool cleave::isArtifact(llvm::StringRef path) { return llvm::sys::fs::is_directory(path); }

@@ -1,0 +1,117 @@
+//===- Manifest.cpp - manifest.json ---------------------------------------===//
+//
+// JSON for people and scripts, and yet no byte of it may change unseen: the last
+// field is the digest of all text before it.
+//
+//===----------------------------------------------------------------------===//
+
+#include "cleave/Runtime/ArtifactFormat.h"
+
+#include <nlohmann/json.hpp>
+
+using namespace cleave::runtime;
+using Json = nlohmann::ordered_json;
+
+static constexpr char kFormat[] = "cleave artifact";
+static constexpr std::string_view kTail = ",\n  \"digest\": \"";
+static constexpr std::string_view kEnd = "\"\n}\n";
+static constexpr size_t kDigits = 32;
+
+static Json valuesJson(const std::vector<Manifest::Value> &values) {
+  Json list = Json::array();
+  for (const Manifest::Value &value : values)
+    list.push_back({{"name", value.name}, {"type", value.type}, {"shape", value.shape}});
+  return list;
+}
+
+std::string cleave::runtime::formatManifest(const Manifest &manifest) {
+  Json json = {{"format", kFormat},
+               {"abi", manifest.abi},
+               {"target", manifest.target},
+               {"architecture", manifest.architecture},
+               {"features", manifest.features},
+               {"mesh", manifest.mesh},
+               {"ranks", manifest.ranks},
+               {"inputs", valuesJson(manifest.inputs)},
+               {"outputs", valuesJson(manifest.outputs)},
+               {"weights", manifest.references.empty() ? "shards" : "reference"},
+               {"references", manifest.references},
+               {"files", Json::array()}};
+  for (const Manifest::File &file : manifest.files)
+    json["files"].push_back(
+        {{"name", file.name}, {"bytes", file.bytes}, {"digest", digestText(file.digest)}});
+  std::string text = json.dump(2, ' ', false, Json::error_handler_t::replace);
+  text.resize(text.size() - std::string_view("\n}").size());
+  std::string digest = digestText(digestOf(text.data(), text.size()));
+  return text + std::string(kTail) + digest + std::string(kEnd);
+}
+
+const Manifest::File *Manifest::find(std::string_view name) const {
+  for (const File &file : files)
+    if (file.name == name)
+      return &file;
+  return nullptr;
+}
+
+static bool parseDigest(const std::string &text, Digest &digest) {
+  if (text.size() != kDigits || text.find_first_not_of("0123456789abcdef") != text.npos)
+    return false;
+  digest.high = std::stoull(text.substr(0, 16), nullptr, 16);
+  digest.low = std::stoull(text.substr(16), nullptr, 16);
+  return true;
+}
+
+static std::vector<Manifest::Value> parseValues(const Json &list) {
+  std::vector<Manifest::Value> values;
+  for (const Json &value : list)
+    values.push_back({value.at("name"), value.at("type"), value.at("shape")});
+  return values;
+}
+
+/// What older and newer versions say is read no further than their number.
+static Reason parseFields(const Json &json, Manifest &manifest) {
+  if (json.at("format") != kFormat)
+    return "is not that of an artifact";
+  if (!json.at("abi").is_number_unsigned())
+    return "is damaged: its abi is no number";
+  manifest.abi = json.at("abi");
+  if (manifest.abi != CLEAVE_PROGRAM_VERSION)
+    return {};
+  json.at("target").get_to(manifest.target);
+  json.at("architecture").get_to(manifest.architecture);
+  json.at("features").get_to(manifest.features);
+  json.at("mesh").get_to(manifest.mesh);
+  json.at("ranks").get_to(manifest.ranks);
+  manifest.inputs = parseValues(json.at("inputs"));
+  manifest.outputs = parseValues(json.at("outputs"));
+  json.at("references").get_to(manifest.references);
+  for (const Json &file : json.at("files")) {
+    Manifest::File &entry = manifest.files.emplace_back();
+    file.at("name").get_to(entry.name);
+    file.at("bytes").get_to(entry.bytes);
+    if (!parseDigest(file.at("digest"), entry.digest))
+      return "is damaged: \"" + entry.name + "\" has no digest";
+  }
+  return {};
+}
+
+Reason cleave::runtime::parseManifest(std::string_view text, Manifest &manifest) {
+  size_t tail = kTail.size() + kDigits + kEnd.size();
+  if (text.size() < tail || !text.ends_with(kEnd) ||
+      text.substr(text.size() - tail, kTail.size()) != kTail)
+    return "is not that of an artifact, or damaged";
+  Digest digest;
+  std::string_view body = text.substr(0, text.size() - tail);
+  std::string digits(text.substr(body.size() + kTail.size(), kDigits));
+  if (!parseDigest(digits, digest) || digest != digestOf(body.data(), body.size()))
+    return "is damaged: it does not agree with its digest";
+  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  try {
+    return parseFields(json, manifest);
+  } catch (const Json::exception &error) {
+    // The message of a library names its own error numbers; behind them it is plain.
+    std::string_view what = error.what();
+    size_t colon = what.find("] ");
+    return "is damaged: " + std::string(colon == what.npos ? what : what.substr(colon + 2));
+  }
+}
