@@ -12,6 +12,7 @@ from collections import Counter
 
 CLEAVE, MODELS = sys.argv[1:]
 NANOSECOND = 1e-3
+LOCAL = ("launch", "copy", "fill")
 FIELDS = {"ph", "pid", "tid", "ts", "dur", "name", "cat", "args"}
 
 
@@ -37,9 +38,10 @@ def events_of(path, ranks):
     return threads
 
 
-def check_run(name, mesh, ranks, folder):
+def check_run(name, mesh, ranks, folder, *options):
+    """What each rank ran and sent is what the runtime counted; answers the events of each."""
     path = os.path.join(folder, "trace.json")
-    done = run("run", os.path.join(MODELS, name + ".onnx"), "--mesh", mesh, "--json", "--trace", path)
+    done = run("run", os.path.join(MODELS, name + ".onnx"), "--mesh", mesh, "--json", "--trace", path, *options)
     assert done.returncode == 0 and done.stderr == f"cleave: wrote {path}\n", done
     counted = json.loads(done.stdout)["ranks"]
     threads = events_of(path, ranks)
@@ -48,13 +50,18 @@ def check_run(name, mesh, ranks, folder):
         assert calls == rank["calls"], (name, mesh, calls, rank["calls"])
         sent = Counter()
         for e in thread:
-            if e["cat"] == "launch":
-                assert set(e["args"]) == {"bytes", "kernel"}, e
-            else:
-                assert sorted(e["args"]["ranks"]) == e["args"]["ranks"] and e["tid"] in e["args"]["ranks"], e
-                sent[e["cat"]] += e["args"]["bytes"]
-        assert sent == rank["sent"], (name, mesh, sent, rank["sent"])
-    # Nobody leaves a sum before all have come to it.
+            if e["cat"] in LOCAL:
+                assert set(e["args"]) == {"bytes", *(["kernel"] if e["cat"] == "launch" else [])}, e
+                continue
+            assert sorted(e["args"]["ranks"]) == e["args"]["ranks"] and e["tid"] in e["args"]["ranks"], e
+            # A receive says what comes, and counts nothing as sent.
+            sent[e["cat"]] += e["args"]["bytes"] if e["cat"] != "recv" else 0
+        assert +sent == rank["sent"], (name, mesh, sent, rank["sent"])
+    return threads
+
+
+def check_sums(name, threads):
+    """Nobody leaves a sum before all have come to it."""
     sums = [[e for e in thread if e["cat"] == "all_reduce"] for thread in threads]
     assert all(sums), name
     for meeting in zip(*sums, strict=True):
@@ -63,10 +70,33 @@ def check_run(name, mesh, ranks, folder):
     assert len({e["name"] for e in meeting}) == 1, meeting
 
 
+def check_arrows(path, threads):
+    """Each send has an arrow to the receive that takes as many bytes, and no later than its end."""
+    with open(path, encoding="utf-8") as file:
+        ends = [e for e in json.load(file)["traceEvents"] if e["ph"] in "sf"]
+    arrows = {kind: {e["id"]: e for e in ends if e["ph"] == kind} for kind in "sf"}
+    sends = [e for thread in threads for e in thread if e["cat"] == "send"]
+    assert sends and arrows["s"].keys() == arrows["f"].keys(), arrows
+    assert len(arrows["s"]) == len(arrows["f"]) == len(ends) / 2 == len(sends), (len(ends), len(sends))
+
+    def event(end, kind):
+        found, = [e for e in threads[end["tid"]] if e["cat"] == kind and
+                  e["ts"] - NANOSECOND / 2 <= end["ts"] <= e["ts"] + e["dur"] + NANOSECOND / 2]
+        return found
+
+    for name, begin in arrows["s"].items():
+        end = arrows["f"][name]
+        send, receive = event(begin, "send"), event(end, "recv")
+        assert begin["ts"] <= end["ts"] and begin["tid"] != end["tid"], (begin, end)
+        assert send["args"]["bytes"] == receive["args"]["bytes"] and send["name"] == receive["name"], (send, receive)
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        check_run("llama_mobius", "tp=2", 2, folder)
-        check_run("gpt2_odd_optimum", "tp=3", 3, folder)
+        for name, mesh, ranks in (("llama_mobius", "tp=2", 2), ("gpt2_odd_optimum", "tp=3", 3)):
+            check_sums(name, check_run(name, mesh, ranks, folder))
+        staged = check_run("llama_mobius", "pp=2,tp=2", 4, folder, "--dim", "batch=4", "--micro-batches", "2")
+        check_arrows(os.path.join(folder, "trace.json"), staged)
         path = os.path.join(folder, "bench.json")
         model = os.path.join(MODELS, "llama_mobius.onnx")
         done = run("bench", model, "--mesh", "tp=2", "--iters", "2", "--trace", path)
