@@ -11,9 +11,9 @@
 
 using namespace cleave;
 
-static constexpr llvm::StringLiteral kColors =
-    "--kernels: #2f6fb3; --collectives: #8d5aa8; --transfers: #e0912f; --idle: #c3cbd3;\n"
-    "  --parameters: #2f6fb3; --activations: #e0912f; --outputs: #5a9e6f; --dot: #2f6fb3";
+static constexpr llvm::StringLiteral kStyle =
+    ":root { --kernels: #2f6fb3; --collectives: #8d5aa8; --transfers: #e0912f; --idle: #c3cbd3;\n"
+    "  --parameters: #2f6fb3; --activations: #e0912f; --outputs: #5a9e6f; --dot: #2f6fb3 }";
 
 /// A kind of a bar's pieces, and its name in the key.
 struct Part {
@@ -132,7 +132,7 @@ static void writeMemory(llvm::raw_ostream &os, llvm::ArrayRef<Measurement> measu
 std::string cleave::toHtml(llvm::ArrayRef<Measurement> measurements, llvm::StringRef title) {
   std::string text;
   llvm::raw_string_ostream os(text);
-  os << pageHead(title, kColors) << "<h1>" << escapeHtml(title) << "</h1>\n";
+  os << pageHead(title, kStyle) << "<h1>" << escapeHtml(title) << "</h1>\n";
   writeLatencies(os, measurements);
   writeShares(os, measurements);
   writeMemory(os, measurements);

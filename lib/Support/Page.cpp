@@ -10,8 +10,7 @@ static constexpr llvm::StringLiteral kHead = R"(<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{0}</title>
 <style>
-:root {{ color-scheme: light dark; --ink: #1c2733; --soft: #6b7885; --line: #d9dfe5; --page: #fbfcfd;
-  {1} }
+:root {{ color-scheme: light dark; --ink: #1c2733; --soft: #6b7885; --line: #d9dfe5; --page: #fbfcfd }
 @media (prefers-color-scheme: dark) {{ :root {{ --ink: #e3e8ed; --soft: #93a0ad; --line: #33404d; --page: #151b21 } }
 body {{ font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
   max-width: 68rem; margin: 2.5rem auto; padding: 0 1.2rem }
@@ -22,11 +21,12 @@ th {{ text-align: left; font-weight: 600; color: var(--soft) } td, th {{ padding
 code {{ font: 13px ui-monospace, monospace; overflow-wrap: anywhere }
 .bar {{ display: flex; height: .7rem; min-width: 8rem; margin-top: .4rem } .bar i {{ display: block }
 .key i {{ display: inline-block; width: .7rem; height: .7rem; margin: 0 .3rem 0 1rem }
+{1}
 </style>
 )";
 
-std::string cleave::pageHead(llvm::StringRef title, llvm::StringRef colors) {
-  return llvm::formatv(kHead.data(), escapeHtml(title), colors);
+std::string cleave::pageHead(llvm::StringRef title, llvm::StringRef style) {
+  return llvm::formatv(kHead.data(), escapeHtml(title), style);
 }
 
 std::string cleave::escapeHtml(llvm::StringRef text) {

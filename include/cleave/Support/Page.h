@@ -9,9 +9,9 @@
 
 namespace cleave {
 
-/// The beginning of a page that fetches nothing: its style, and `title`. `colors` are
-/// those of its bars, as in `--weights: #2f6fb3;`.
-std::string pageHead(llvm::StringRef title, llvm::StringRef colors);
+/// The beginning of a page that fetches nothing: `title`, the style of all pages, and
+/// the rules of this one, which give its bars their colors.
+std::string pageHead(llvm::StringRef title, llvm::StringRef style);
 
 /// `text` as it may stand between tags and in attributes.
 std::string escapeHtml(llvm::StringRef text);

@@ -1,6 +1,7 @@
 //===- ExplainPage.cpp - an explanation as a page -------------------------===//
 
 #include "ExplainParts.h"
+#include "cleave/Support/Page.h"
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -11,40 +12,11 @@
 using namespace cleave;
 using namespace cleave::sharding;
 
-static constexpr llvm::StringLiteral kHead = R"(<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{0}</title>
-<style>
-:root {{ color-scheme: light dark; --ink: #1c2733; --soft: #6b7885; --line: #d9dfe5; --page: #fbfcfd;
-  --weights: #2f6fb3; --activations: #e0912f; --caches: #5a9e6f; --sent: #8d5aa8 }
-@media (prefers-color-scheme: dark) {{ :root {{ --ink: #e3e8ed; --soft: #93a0ad; --line: #33404d; --page: #151b21 } }
-body {{ font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
-  max-width: 68rem; margin: 2.5rem auto; padding: 0 1.2rem }
-h1 {{ font-size: 1.5rem; margin: 0 } h2 {{ font-size: 1.1rem; margin: 2.4rem 0 .5rem }
-p, .soft {{ color: var(--soft) } table {{ border-collapse: collapse; width: 100% }
-th {{ text-align: left; font-weight: 600; color: var(--soft) } td, th {{ padding: .35rem .8rem .35rem 0;
-  border-bottom: 1px solid var(--line); vertical-align: top } .n {{ text-align: right; white-space: nowrap }
-code {{ font: 13px ui-monospace, monospace; overflow-wrap: anywhere }
-.lane {{ position: relative; height: 1.5rem; margin: 2px 0; background: var(--line) } .lane i {{ position: absolute;
+static constexpr llvm::StringLiteral kStyle =
+    R"(:root { --weights: #2f6fb3; --activations: #e0912f; --caches: #5a9e6f; --sent: #8d5aa8 }
+.lane { position: relative; height: 1.5rem; margin: 2px 0; background: var(--line) } .lane i { position: absolute;
   top: 0; bottom: 0; background: var(--weights); color: #fff; font-style: normal; text-align: center; overflow: hidden;
-  box-sizing: border-box; border-right: 1px solid var(--page) }
-.bar {{ display: flex; height: .7rem; min-width: 8rem; margin-top: .4rem } .bar i {{ display: block }
-.key i {{ display: inline-block; width: .7rem; height: .7rem; margin: 0 .3rem 0 1rem }
-</style>
-)";
-
-static std::string escape(llvm::StringRef text) {
-  std::string out;
-  for (char c : text)
-    switch (c) {
-    case '&': out += "&amp;"; break;
-    case '<': out += "&lt;"; break;
-    case '>': out += "&gt;"; break;
-    case '"': out += "&quot;"; break;
-    default: out += c;
-    }
-  return out;
-}
+  box-sizing: border-box; border-right: 1px solid var(--page) })";
 
 /// A piece of a bar, `bytes` of `most`.
 static std::string piece(llvm::StringRef color, int64_t bytes, int64_t most) {
@@ -59,7 +31,8 @@ static void writeCuts(llvm::raw_ostream &os, const Explanation &explanation) {
     os << llvm::formatv("<tr><td class=n>{0}<td>{1}<td class=n>{2}<td>{3}<td class=n>{4}"
                         "<td class=n>{5}<td><code>{6}</code>\n",
                         cut.count, cut.role.empty() ? "dimension" : cut.role, cut.size,
-                        escape(axesText(cut.axes)), cut.weights, cut.values, escape(cut.first));
+                        escapeHtml(axesText(cut.axes)), cut.weights, cut.values,
+                        escapeHtml(cut.first));
   os << "</table>\n";
 }
 
@@ -118,15 +91,15 @@ static void writeCollectives(llvm::raw_ostream &os, const Explanation &explanati
     os << llvm::formatv("<tr><td class=n>{0}<td>{1}<td>{2}<td class=n>{3}<td class=n>{4}"
                         "<td class=n>{5}<td><div class=bar>{6}</div><td><code>{7}</code><br>"
                         "<span class=soft>{8}</span>\n",
-                        collective.count, collective.kind, escape(axesText(collective.axes)),
+                        collective.count, collective.kind, escapeHtml(axesText(collective.axes)),
                         sizeText(collective.bytes), sizeText(collective.bound),
                         sizeText(total(collective)), piece("sent", total(collective), most),
-                        escape(collective.cause), escape(collective.reason));
+                        escapeHtml(collective.cause), escapeHtml(collective.reason));
   }
   os << "</table>\n<h2>Cut tensors</h2>\n<table><tr><th class=n>count<th>first<th>sharding\n";
   for (const CutTensors &tensors : cutTensors(explanation))
     os << llvm::formatv("<tr><td class=n>{0}<td><code>{1}</code><td><code>{2}</code>\n",
-                        tensors.count, escape(tensors.name), escape(tensors.sharding));
+                        tensors.count, escapeHtml(tensors.name), escapeHtml(tensors.sharding));
   os << "</table>\n";
 }
 
@@ -140,10 +113,10 @@ static void writeLegend(llvm::raw_ostream &os, const Explanation &explanation) {
 std::string cleave::toHtml(const Explanation &explanation, llvm::StringRef title) {
   std::string text;
   llvm::raw_string_ostream os(text);
-  os << llvm::formatv(kHead.data(), escape(title));
-  os << "<h1>" << escape(title) << "</h1>\n<p>";
+  os << pageHead(title, kStyle);
+  os << "<h1>" << escapeHtml(title) << "</h1>\n<p>";
   for (auto &[name, size] : explanation.mesh)
-    os << escape(name) << "=" << size << " ";
+    os << escapeHtml(name) << "=" << size << " ";
   if (explanation.ranks.size() == 1)
     os << "· one rank, so nothing is cut</p>\n";
   else

@@ -3,7 +3,6 @@
 #include "ExplainParts.h"
 
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/FormatVariadic.h"
 
 using namespace cleave;
 using namespace cleave::sharding;
@@ -16,15 +15,6 @@ std::string sharding::withoutNumbers(llvm::StringRef name) {
     else if (out.empty() || out.back() != '#')
       out += '#';
   return out;
-}
-
-std::string sharding::sizeText(int64_t bytes) {
-  constexpr const char *kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double amount = bytes;
-  unsigned unit = 0;
-  for (; amount >= 1024 && unit < 4; ++unit)
-    amount /= 1024;
-  return llvm::formatv(unit ? "{0:f1} {1}" : "{0:f0} {1}", amount, kUnits[unit]);
 }
 
 std::string sharding::axesText(const std::vector<std::string> &axes) {

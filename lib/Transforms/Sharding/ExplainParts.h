@@ -9,8 +9,6 @@ namespace cleave::sharding {
 
 /// `name` with every number as `#`, so that layers have one name.
 std::string withoutNumbers(llvm::StringRef name);
-/// `1.5 MiB`
-std::string sizeText(int64_t bytes);
 /// `tp` or `dp,tp`
 std::string axesText(const std::vector<std::string> &axes);
 

@@ -1,6 +1,7 @@
 //===- ExplainPrint.cpp - an explanation as JSON and as text --------------===//
 
 #include "ExplainParts.h"
+#include "cleave/Support/Page.h"
 
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
