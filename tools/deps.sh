@@ -10,7 +10,7 @@ packages=(
   cmake ninja-build ccache make git pkg-config
   librapidcheck-dev libgtest-dev libgmock-dev libbenchmark-dev
   libzip-dev nlohmann-json3-dev libcli11-dev libfmt-dev libspdlog-dev
-  libboost-context-dev libhwloc-dev libxxhash-dev
+  libboost-context-dev libhwloc-dev libxxhash-dev libopenmpi-dev openmpi-bin
   libprotobuf-dev protobuf-compiler
   python3 python3-venv
 )

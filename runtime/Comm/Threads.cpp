@@ -4,6 +4,7 @@
 
 #include "../Core/Verify.h"
 #include "Reduce.h"
+#include "Seal.h"
 
 #include <algorithm>
 #include <bit>
@@ -32,11 +33,13 @@ struct alignas(64) Meeting {
 /// is written by one side.
 struct alignas(64) Channel {
   std::vector<const void *> sources; ///< a ring of as many as fly at once
+  std::vector<Seal> seals;           ///< the same
   alignas(64) std::atomic<uint32_t> sent{0};
   uint32_t ended = 0; ///< by `wait`
   alignas(64) std::atomic<uint32_t> received{0};
 
   const void *&source(uint32_t number) { return sources[number & (sources.size() - 1)]; }
+  Seal &seal(uint32_t number) { return seals[number & (seals.size() - 1)]; }
 };
 
 /// One exchange as a member sees it, with the blocks of all members.
@@ -74,14 +77,15 @@ private:
 
 class Threads final : public Communicator {
 public:
-  Threads(const cleave_program &program, const Groups &groups);
-  Wake exchange(const Exchange &exchange, Waiter &waiter) noexcept override;
+  Threads(const cleave_program &program, const Groups &groups, bool checks);
+  Outcome exchange(const Exchange &exchange, Waiter &waiter) noexcept override;
   void reset() noexcept override;
 
 private:
   void createChannels();
   Channel &channel(uint32_t sender, uint32_t receiver);
-  Wake transfer(const Exchange &exchange, Waiter &waiter) noexcept;
+  Outcome transfer(const Exchange &exchange, Waiter &waiter) noexcept;
+  Outcome compareAll(const Exchange &exchange, const Membership &self, size_t place) const noexcept;
 
   /// Returns when all members have called it.
   static Wake meet(Meeting &meeting, uint32_t size, Waiter &waiter) noexcept;
@@ -93,6 +97,8 @@ private:
   // By group, set and member: where each has its bytes.
   std::vector<const void *> inputs;
   std::vector<void *> outputs;
+  std::vector<Seal> seals; ///< of the inputs
+  const bool checks;
   /// Pairs of ranks, ascending, and the channel of each.
   std::vector<std::pair<uint32_t, uint32_t>> pairs;
   std::vector<Channel> channels;
@@ -141,9 +147,9 @@ void Share::run() const {
   }
 }
 
-Threads::Threads(const cleave_program &program, const Groups &groups)
+Threads::Threads(const cleave_program &program, const Groups &groups, bool checks)
     : program(program), groups(groups), inputs(size_t(program.num_groups) * program.num_ranks),
-      outputs(inputs.size()) {
+      outputs(inputs.size()), seals(inputs.size()), checks(checks) {
   uint32_t numMeetings = 0;
   for (uint32_t g = 0; g < program.num_groups; ++g) {
     firstMeeting.push_back(numMeetings);
@@ -175,6 +181,7 @@ void Threads::createChannels() {
   channels = std::vector<Channel>(loads.size());
   for (const auto &[pair, load] : loads) {
     channels[pairs.size()].sources.resize(std::bit_ceil(load.most));
+    channels[pairs.size()].seals.resize(std::bit_ceil(load.most));
     pairs.push_back(pair);
   }
 }
@@ -191,16 +198,32 @@ void Threads::reset() noexcept {
     channel.sent = channel.received = channel.ended = 0;
 }
 
+/// Of bytes that are lost nobody hears, so that their own rank waits as the others do.
+static Outcome neverArrive(Waiter &waiter) noexcept {
+  std::atomic<uint32_t> never{0};
+  return waiter.waitWhile(never, 0);
+}
+
+static uint64_t inputBytes(const Exchange &e, const Membership &self, uint32_t member) {
+  uint64_t given = 0, gotten;
+  collectiveBytes(*e.command, e.counts, self.size, member, given, gotten);
+  return given;
+}
+
 /// The receiver copies; the sender's memory stays as it is until it has.
-Wake Threads::transfer(const Exchange &e, Waiter &waiter) noexcept {
+Outcome Threads::transfer(const Exchange &e, Waiter &waiter) noexcept {
   uint32_t peer = groups.peerOf(*e.command, e.rank);
   bool receives = e.command->op == CLEAVE_OP_RECV;
   Channel &c = receives ? channel(peer, e.rank) : channel(e.rank, peer);
+  uint64_t bytes =
+      e.command->op == CLEAVE_OP_WAIT ? 0 : e.counts[0] * cleave_type_bytes(e.command->type);
   if (e.command->op == CLEAVE_OP_SEND) {
     uint32_t number = c.sent.load(std::memory_order_relaxed);
     c.source(number) = e.input;
+    if (checks)
+      c.seal(number) = seal(e, e.input, bytes);
     c.sent.store(number + 1, std::memory_order_release);
-    return Wake::Ready;
+    return Outcome::Done;
   }
   if (!receives) {
     Wake wake = waiter.waitWhile(c.received, c.ended);
@@ -211,10 +234,11 @@ Wake Threads::transfer(const Exchange &e, Waiter &waiter) noexcept {
   Wake wake = waiter.waitWhile(c.sent, number);
   if (wake != Wake::Ready)
     return wake;
-  if (uint64_t bytes = e.counts[0] * cleave_type_bytes(e.command->type))
+  if (bytes)
     memcpy(e.output, c.source(number), bytes);
+  Outcome outcome = checks ? compare(e, c.seal(number), peer, e.output, bytes) : Outcome::Done;
   c.received.store(number + 1, std::memory_order_release);
-  return Wake::Ready;
+  return outcome;
 }
 
 Wake Threads::meet(Meeting &meeting, uint32_t size, Waiter &waiter) noexcept {
@@ -226,7 +250,20 @@ Wake Threads::meet(Meeting &meeting, uint32_t size, Waiter &waiter) noexcept {
   return Wake::Ready;
 }
 
-Wake Threads::exchange(const Exchange &e, Waiter &waiter) noexcept {
+/// Every byte that this rank may read.
+Outcome Threads::compareAll(const Exchange &e, const Membership &self,
+                            size_t place) const noexcept {
+  for (uint32_t member = 0; member < self.size; ++member)
+    if (Outcome outcome = compare(e, seals[place + member], self.ranks[member],
+                                  inputs[place + member], inputBytes(e, self, member));
+        !outcome)
+      return outcome;
+  return Outcome::Done;
+}
+
+Outcome Threads::exchange(const Exchange &e, Waiter &waiter) noexcept {
+  if (e.tamper == Tamper::Drop)
+    return neverArrive(waiter);
   if (isTransfer(e.command->op))
     return transfer(e, waiter);
   uint32_t group = e.command->group;
@@ -235,15 +272,24 @@ Wake Threads::exchange(const Exchange &e, Waiter &waiter) noexcept {
   size_t place = size_t(group) * program.num_ranks + self.set * self.size;
   inputs[place + self.member] = e.input;
   outputs[place + self.member] = e.output;
+  if (checks)
+    seals[place + self.member] = seal(e, e.input, inputBytes(e, self, self.member));
 
   Wake wake = meet(meeting, self.size, waiter);
   if (wake != Wake::Ready)
     return wake;
+  if (checks) {
+    if (Outcome outcome = compareAll(e, self, place); !outcome)
+      return outcome;
+    // In place, an output is the input that another still compares.
+    if (wake = meet(meeting, self.size, waiter); wake != Wake::Ready)
+      return wake;
+  }
   Share{e, self, &inputs[place], &outputs[place]}.run();
   return meet(meeting, self.size, waiter);
 }
 
 std::unique_ptr<Communicator> cleave::runtime::createThreads(const cleave_program &program,
-                                                             const Groups &groups) {
-  return std::make_unique<Threads>(program, groups);
+                                                             const Groups &groups, bool checks) {
+  return std::make_unique<Threads>(program, groups, checks);
 }

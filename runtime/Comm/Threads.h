@@ -16,8 +16,10 @@
 
 namespace cleave::runtime {
 
-/// `program` and `groups` must outlive it.
-std::unique_ptr<Communicator> createThreads(const cleave_program &program, const Groups &groups);
+/// `program` and `groups` must outlive it. With `checks`, what ranks read of each
+/// other carries a seal.
+std::unique_ptr<Communicator> createThreads(const cleave_program &program, const Groups &groups,
+                                            bool checks);
 
 } // namespace cleave::runtime
 

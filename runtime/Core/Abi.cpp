@@ -53,17 +53,19 @@ static int32_t readOptions(const cleave_session_options *given, cleave_session_o
   return CLEAVE_OK;
 }
 
-int32_t cleave_session_create(const cleave_program *program, const cleave_session_options *options,
-                              cleave_session **session, cleave_error *error) {
-  *session = nullptr;
-  cleave_session_options wanted;
-  if (int32_t status = readOptions(options, wanted, error))
-    return status;
+static int32_t create(const cleave_program *program, const cleave_session_options &options,
+                      cleave_session **session, cleave_error *error) {
   if (int32_t status = cleave_program_verify(program, error))
     return status;
+  auto *process = reinterpret_cast<Process *>(options.process);
+  if (process && process->size != program->num_ranks)
+    return fail(error, CLEAVE_REFUSED,
+                "the program has %u ranks and %u processes were started; start %u, or one alone "
+                "without a launcher",
+                program->num_ranks, process->size, program->num_ranks);
   Session *made = nullptr;
   try {
-    made = new Session(*program, wanted);
+    made = new Session(*program, options);
     int32_t status = made->prepare(error);
     if (status == CLEAVE_OK)
       *session = reinterpret_cast<cleave_session *>(made);
@@ -76,6 +78,29 @@ int32_t cleave_session_create(const cleave_program *program, const cleave_sessio
   }
 }
 
+/// What one rank of a job cannot do, none does, and all say why.
+static int32_t createInJob(const cleave_program *program, const cleave_session_options &options,
+                           cleave_session **session, cleave_error *error) {
+  Process &process = *reinterpret_cast<Process *>(options.process);
+  cleave_error own;
+  process.control->enter();
+  int32_t status = create(program, options, session, &own);
+  if (status)
+    own = process.control->settle(own, /*afterMs=*/0);
+  process.control->leaveCall();
+  if (status && error)
+    *error = own;
+  return status ? own.status : status;
+}
+
+int32_t cleave_session_create(const cleave_program *program, const cleave_session_options *options,
+                              cleave_session **session, cleave_error *error) {
+  *session = nullptr;
+  cleave_session_options wanted = options ? *options : cleave_session_options{};
+  return wanted.process ? createInJob(program, wanted, session, error)
+                        : create(program, wanted, session, error);
+}
+
 int32_t cleave_session_run(cleave_session *session, const cleave_input *inputs,
                            const cleave_output *outputs, cleave_error *error) {
   return inside(session)->run(inputs, outputs, error);
@@ -85,14 +110,14 @@ void cleave_session_destroy(cleave_session *session) { end(inside(session)); }
 
 const void *cleave_session_output(const cleave_session *session, uint32_t rank, uint32_t index) {
   const cleave_program &program = inside(session)->program;
-  if (rank >= program.num_ranks || index >= program.num_outputs)
+  if (!inside(session)->isLocal(rank) || index >= program.num_outputs)
     return nullptr;
   return inside(session)->ranks[rank].outputData[index];
 }
 
 int32_t cleave_session_counters(const cleave_session *session, uint32_t rank,
                                 cleave_counters *counters) {
-  if (rank >= inside(session)->program.num_ranks)
+  if (!inside(session)->isLocal(rank))
     return CLEAVE_REFUSED;
   *counters = inside(session)->ranks[rank].counters;
   return CLEAVE_OK;
@@ -110,7 +135,7 @@ void cleave_session_reset_counters(cleave_session *session) {
 const uint64_t *cleave_session_times(const cleave_session *session, uint32_t rank,
                                      uint32_t *count) {
   *count = 0;
-  if (rank >= inside(session)->program.num_ranks)
+  if (!inside(session)->isLocal(rank))
     return nullptr;
   const std::vector<uint64_t> &times = inside(session)->ranks[rank].times;
   *count = uint32_t(times.size());

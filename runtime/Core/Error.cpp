@@ -35,7 +35,8 @@ int32_t failAt(cleave_error *error, int32_t status, const Place &place, const ch
   va_start(arguments, format);
   vsnprintf(what, sizeof what, format, arguments);
   va_end(arguments);
-  snprintf(error->message, sizeof error->message, "rank %u, %s: %s", place.rank, where, what);
+  snprintf(error->message, sizeof error->message, "rank %u%s%.60s, %s: %s", place.rank,
+           place.host ? " on " : "", nameOf(place.host), where, what);
   return status;
 }
 

@@ -13,6 +13,7 @@ struct Place {
   uint32_t index;
   bool load;
   const cleave_command *command;
+  const char *host = nullptr; ///< told where ranks are on hosts of their own
 };
 
 /// Fills `error` (which may be null) and returns `status`.

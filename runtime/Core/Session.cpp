@@ -5,6 +5,7 @@
 #include "../Comm/Threads.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 
@@ -43,19 +44,32 @@ FileUse::FileUse(const cleave_program &program) : ranges(program.num_files) {
 Session::Session(const cleave_program &program, const cleave_session_options &options)
     : program(program), ranks(std::make_unique<Rank[]>(program.num_ranks)), groups(program),
       fileUse(program), deadlineMs(options.deadline_ms ? options.deadline_ms : defaultDeadlineMs),
-      timing(options.timing), files(program.num_files),
-      communicator(createThreads(program, groups)),
-      workers(program.num_ranks, options.threads ? options.threads : Workers::available(),
-              deadlineMs) {}
+      timing(options.timing), checks(options.checks || getenv("CLEAVE_FAULT")),
+      process(reinterpret_cast<Process *>(options.process)), firstRank(process ? process->rank : 0),
+      endRank(process ? firstRank + 1 : program.num_ranks), files(program.num_files),
+      workers(endRank - firstRank, options.threads ? options.threads : Workers::available(),
+              deadlineMs,
+              !process               ? Peers::Threads
+              : process->isCrowded() ? Peers::Crowded
+                                     : Peers::Processes) {}
 
-Session::~Session() = default;
+Session::~Session() {
+  if (process)
+    process->control->attach(nullptr, deadlineMs);
+}
 
 int32_t Session::prepare(cleave_error *error) {
+  if (int32_t status = readFault(program, groups, fault, error))
+    return status;
+  if (!process)
+    communicator = createThreads(program, groups, checks);
+  else if (int32_t status = prepareJob(error))
+    return status;
   if (int32_t status = mapFiles(error))
     return status;
   if (int32_t status = allocate(error))
     return status;
-  for (uint32_t rank = 0; rank < program.num_ranks; ++rank) {
+  for (uint32_t rank = firstRank; rank < endRank; ++rank) {
     const cleave_rank_program &own = program.programs[program.class_of_rank[rank]];
     size_t numPointers = 0;
     for (uint32_t i = 0; i < own.num_load; ++i)
@@ -75,22 +89,44 @@ int32_t Session::prepare(cleave_error *error) {
     return fail(error, CLEAVE_REFUSED, "the system refuses stacks or threads for %u ranks",
                 program.num_ranks);
 
-  int32_t status = runAll(/*load=*/true, error);
+  if (int32_t status = process ? runAll(Work::Agree, error) : int32_t(CLEAVE_OK))
+    return status;
+  int32_t status = runAll(Work::Load, error);
+  // A session is there for all ranks or for none.
+  if (!status && process)
+    status = runAll(Work::Meet, error);
   for (uint32_t i = 0; i < program.num_files && !status; ++i)
     fileUse.unused(i, 0, program.files[i].bytes,
                    [&](uint64_t begin, uint64_t end) { files[i].release(begin, end); });
   return status;
 }
 
+/// Files that only ranks of other processes read need not be here.
+bool Session::readsFile(uint32_t index) const {
+  for (uint32_t r = firstRank; r < endRank; ++r)
+    for (bool load : {true, false}) {
+      uint32_t count;
+      const cleave_command *list = listOf(program, r, load, count);
+      for (uint32_t i = 0; i < count; ++i)
+        for (uint32_t b = 0; b < list[i].num_buffers; ++b) {
+          const cleave_buffer &buffer = program.buffers[list[i].first_buffer + b];
+          if (buffer.space == CLEAVE_SPACE_FILE && buffer.index == index)
+            return true;
+        }
+    }
+  return false;
+}
+
 int32_t Session::mapFiles(cleave_error *error) {
   for (uint32_t i = 0; i < program.num_files; ++i)
-    if (int32_t status = files[i].open(program.files[i], error))
-      return status;
+    if (readsFile(i))
+      if (int32_t status = files[i].open(program.files[i], error))
+        return status;
   return CLEAVE_OK;
 }
 
 int32_t Session::allocate(cleave_error *error) {
-  for (uint32_t r = 0; r < program.num_ranks; ++r) {
+  for (uint32_t r = firstRank; r < endRank; ++r) {
     const cleave_rank_program &own = program.programs[program.class_of_rank[r]];
     Rank &rank = ranks[r];
     bool done = (program.params || rank.params.allocate(own.param_bytes, 2 * r)) &&
@@ -103,7 +139,7 @@ int32_t Session::allocate(cleave_error *error) {
     rank.counters.arena_bytes = own.arena_bytes;
     rank.outputs.resize(program.num_outputs);
     for (uint32_t i = 0; i < program.num_outputs && done; ++i) {
-      if (program.outputs[i].rank == r || !writesOutput(program, own, i))
+      if (isCallers(i, r) || !writesOutput(program, own, i))
         continue;
       uint64_t bytes;
       valueBytes(program.outputs[i], bytes);
@@ -133,8 +169,7 @@ void Session::resolve(uint32_t r, bool load) {
     for (uint32_t b = 0; b < command.num_buffers; ++b) {
       rank.pointers.push_back(address(rank, buffers[b]));
       bool output = buffers[b].space == CLEAVE_SPACE_OUTPUT;
-      if (buffers[b].space == CLEAVE_SPACE_INPUT ||
-          (output && program.outputs[buffers[b].index].rank == r))
+      if (buffers[b].space == CLEAVE_SPACE_INPUT || (output && isCallers(buffers[b].index, r)))
         rank.bindings.push_back(
             {&rank.pointers.back(), output, buffers[b].index, buffers[b].offset});
     }
@@ -177,6 +212,10 @@ static int32_t checkBound(const cleave_value &value, const char *kind, const voi
 
 int32_t Session::bind(const cleave_input *inputs, const cleave_output *outputs,
                       cleave_error *error) noexcept {
+  if (firstRank > 0) {
+    bindOwn(nullptr, nullptr);
+    return CLEAVE_OK;
+  }
   if ((program.num_inputs && !inputs) || (program.num_outputs && !outputs))
     return fail(error, CLEAVE_REFUSED, "no inputs or outputs are given");
   for (uint32_t i = 0; i < program.num_inputs; ++i)
@@ -187,17 +226,24 @@ int32_t Session::bind(const cleave_input *inputs, const cleave_output *outputs,
     if (int32_t status =
             checkBound(program.outputs[i], "output", outputs[i].data, outputs[i].bytes, error))
       return status;
+  bindOwn(inputs, outputs);
+  return CLEAVE_OK;
+}
 
-  for (uint32_t r = 0; r < program.num_ranks; ++r) {
+/// Inputs of another process than rank 0 are in memory of the session.
+void Session::bindOwn(const cleave_input *inputs, const cleave_output *outputs) noexcept {
+  givenInputs = inputs;
+  givenOutputs = outputs;
+  for (uint32_t r = firstRank; r < endRank; ++r) {
     for (const Binding &binding : ranks[r].bindings) {
-      const void *data = binding.output ? outputs[binding.index].data : inputs[binding.index].data;
+      const void *data = binding.output ? outputs[binding.index].data
+                         : inputs       ? inputs[binding.index].data
+                                        : inputBlocks[binding.index].data();
       *binding.pointer = const_cast<char *>(static_cast<const char *>(data)) + binding.offset;
     }
     for (uint32_t i = 0; i < program.num_outputs; ++i)
-      ranks[r].outputData[i] =
-          program.outputs[i].rank == r ? outputs[i].data : ranks[r].outputs[i].data();
+      ranks[r].outputData[i] = isCallers(i, r) ? outputs[i].data : ranks[r].outputs[i].data();
   }
-  return CLEAVE_OK;
 }
 
 int32_t Session::run(const cleave_input *inputs, const cleave_output *outputs,
@@ -206,5 +252,5 @@ int32_t Session::run(const cleave_input *inputs, const cleave_output *outputs,
     return fail(error, CLEAVE_FAILED, "the session cannot run again: %.900s", failure.message);
   if (int32_t status = bind(inputs, outputs, error))
     return status;
-  return runAll(/*load=*/false, error);
+  return runAll(Work::Run, error);
 }

@@ -3,8 +3,10 @@
 #ifndef CLEAVE_RUNTIME_CORE_SESSION_H
 #define CLEAVE_RUNTIME_CORE_SESSION_H
 
-#include "../Comm/Communicator.h"
+#include "../Comm/Messages.h"
+#include "../Process/Process.h"
 #include "Error.h"
+#include "Fault.h"
 #include "Verify.h"
 #include "cleave/Runtime/Session.h"
 
@@ -38,7 +40,10 @@ struct alignas(64) Rank {
   cleave_counters counters = {};
   std::vector<uint64_t> times;
   std::vector<cleave_span> spans; ///< as long as `times`
-  std::atomic<uint32_t> step{0};  ///< the one it is at; its number of steps at the end
+  /// Twice the step it is at, one more within an exchange; its number of steps at the
+  /// end. Of a process, on the board that its host sees.
+  std::atomic<uint32_t> *step = &ownStep;
+  std::atomic<uint32_t> ownStep{0};
 };
 
 /// Ranges of each file that `main` reads: they stay in memory after loading.
@@ -69,7 +74,10 @@ private:
   std::vector<std::vector<Range>> ranges; ///< by file, ascending, apart
 };
 
-class Session final : public RankBody {
+/// What all ranks of a session do at a time.
+enum class Work : uint8_t { Load, Run, Agree, Meet };
+
+class Session final : public RankBody, public JobMember {
 public:
   Session(const cleave_program &program, const cleave_session_options &options);
   ~Session();
@@ -84,37 +92,87 @@ public:
   /// False where a kernel still runs: the session must stay where it is.
   bool finish() noexcept { return workers.finish(); }
 
+  bool isLocal(uint32_t rank) const { return rank >= firstRank && rank < endRank; }
+
+  void describePosition(uint32_t rank, Phase phase, uint32_t step, char *text,
+                        size_t room) noexcept override;
+  void stopForJob() noexcept override;
+
   const cleave_program &program;
   std::unique_ptr<Rank[]> ranks;
 
 private:
+  bool readsFile(uint32_t index) const;
   int32_t mapFiles(cleave_error *error);
   int32_t allocate(cleave_error *error);
   void resolve(uint32_t rank, bool load);
   void *address(Rank &rank, const cleave_buffer &buffer);
 
+  /// Whether an output of a rank is the caller's memory.
+  bool isCallers(uint32_t index, uint32_t rank) const {
+    return program.outputs[index].rank == rank && (!process || rank == 0);
+  }
   int32_t bind(const cleave_input *inputs, const cleave_output *outputs,
                cleave_error *error) noexcept;
-  int32_t runAll(bool load, cleave_error *error) noexcept;
+  void bindOwn(const cleave_input *inputs, const cleave_output *outputs) noexcept;
+  int32_t runAll(Work work, cleave_error *error) noexcept;
+  int32_t runInJob(cleave_error *error) noexcept;
+  bool runSteps(uint32_t rank, Waiter &waiter) noexcept;
   /// Keeps the first failure of a run, and stops all ranks.
   [[gnu::format(printf, 3, 4)]] void report(const Place &place, const char *format, ...) noexcept;
+  void reportOutcome(const Place &place, const Outcome &outcome) noexcept;
   void reportLate(const Place &place) noexcept;
+  const char *hostOf(uint32_t rank) const;
+  uint32_t stepOf(uint32_t rank) const;
+  uint32_t arrivals(uint32_t rank, uint32_t group) const;
+  uint32_t awaitedBy(const Place &place) const;
+  uint32_t culprit(const Place &place) const;
+  /// The failure of a rank where no command is to blame.
+  [[gnu::format(printf, 2, 3)]] void reportPlain(const char *format, ...) noexcept;
   void reportHanging() noexcept;
 
   bool execute(const Place &place, const Step &step, Waiter &waiter) noexcept;
   bool launch(const Place &place, const Step &step) noexcept;
   bool exchange(const Place &place, const Step &step, Waiter &waiter) noexcept;
   void releaseFiles(const cleave_command &command) noexcept;
+  /// False where the rank ends here.
+  bool strike(const Place &place, Waiter &waiter) noexcept;
+
+  // One rank a process: Job.cpp.
+  int32_t prepareJob(cleave_error *error);
+  bool agree(Waiter &waiter) noexcept;
+  bool compareWith(uint32_t peer, Waiter &waiter);
+  bool explainTo(Waiter &waiter);
+  bool meet(Waiter &waiter) noexcept;
+  bool moveInputs(Waiter &waiter) noexcept;
+  bool moveOutputs(Waiter &waiter) noexcept;
+  void describeLaggard(char *text, size_t room) noexcept;
+  bool moved(const Outcome &outcome, const char *what) noexcept;
+  bool readsInput(uint32_t rank, uint32_t index) const;
 
   const Groups groups;
   const FileUse fileUse;
   const uint32_t deadlineMs;
   const bool timing;
+  const bool checks;
+  Process *const process; ///< null: all ranks are in this process
+  const uint32_t firstRank, endRank;
+  Fault fault;
   std::vector<MappedFile> files;
   std::unique_ptr<Communicator> communicator;
+  Messages *messages = nullptr; ///< the communicator, of a process
   Workers workers;
 
+  // Of a process: by input, memory of what others give, and who reads what this gives.
+  std::vector<Block> inputBlocks;
+  std::vector<std::vector<uint32_t>> readers;
+  std::vector<uint8_t> meetingTokens;
+  const cleave_input *givenInputs = nullptr;
+  const cleave_output *givenOutputs = nullptr;
+  bool secondHand = false; ///< `failure` has a cause elsewhere
+
   bool loading = false;
+  Work work = Work::Load;
   bool broken = false; ///< a kernel did not come back
   std::atomic<uint32_t> failures{0};
   std::atomic<bool> reported{false}; ///< `failure` is whole

@@ -21,6 +21,10 @@ static constexpr int64_t spinNs = 50'000;
 /// Pauses before a waiting core is offered to other threads of the machine.
 static constexpr uint32_t spinsBeforeYield = 4096;
 static constexpr uint32_t spinsPerClock = 512;
+/// The same of a process that waits for others: a look asks the system.
+static constexpr uint32_t looksBeforeYield = 64;
+/// Where others wait for this core, among them whom we wait for.
+static constexpr uint32_t looksWhenCrowded = 4;
 
 static int64_t now() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -88,15 +92,22 @@ public:
       return Wake::Ready;
     word = &awaited;
     held = value;
-    waitingSince = 0;
-    wake = Wake::Ready;
-    worker = std::move(worker).resume();
+    Wake result = wait();
     word = nullptr;
-    return wake;
+    return result;
+  }
+
+  Wake waitUntil(Condition &awaited) noexcept override {
+    if (awaited.holds())
+      return Wake::Ready;
+    condition = &awaited;
+    Wake result = wait();
+    condition = nullptr;
+    return result;
   }
 
   bool ready() noexcept {
-    if (!word || word->load(std::memory_order_acquire) != held)
+    if (condition ? condition->holds() : !word || word->load(std::memory_order_acquire) != held)
       return true;
     if (wake == Wake::Late)
       return true;
@@ -112,8 +123,17 @@ public:
   context::fiber worker; ///< while it runs
   const std::atomic<uint32_t> *word = nullptr;
   uint32_t held = 0;
+  Condition *condition = nullptr;
   int64_t waitingSince = 0; ///< 0 until the worker first looks at a clock
   Wake wake = Wake::Ready;
+
+private:
+  Wake wait() noexcept {
+    waitingSince = 0;
+    wake = Wake::Ready;
+    worker = std::move(worker).resume();
+    return wake;
+  }
 };
 
 struct Workers::Worker {
@@ -124,8 +144,12 @@ struct Workers::Worker {
   std::thread thread;
 };
 
-Workers::Workers(uint32_t numRanks, uint32_t threads, uint32_t deadlineMs)
-    : numThreads(std::min(numRanks, threads)), deadlineNs(int64_t(deadlineMs) * 1'000'000) {
+Workers::Workers(uint32_t numRanks, uint32_t threads, uint32_t deadlineMs, Peers peers)
+    : numThreads(std::min(numRanks, threads)), deadlineNs(int64_t(deadlineMs) * 1'000'000),
+      yieldAfter(peers == Peers::Threads     ? spinsBeforeYield
+                 : peers == Peers::Processes ? looksBeforeYield
+                                             : looksWhenCrowded),
+      lookEvery(std::min(yieldAfter, spinsPerClock)) {
   cpu_set_t set;
   if (!sched_getaffinity(0, sizeof set, &set))
     for (int core = 0; core < CPU_SETSIZE; ++core)
@@ -264,6 +288,7 @@ void Workers::createFiber(Fiber &fiber) noexcept {
   stack.sp = stacks.top(fiber.rank);
   stack.size = Stacks::size();
   fiber.word = nullptr;
+  fiber.condition = nullptr;
   fiber.self =
       context::fiber(std::allocator_arg, context::preallocated(stack.sp, stack.size, stack),
                      KeptStack(), [this, &fiber](context::fiber &&worker) {
@@ -297,12 +322,12 @@ void Workers::runRanks(Worker &worker) noexcept {
 
 void Workers::idle(Worker &worker, uint32_t &spins) noexcept {
   relax();
-  if (++spins % spinsPerClock)
+  if (++spins % lookEvery)
     return;
   expireWaits(worker);
-  if (spins < spinsBeforeYield)
+  if (spins < yieldAfter)
     return;
-  spins = spinsBeforeYield - spinsPerClock;
+  spins = yieldAfter - lookEvery;
   sched_yield();
 }
 

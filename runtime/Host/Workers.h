@@ -21,12 +21,24 @@ namespace cleave::runtime {
 /// How a wait ended.
 enum class Wake { Ready, Late, Stopped };
 
+/// What is waited for; looked at by the thread that waits.
+class Condition {
+public:
+  virtual bool holds() noexcept = 0;
+
+protected:
+  ~Condition() = default;
+};
+
 /// What code on a rank's fiber uses to wait.
 class Waiter {
 public:
   /// Gives the core to other ranks while `word` holds `value`. Late after the
   /// deadline, Stopped when another rank failed.
   virtual Wake waitWhile(const std::atomic<uint32_t> &word, uint32_t value) noexcept = 0;
+
+  /// The same until `condition` holds, which costs more to look at.
+  virtual Wake waitUntil(Condition &condition) noexcept = 0;
 
 protected:
   ~Waiter() = default;
@@ -41,9 +53,13 @@ protected:
   ~RankBody() = default;
 };
 
+/// Whom ranks wait for. Crowded: processes, of which this host runs more than it has
+/// cores.
+enum class Peers : uint8_t { Threads, Processes, Crowded };
+
 class Workers {
 public:
-  Workers(uint32_t numRanks, uint32_t numThreads, uint32_t deadlineMs);
+  Workers(uint32_t numRanks, uint32_t numThreads, uint32_t deadlineMs, Peers peers);
   Workers(const Workers &) = delete;
   Workers &operator=(const Workers &) = delete;
   ~Workers();
@@ -81,6 +97,7 @@ private:
 
   const uint32_t numThreads;
   const int64_t deadlineNs;
+  const uint32_t yieldAfter, lookEvery; ///< in looks at what is waited for
   Stacks stacks;
   std::vector<std::unique_ptr<Fiber>> fibers; ///< by rank
   std::vector<std::unique_ptr<Worker>> workers;

@@ -211,6 +211,10 @@ typedef struct cleave_program {
 /// Returns the status, and fills `error` (which may be null) unless it is 0.
 int32_t cleave_program_verify(const cleave_program *program, cleave_error *error);
 
+/// Of all that a run of a verified program depends on, but for paths and addresses.
+/// Processes of one job compare it before they run.
+void cleave_program_digest(const cleave_program *program, uint64_t digest[2]);
+
 /// Size of an element; 0 for a type that does not exist.
 uint64_t cleave_type_bytes(uint8_t type);
 const char *cleave_type_name(uint8_t type);

@@ -14,6 +14,7 @@
 #ifndef CLEAVE_RUNTIME_SESSION_H
 #define CLEAVE_RUNTIME_SESSION_H
 
+#include "cleave/Runtime/Process.h"
 #include "cleave/Runtime/Program.h"
 
 #ifdef __cplusplus
@@ -37,10 +38,13 @@ typedef struct cleave_session_options {
   uint32_t threads;     ///< cores to use; default: all this process may use
   uint32_t deadline_ms; ///< longest wait for another rank; default: 60 000
   uint32_t timing;      ///< nonzero: time each command
+  uint32_t checks;      ///< nonzero: find bytes that change on their way to another rank
+  /// This process runs its rank of the program alone; default: it runs all ranks.
+  cleave_process *process;
 } cleave_session_options;
 
 /// As in `cleave_session_options options = CLEAVE_SESSION_OPTIONS;`
-#define CLEAVE_SESSION_OPTIONS {sizeof(cleave_session_options), 0, 0, 0}
+#define CLEAVE_SESSION_OPTIONS {sizeof(cleave_session_options), 0, 0, 0, 0, 0}
 
 /// Memory of one input or output of the caller, row-major. `bytes` must be
 /// what the value's type and dims say.
@@ -90,8 +94,9 @@ int32_t cleave_session_run(cleave_session *session, const cleave_input *inputs,
 void cleave_session_destroy(cleave_session *session);
 
 /// What the last run left in output `index` of `rank`, or null where there is
-/// no such rank or output, or no run yet, or the rank does not write it. That of
-/// the value's own rank is the caller's memory.
+/// no such rank or output, or no run yet, or the rank does not write it, or runs in
+/// another process. That of the value's own rank is the caller's memory; where that
+/// rank is another process than rank 0, the session's.
 const void *cleave_session_output(const cleave_session *session, uint32_t rank, uint32_t index);
 
 int32_t cleave_session_counters(const cleave_session *session, uint32_t rank,

@@ -1,279 +1,40 @@
-//===- Conformance.cpp - what every communicator must do ------------------===//
+//===- Conformance.cpp - all communicators under one suite ----------------===//
 //
-// One property for all collectives: whatever the ranks, the groups, the type,
-// the reduction and the counts, zeros among them, every member holds what the
-// definition says, bit for bit, and the counters say what a ring would send.
-// One for transfers: whatever flies between whom, it arrives, in order.
+// Threads here; processes by Job.cpp, started as launchers do.
 //
 //===----------------------------------------------------------------------===//
 
-#include "Oracle.h"
-#include "Programs.h"
+#include "Exchanges.h"
+#include "Jobs.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
-
-#include <cstring>
-#include <random>
 
 using namespace cleave::test;
 
 namespace {
 
-struct Engine {
-  const char *communicator;
-  uint32_t threads;
+class Conformance : public testing::TestWithParam<Engine> {
+protected:
+  /// Every type by itself: what is drawn must not leave one out.
+  void checkAll(uint8_t op) {
+    for (uint8_t type = 0; type < CLEAVE_NUM_TYPES; ++type)
+      EXPECT_TRUE(
+          rc::check(cleave_type_name(type), [&] { checkCollective(GetParam(), op, type); }));
+  }
 };
 
-/// A collective over a drawn partition of drawn ranks.
-struct Case {
-  uint32_t ranks, size;
-  uint8_t op, type, reduction;
-  std::vector<uint32_t> members;
-  /// By set; sets differ in their counts, as uneven cuts on another axis do.
-  std::vector<std::vector<uint64_t>> counts;
-  uint32_t seed;
-  bool inPlace;
-};
-
-class Conformance : public testing::TestWithParam<Engine> {};
+class ProcessConformance : public testing::TestWithParam<JobKind> {};
 
 } // namespace
 
-static uint64_t drawCount() {
-  return *rc::gen::weightedOneOf<uint64_t>({{2, rc::gen::just(uint64_t(0))},
-                                            {6, rc::gen::inRange<uint64_t>(1, 40)},
-                                            {2, rc::gen::inRange<uint64_t>(1000, 5000)}});
-}
+TEST_P(Conformance, AllReduce) { checkAll(CLEAVE_OP_ALL_REDUCE); }
 
-static Case draw(uint8_t op, uint8_t type) {
-  Case c;
-  c.op = op;
-  c.type = type;
-  c.ranks = *rc::gen::inRange(1u, 9u);
-  std::vector<uint32_t> sizes;
-  for (uint32_t size = 1; size <= c.ranks; ++size)
-    if (c.ranks % size == 0)
-      sizes.push_back(size);
-  c.size = *rc::gen::elementOf(sizes);
-  c.reduction = uint8_t(*rc::gen::inRange(0, int(CLEAVE_NUM_REDUCTIONS)));
-  c.seed = *rc::gen::arbitrary<uint32_t>();
-  c.inPlace = op == CLEAVE_OP_ALL_REDUCE && *rc::gen::arbitrary<bool>();
-  c.members.resize(c.ranks);
-  std::iota(c.members.begin(), c.members.end(), 0);
-  std::shuffle(c.members.begin(), c.members.end(), std::mt19937(c.seed));
-  uint32_t numCounts = op == CLEAVE_OP_ALL_REDUCE   ? 1
-                       : op == CLEAVE_OP_ALL_TO_ALL ? c.size * c.size
-                                                    : c.size;
-  for (uint32_t set = 0; set < c.ranks / c.size; ++set) {
-    c.counts.emplace_back();
-    for (uint32_t i = 0; i < numCounts; ++i)
-      c.counts.back().push_back(drawCount());
-  }
-  return c;
-}
+TEST_P(Conformance, AllGather) { checkAll(CLEAVE_OP_ALL_GATHER); }
 
-/// Any bits, but for floats mostly numbers whose sums round.
-static Bytes drawBytes(uint8_t type, uint64_t elements, std::mt19937 &random) {
-  uint64_t bytes = cleave_type_bytes(type);
-  Bytes result(elements * bytes);
-  for (uint64_t i = 0; i < elements; ++i) {
-    uint64_t bits = (uint64_t(random()) << 32) | random();
-    float number = std::normal_distribution<float>(0, 3)(random);
-    bool anyBits = random() % 16 == 0;
-    _Float16 half = _Float16(number);
-    double wide = double(number) / 3;
-    uint32_t narrow;
-    memcpy(&narrow, &number, 4);
-    if (type == CLEAVE_BOOL)
-      bits &= 1;
-    else if (type == CLEAVE_F32 && !anyBits)
-      memcpy(&bits, &number, 4);
-    else if (type == CLEAVE_F64 && !anyBits)
-      memcpy(&bits, &wide, 8);
-    else if (type == CLEAVE_F16 && !anyBits)
-      memcpy(&bits, &half, 2);
-    else if (type == CLEAVE_BF16 && !anyBits)
-      bits = narrow >> 16;
-    memcpy(&result[i * bytes], &bits, bytes);
-  }
-  return result;
-}
+TEST_P(Conformance, ReduceScatter) { checkAll(CLEAVE_OP_REDUCE_SCATTER); }
 
-static uint64_t given(const Case &c, const std::vector<uint64_t> &counts, uint32_t member) {
-  switch (c.op) {
-  case CLEAVE_OP_ALL_REDUCE: return counts[0];
-  case CLEAVE_OP_ALL_GATHER: return counts[member];
-  case CLEAVE_OP_REDUCE_SCATTER: return std::accumulate(counts.begin(), counts.end(), uint64_t(0));
-  }
-  auto row = counts.begin() + member * c.size;
-  return std::accumulate(row, row + c.size, uint64_t(0));
-}
-
-/// Rank r reads input r and writes output r, which are whole values.
-static void check(const Engine &engine, const Case &c) {
-  std::mt19937 random(c.seed);
-  std::vector<Bytes> inputs(c.ranks), wanted(c.ranks);
-  std::vector<uint32_t> memberOf(c.ranks);
-  for (uint32_t set = 0; set < c.ranks / c.size; ++set) {
-    std::vector<Bytes> own;
-    for (uint32_t i = 0; i < c.size; ++i)
-      own.push_back(drawBytes(c.type, given(c, c.counts[set], i), random));
-    std::vector<Bytes> results = expected(c.op, c.type, c.reduction, c.counts[set], own);
-    for (uint32_t i = 0; i < c.size; ++i) {
-      uint32_t rank = c.members[set * c.size + i];
-      inputs[rank] = own[i];
-      wanted[rank] = results[i];
-      memberOf[rank] = set * c.size + i;
-    }
-  }
-
-  Builder builder(c.ranks);
-  builder.group(c.members, c.size);
-  uint64_t bytes = cleave_type_bytes(c.type);
-  cleave_command command = collective(cleave_op(c.op), c.type, c.reduction, 0, "exchange");
-  for (uint32_t rank = 0; rank < c.ranks; ++rank) {
-    uint64_t in = inputs[rank].size(), out = wanted[rank].size();
-    builder.input(c.type, int64_t(in / bytes));
-    builder.output(c.type, int64_t(out / bytes), rank);
-    const std::vector<uint64_t> &counts = c.counts[memberOf[rank] / c.size];
-    cleave_buffer source{CLEAVE_SPACE_INPUT, rank, 0, in};
-    cleave_buffer target{CLEAVE_SPACE_OUTPUT, rank, 0, out};
-    if (c.inPlace) {
-      // An odd offset: blocks need not be aligned.
-      cleave_buffer place{CLEAVE_SPACE_ARENA, 0, 3, in};
-      builder.programs[rank].arena_bytes = 3 + in;
-      builder.add(builder.main[rank], local(CLEAVE_OP_COPY, "in"), {source, place});
-      builder.add(builder.main[rank], command, {place, place}, counts);
-      builder.add(builder.main[rank], local(CLEAVE_OP_COPY, "out"), {place, target});
-    } else {
-      builder.add(builder.main[rank], command, {source, target}, counts);
-    }
-  }
-
-  cleave_session_options options = CLEAVE_SESSION_OPTIONS;
-  options.threads = engine.threads;
-  cleave_session *session;
-  cleave_error error = {};
-  RC_ASSERT(cleave_session_create(builder.finish(), &options, &session, &error) == CLEAVE_OK);
-  std::vector<cleave_input> given;
-  std::vector<Bytes> memory(c.ranks);
-  std::vector<cleave_output> taken;
-  for (uint32_t rank = 0; rank < c.ranks; ++rank) {
-    given.push_back({inputs[rank].data(), inputs[rank].size()});
-    memory[rank].resize(wanted[rank].size());
-    taken.push_back({memory[rank].data(), memory[rank].size()});
-  }
-  constexpr uint32_t runs = 3;
-  for (uint32_t run = 0; run < runs; ++run)
-    RC_ASSERT(cleave_session_run(session, given.data(), taken.data(), &error) == CLEAVE_OK);
-  for (uint32_t rank = 0; rank < c.ranks; ++rank) {
-    RC_ASSERT(equal(c.type, cleave_session_output(session, rank, rank), wanted[rank]));
-    cleave_counters counters;
-    RC_ASSERT(!cleave_session_counters(session, rank, &counters));
-    RC_ASSERT(counters.calls[c.op] == runs);
-    RC_ASSERT(counters.bytes[c.op] ==
-              runs * cleave_ring_bytes(c.op, c.type, c.counts[memberOf[rank] / c.size].data(),
-                                       c.size, memberOf[rank] % c.size));
-  }
-  cleave_session_destroy(session);
-}
-
-/// What one rank sends to another, each to a place of its own.
-struct Letter {
-  uint32_t from, to;
-  uint64_t elements;
-  Bytes bytes;
-};
-
-/// Letters in one global order, so that no list can deadlock: a rank sends and
-/// receives in this order, and ends its sends some letters later, or at its end.
-static void checkTransfers(const Engine &engine, uint8_t type) {
-  uint32_t ranks = *rc::gen::inRange(2u, 7u);
-  std::mt19937 random(*rc::gen::arbitrary<uint32_t>());
-  std::vector<Letter> letters(*rc::gen::inRange(1u, 30u));
-  uint64_t bytes = cleave_type_bytes(type);
-  Builder builder(ranks);
-  builder.world();
-  std::vector<std::deque<uint32_t>> flying(ranks); ///< receivers of sends not ended
-  auto end = [&](uint32_t rank) {
-    builder.add(builder.main[rank], transfer(CLEAVE_OP_WAIT, 0, 0, flying[rank].front(), "wait"),
-                {});
-    flying[rank].pop_front();
-  };
-  for (uint32_t i = 0; i < letters.size(); ++i) {
-    Letter &letter = letters[i];
-    letter.from = random() % ranks;
-    letter.to = (letter.from + 1 + random() % (ranks - 1)) % ranks;
-    letter.elements = drawCount();
-    letter.bytes = drawBytes(type, letter.elements, random);
-    builder.input(type, int64_t(letter.elements));
-    builder.output(type, int64_t(letter.elements), letter.to);
-    uint64_t size = letter.elements * bytes;
-    builder.add(builder.main[letter.from], transfer(CLEAVE_OP_SEND, type, 0, letter.to, "send"),
-                {{CLEAVE_SPACE_INPUT, i, 0, size}}, {letter.elements});
-    flying[letter.from].push_back(letter.to);
-    builder.add(builder.main[letter.to], transfer(CLEAVE_OP_RECV, type, 0, letter.from, "recv"),
-                {{CLEAVE_SPACE_OUTPUT, i, 0, size}}, {letter.elements});
-    if (flying[letter.from].size() > random() % 4)
-      end(letter.from);
-  }
-  for (uint32_t rank = 0; rank < ranks; ++rank)
-    while (!flying[rank].empty())
-      end(rank);
-
-  cleave_session_options options = CLEAVE_SESSION_OPTIONS;
-  options.threads = engine.threads;
-  cleave_session *session;
-  cleave_error error = {};
-  int32_t status = cleave_session_create(builder.finish(), &options, &session, &error);
-  if (status)
-    RC_FAIL(error.message);
-  std::vector<cleave_input> given;
-  std::vector<Bytes> memory;
-  std::vector<cleave_output> taken;
-  for (const Letter &letter : letters) {
-    given.push_back({letter.bytes.data(), letter.bytes.size()});
-    memory.emplace_back(letter.bytes.size());
-  }
-  for (Bytes &own : memory)
-    taken.push_back({own.data(), own.size()});
-  for (uint32_t run = 0; run < 3; ++run) {
-    for (Bytes &own : memory)
-      std::fill(own.begin(), own.end(), 0);
-    RC_ASSERT(cleave_session_run(session, given.data(), taken.data(), &error) == CLEAVE_OK);
-    for (uint32_t i = 0; i < letters.size(); ++i)
-      RC_ASSERT(memory[i] == letters[i].bytes);
-  }
-  for (uint32_t rank = 0; rank < ranks; ++rank) {
-    cleave_counters counters;
-    uint64_t calls = 0, sent = 0;
-    for (const Letter &letter : letters)
-      if (letter.from == rank) {
-        ++calls;
-        sent += letter.bytes.size();
-      }
-    RC_ASSERT(!cleave_session_counters(session, rank, &counters));
-    RC_ASSERT(counters.calls[CLEAVE_OP_SEND] == 3 * calls);
-    RC_ASSERT(counters.calls[CLEAVE_OP_WAIT] == 3 * calls);
-    RC_ASSERT(counters.bytes[CLEAVE_OP_SEND] == 3 * sent);
-  }
-  cleave_session_destroy(session);
-}
-
-/// Every type by itself: what is drawn must not leave one out.
-static void checkAll(const Engine &engine, uint8_t op) {
-  for (uint8_t type = 0; type < CLEAVE_NUM_TYPES; ++type)
-    EXPECT_TRUE(rc::check(cleave_type_name(type), [&] { check(engine, draw(op, type)); }));
-}
-
-TEST_P(Conformance, AllReduce) { checkAll(GetParam(), CLEAVE_OP_ALL_REDUCE); }
-
-TEST_P(Conformance, AllGather) { checkAll(GetParam(), CLEAVE_OP_ALL_GATHER); }
-
-TEST_P(Conformance, ReduceScatter) { checkAll(GetParam(), CLEAVE_OP_REDUCE_SCATTER); }
-
-TEST_P(Conformance, AllToAll) { checkAll(GetParam(), CLEAVE_OP_ALL_TO_ALL); }
+TEST_P(Conformance, AllToAll) { checkAll(CLEAVE_OP_ALL_TO_ALL); }
 
 TEST_P(Conformance, Transfers) {
   for (uint8_t type = 0; type < CLEAVE_NUM_TYPES; ++type)
@@ -281,8 +42,24 @@ TEST_P(Conformance, Transfers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Threads, Conformance,
-                         testing::Values(Engine{"threads", 1}, Engine{"threads", 2},
-                                         Engine{"threads", 5}),
+                         testing::Values(Engine{1, false, nullptr}, Engine{2, false, nullptr},
+                                         Engine{5, false, nullptr}, Engine{2, true, nullptr}),
                          [](const testing::TestParamInfo<Engine> &info) {
-                           return info.param.communicator + std::to_string(info.param.threads);
+                           return "threads" + std::to_string(info.param.threads) +
+                                  (info.param.checks ? "checked" : "");
                          });
+
+TEST_P(ProcessConformance, AllExchanges) {
+  if (!isThere(GetParam().launcher))
+    GTEST_SKIP() << "this launcher is not installed";
+  JobResult result = runJob(GetParam(), {"conformance"});
+  EXPECT_EQ(result.worst, 0) << result.text;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Processes, ProcessConformance,
+    testing::Values(JobKind{Launcher::Torchrun, 1}, JobKind{Launcher::Torchrun, 2},
+                    JobKind{Launcher::Torchrun, 4}, JobKind{Launcher::Torchrun, 6},
+                    JobKind{Launcher::OpenMpi, 2}, JobKind{Launcher::OpenMpi, 4},
+                    JobKind{Launcher::Mpich, 2}, JobKind{Launcher::Mpich, 3}),
+    [](const testing::TestParamInfo<JobKind> &info) { return nameOf(info.param); });
