@@ -85,6 +85,12 @@ static int32_t createInJob(const cleave_program *program, const cleave_session_o
   cleave_error own;
   process.control->enter();
   int32_t status = create(program, options, session, &own);
+  if (status && own.rank < 0 && process.rank > 0) {
+    cleave_error plain = own;
+    fail(&own, status, "rank %u on %.60s: %.900s", process.rank,
+         process.control->host(process.rank).c_str(), plain.message);
+    own.rank = int32_t(process.rank);
+  }
   if (status)
     own = process.control->settle(own, /*afterMs=*/0);
   process.control->leaveCall();
@@ -96,7 +102,9 @@ static int32_t createInJob(const cleave_program *program, const cleave_session_o
 int32_t cleave_session_create(const cleave_program *program, const cleave_session_options *options,
                               cleave_session **session, cleave_error *error) {
   *session = nullptr;
-  cleave_session_options wanted = options ? *options : cleave_session_options{};
+  cleave_session_options wanted;
+  if (int32_t status = readOptions(options, wanted, error))
+    return status;
   return wanted.process ? createInJob(program, wanted, session, error)
                         : create(program, wanted, session, error);
 }

@@ -103,11 +103,16 @@ bool Session::strike(const Place &place, Waiter &waiter) noexcept {
     report(place, "killed by CLEAVE_FAULT");
     return false;
   case Fault::Stall:
-    // As a kernel would that never returns; one of many on a thread lets the others be.
+    // As a kernel would that never returns.
     while (process)
       pause();
+    [[fallthrough]];
+  case Fault::Drop:
+    if (process)
+      return true;
+    // One of many on a thread lets the others be; without what it gives all are late.
     if (std::atomic<uint32_t> never{0}; waiter.waitWhile(never, 0) == Wake::Late)
-      report(place, "stalled by CLEAVE_FAULT, not back within %u ms", deadlineMs);
+      report(place, "held by CLEAVE_FAULT for %u ms", deadlineMs);
     return false;
   case Fault::Delay: std::this_thread::sleep_for(std::chrono::milliseconds(fault.ms)); return true;
   default: return true;
@@ -194,56 +199,105 @@ uint32_t Session::stepOf(uint32_t rank) const {
                                                          : 2 * count;
 }
 
-/// How many collectives of a group a rank has arrived at.
-uint32_t Session::arrivals(uint32_t rank, uint32_t group) const {
+/// How many commands of a kind a rank has begun, or with `done`, has behind it.
+template <typename Which>
+static uint32_t countUpTo(const cleave_program &program, uint32_t rank, bool load, uint32_t step,
+                          bool done, Which which) {
   uint32_t count;
+  const cleave_command *list = listOf(program, rank, load, count);
+  uint32_t end = std::min(count, done ? step / 2 : (step + 1) / 2);
+  return uint32_t(std::count_if(list, list + end, which));
+}
+
+static auto ofGroup(uint32_t group) {
+  return [group](const cleave_command &c) { return isCollective(c.op) && c.group == group; };
+}
+
+/// Collectives of a group that a rank has arrived at.
+uint32_t Session::arrivals(uint32_t rank, uint32_t group) const {
+  return countUpTo(program, rank, loading, stepOf(rank), false, ofGroup(group));
+}
+
+/// The `number`-th command of a kind, from 1.
+template <typename Which>
+Place Session::placeOf(uint32_t rank, uint32_t number, Which which) const {
+  uint32_t count, at = 0;
   const cleave_command *list = listOf(program, rank, loading, count);
-  uint32_t at = stepOf(rank);
-  return uint32_t(std::count_if(list, list + (at + 1) / 2, [&](const cleave_command &command) {
-    return isCollective(command.op) && command.group == group;
-  }));
+  while (at + 1 < count && (!which(list[at]) || --number))
+    ++at;
+  return {rank, at, loading, list + at, hostOf(rank)};
 }
 
-/// The rank that one waits for; itself where that cannot be said.
-uint32_t Session::awaitedBy(const Place &place) const {
-  Membership set = groups.find(place.command->group, place.rank);
-  if (isTransfer(place.command->op))
-    return set.ranks[place.command->peer];
-  uint32_t own = arrivals(place.rank, place.command->group);
-  for (uint32_t i = 0; i < set.size; ++i) {
-    uint32_t at = stepOf(set.ranks[i]);
-    if (!(at & 1) || arrivals(set.ranks[i], place.command->group) != own)
-      return set.ranks[i];
+/// What a rank waits for, standing at an exchange.
+Awaited Session::awaitedBy(const Place &place) const {
+  const cleave_command &command = *place.command;
+  Membership set = groups.find(command.group, place.rank);
+  if (isTransfer(command.op)) {
+    uint32_t peer = set.ranks[command.peer];
+    if (command.op != CLEAVE_OP_RECV)
+      return {place, peer, /*lost=*/false};
+    auto between = [&](uint8_t op, uint32_t rank, uint32_t other) {
+      return [this, op, rank, other](const cleave_command &c) {
+        return c.op == op && groups.peerOf(c, rank) == other;
+      };
+    };
+    uint32_t sent = countUpTo(program, peer, loading, stepOf(peer), true,
+                              between(CLEAVE_OP_SEND, peer, place.rank));
+    uint32_t wanted = countUpTo(program, place.rank, loading, 2 * place.index + 1, false,
+                                between(CLEAVE_OP_RECV, place.rank, peer));
+    if (sent < wanted)
+      return {place, peer, /*lost=*/false};
+    return {place, peer, /*lost=*/true,
+            placeOf(peer, wanted, between(CLEAVE_OP_SEND, peer, place.rank))};
   }
-  return place.rank;
+  uint32_t own = arrivals(place.rank, command.group);
+  for (uint32_t i = 0; i < set.size; ++i) {
+    uint32_t rank = set.ranks[i], at = stepOf(rank), count;
+    const cleave_command *list = listOf(program, rank, loading, count);
+    bool stands = (at & 1) && at / 2 < count && isCollective(list[at / 2].op) &&
+                  list[at / 2].group == command.group;
+    uint32_t reached = arrivals(rank, command.group);
+    if (reached < own)
+      return {place, rank, /*lost=*/false};
+    if (!stands || reached > own)
+      return {place, rank, /*lost=*/true, placeOf(rank, own, ofGroup(command.group))};
+  }
+  return {place, place.rank, /*lost=*/false};
 }
 
-/// From rank to rank that one waits for, to one that waits for nobody or in a circle.
-uint32_t Session::culprit(const Place &place) const {
-  uint32_t rank = awaitedBy(place);
-  for (uint32_t hop = 1; hop < program.num_ranks; ++hop) {
-    uint32_t count, at = stepOf(rank);
+/// From rank to rank that one waits for, to one that waits for nobody, or whose bytes
+/// were lost.
+Awaited Session::culprit(const Place &place) const {
+  Awaited awaited = awaitedBy(place);
+  for (uint32_t hop = 1; hop < program.num_ranks && !awaited.lost; ++hop) {
+    uint32_t count, rank = awaited.rank, at = stepOf(rank);
     const cleave_command *list = listOf(program, rank, loading, count);
     if (!(at & 1) || at / 2 >= count)
       break;
-    uint32_t next = awaitedBy({rank, at / 2, loading, list + at / 2});
-    if (next == place.rank || next == rank)
+    Awaited next = awaitedBy({rank, at / 2, loading, list + at / 2});
+    if (!next.lost && (next.rank == place.rank || next.rank == rank))
       break;
-    rank = next;
+    awaited = next;
   }
-  return rank;
+  return awaited;
 }
 
 void Session::reportLate(const Place &place) noexcept {
-  uint32_t rank = culprit(place);
-  if (rank == place.rank)
+  Awaited awaited = culprit(place);
+  uint32_t rank = awaited.rank;
+  if (rank == place.rank && !awaited.lost)
     return report(place, "waited %u ms for the others of its group", deadlineMs);
   uint32_t count, at = stepOf(rank);
   const cleave_command *list = listOf(program, rank, loading, count);
+  const char *host = hostOf(rank);
   char where[512] = "its end";
+  if (awaited.lost) {
+    describe(where, sizeof where, awaited.by);
+    return report(awaited.sender, "what it sent did not arrive at rank %u, %.300s, within %u ms",
+                  awaited.by.rank, where, deadlineMs);
+  }
   if (at / 2 < count)
     describe(where, sizeof where, {rank, at / 2, loading, list + at / 2});
-  const char *host = hostOf(rank);
   report(place, "waited %u ms for rank %u%s%.60s, which is at %.300s", deadlineMs, rank,
          host ? " on " : "", nameOf(host), where);
 }

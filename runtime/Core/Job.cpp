@@ -88,8 +88,10 @@ int32_t Session::runInJob(cleave_error *error) noexcept {
                                              : Phase::Outside,
                          std::memory_order_release);
     workers.run(*this);
-    position.phase.store(Phase::Outside, std::memory_order_release);
     failed = failures.load(std::memory_order_acquire);
+    // Of a failure others look who stands where.
+    if (!failed)
+      position.phase.store(Phase::Outside, std::memory_order_release);
   }
   cleave_error verdict = {};
   if (failed)

@@ -74,6 +74,14 @@ private:
   std::vector<std::vector<Range>> ranges; ///< by file, ascending, apart
 };
 
+/// What a rank waits for.
+struct Awaited {
+  Place by;
+  uint32_t rank;     ///< itself where that cannot be said
+  bool lost;         ///< that rank has sent what does not come,
+  Place sender = {}; ///< by this
+};
+
 /// What all ranks of a session do at a time.
 enum class Work : uint8_t { Load, Run, Agree, Meet };
 
@@ -125,8 +133,9 @@ private:
   const char *hostOf(uint32_t rank) const;
   uint32_t stepOf(uint32_t rank) const;
   uint32_t arrivals(uint32_t rank, uint32_t group) const;
-  uint32_t awaitedBy(const Place &place) const;
-  uint32_t culprit(const Place &place) const;
+  template <typename Which> Place placeOf(uint32_t rank, uint32_t number, Which which) const;
+  Awaited awaitedBy(const Place &place) const;
+  Awaited culprit(const Place &place) const;
   /// The failure of a rank where no command is to blame.
   [[gnu::format(printf, 2, 3)]] void reportPlain(const char *format, ...) noexcept;
   void reportHanging() noexcept;

@@ -362,6 +362,9 @@ int32_t Process::connectMesh(cleave_error *error) {
   return CLEAVE_OK;
 }
 
+/// The one that has joined: a signal may come when it has left.
+static std::atomic<cleave_process *> joined{nullptr};
+
 static Process *inside(cleave_process *process) { return reinterpret_cast<Process *>(process); }
 
 int32_t cleave_process_join(const cleave_launch *launch, uint32_t deadlineMs,
@@ -372,6 +375,7 @@ int32_t cleave_process_join(const cleave_launch *launch, uint32_t deadlineMs,
     if (int32_t status = made->join(error))
       return status;
     *process = reinterpret_cast<cleave_process *>(made.release());
+    joined.store(*process);
     return CLEAVE_OK;
   } catch (const std::exception &problem) {
     return fail(error, CLEAVE_REFUSED, "cannot join the other ranks: %.500s", problem.what());
@@ -391,13 +395,15 @@ int32_t cleave_process_speaks(cleave_process *process) {
 }
 
 void cleave_process_interrupt(cleave_process *process, int signal) {
-  inside(process)->control->interrupt(signal);
+  if (process && joined.load() == process)
+    inside(process)->control->interrupt(signal);
 }
 
 int32_t cleave_process_leave(cleave_process *process, cleave_error *error) {
   if (!process)
     return CLEAVE_OK;
   int32_t status = inside(process)->control->leave(inside(process)->deadlineMs, error);
+  joined.store(nullptr);
   delete inside(process);
   return status;
 }

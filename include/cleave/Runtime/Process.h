@@ -66,7 +66,8 @@ uint32_t cleave_process_size(const cleave_process *process);
 /// of them, so that there is one message.
 int32_t cleave_process_speaks(cleave_process *process);
 
-/// Ends the job since this process got `signal`. May be called by a signal handler.
+/// Ends the job since this process got `signal`. May be called by a signal handler, and
+/// does nothing when `process` is null or has left.
 void cleave_process_interrupt(cleave_process *process, int signal);
 
 /// Waits until all have come this far, and frees `process`, which may be null. Its

@@ -2,16 +2,21 @@
 //
 //   CleaveTestJob meet [DEADLINE_MS]
 //   CleaveTestJob conformance [CASES]
+//   CleaveTestJob layers|differ|signalled RANKS DEADLINE_MS
 //
 // Started by a launcher, or by Jobs.cpp with its variables. All ranks draw the same
-// cases, since they draw from the same seed.
+// cases, since they draw from the same seed. `layers` runs Layers.h, without a launcher
+// on threads; with `differ` rank 2 has another program, with `signalled` rank 1 gets a
+// signal.
 //
 //===----------------------------------------------------------------------===//
 
 #include "Exchanges.h"
+#include "Layers.h"
 
 #include <rapidcheck.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -48,6 +53,30 @@ static int conformance(cleave_process *process, const char *cases) {
   return leave(process, 0, error) || !good;
 }
 
+static cleave_process *interrupted = nullptr;
+
+static int layers(cleave_process *process, const std::string &mode, uint32_t ranks,
+                  uint32_t deadline) {
+  interrupted = process;
+  signal(SIGTERM, [](int number) { cleave_process_interrupt(interrupted, number); });
+  Layers layers(ranks);
+  if (mode == "differ" && cleave_process_rank(process) == 2)
+    layers.builder.main[0][6].name = "other";
+  cleave_session_options options = CLEAVE_SESSION_OPTIONS;
+  options.deadline_ms = deadline;
+  options.process = cleave_process_size(process) > 1 ? process : nullptr;
+  cleave_session *session = nullptr;
+  cleave_error error = {};
+  int32_t status = cleave_session_create(layers.builder.finish(), &options, &session, &error);
+  if (mode == "signalled" && cleave_process_rank(process) == 1)
+    raise(SIGTERM);
+  // The others run until they hear of it.
+  for (uint32_t run = 0; (run < 3 || mode == "signalled") && !status; ++run)
+    status = cleave_session_run(session, nullptr, nullptr, &error);
+  cleave_session_destroy(session);
+  return leave(process, status, error);
+}
+
 int main(int argc, char **argv) {
   cleave_error error = {};
   cleave_launch launch;
@@ -63,5 +92,7 @@ int main(int argc, char **argv) {
     return leave(process, status, error);
   if (!strcmp(argv[1], "conformance"))
     return conformance(process, argc > 2 ? argv[2] : nullptr);
+  if (argc > 3)
+    return layers(process, argv[1], uint32_t(atoi(argv[2])), uint32_t(atoi(argv[3])));
   return leave(process, 2, error);
 }
