@@ -103,7 +103,9 @@ int32_t Session::prepare(cleave_error *error) {
 
 /// Files that only ranks of other processes read need not be here.
 bool Session::readsFile(uint32_t index) const {
-  for (uint32_t r = firstRank; r < endRank; ++r)
+  for (uint32_t r = firstRank; r < endRank; ++r) {
+    if (program.params && program.params[r].file == index)
+      return true;
     for (bool load : {true, false}) {
       uint32_t count;
       const cleave_command *list = listOf(program, r, load, count);
@@ -114,6 +116,7 @@ bool Session::readsFile(uint32_t index) const {
             return true;
         }
     }
+  }
   return false;
 }
 
