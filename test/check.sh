@@ -61,6 +61,14 @@ run_models() {
   run_e2e round_trip "$build/bin/cleave-opt" "$1"
 }
 
+# Some of them compiled to folders, which a program without a compiler runs.
+run_artifacts() {
+  echo "== models as artifacts"
+  run_e2e golden "$build/bin/cleave" test/models --artifact "$build/bin/cleave-run" --jobs 2 \
+    --only bert --only gpt2_odd --only mobius_bf16 --only mobius_fp16 \
+    --mesh 1 --mesh tp=3 --mesh dp=2,tp=2 --mesh "pp=2 --micro-batches 2"
+}
+
 # Models that do not belong to the tree.
 run_shared() {
   local shared=../shared/models
@@ -96,6 +104,7 @@ run_fuzzers() {
   if cmake --build "$build" --target fuzzers >"$log" 2>&1; then
     fuzz frontend 45
     fuzz tensors 15
+    fuzz artifact 15
   else
     tail -n 40 "$log"
     add 0 1 0
@@ -105,6 +114,7 @@ run_fuzzers() {
 run_lit
 run_unit
 run_models test/models --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=8 --mesh dp=2,tp=2
+run_artifacts
 run_shared
 run_fuzzers
 

@@ -11,6 +11,7 @@ packages=(
   librapidcheck-dev libgtest-dev libgmock-dev libbenchmark-dev
   libzip-dev nlohmann-json3-dev libcli11-dev libfmt-dev libspdlog-dev
   libboost-context-dev libhwloc-dev libxxhash-dev libopenmpi-dev openmpi-bin
+  libflatbuffers-dev flatbuffers-compiler liblld-22-dev
   libprotobuf-dev protobuf-compiler
   python3 python3-venv
 )

@@ -9,19 +9,20 @@ using namespace cleave;
 
 namespace {
 
-struct Opened final : RunnableProgram {
+struct Opened final : ArtifactProgram {
   ~Opened() override { cleave_artifact_close(artifact); }
   const cleave_program *program() const override { return cleave_artifact_program(artifact); }
+  const char *mesh() const override { return cleave_artifact_mesh(artifact); }
 
   cleave_artifact *artifact = nullptr;
 };
 
 } // namespace
 
-llvm::Expected<std::unique_ptr<RunnableProgram>> cleave::openArtifact(llvm::StringRef path,
+llvm::Expected<std::unique_ptr<ArtifactProgram>> cleave::openArtifact(llvm::StringRef path,
                                                                       bool verifyWeights) {
   auto opened = std::make_unique<Opened>();
-  cleave_artifact_options options = {};
+  cleave_artifact_options options = CLEAVE_ARTIFACT_OPTIONS;
   options.verify_weights = verifyWeights;
   cleave_error error;
   if (cleave_artifact_open(path.str().c_str(), &options, &opened->artifact, &error) != CLEAVE_OK)

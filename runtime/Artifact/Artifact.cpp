@@ -10,6 +10,7 @@
 #include "../Core/Error.h"
 #include "cleave/Runtime/ArtifactFormat.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
@@ -95,6 +96,7 @@ public:
   }
 
   DecodedProgram decoded;
+  Manifest manifest;
 
 private:
   std::string pathOf(std::string_view name) const { return folder + "/" + std::string(name); }
@@ -246,7 +248,6 @@ private:
 
   const std::string folder;
   const bool verifyWeights;
-  Manifest manifest;
   std::string bytes; ///< of the program
   std::deque<std::string> paths;
   void *library = nullptr;
@@ -265,7 +266,11 @@ int32_t cleave_artifact_open(const char *path, const cleave_artifact_options *op
       return fail(error, CLEAVE_REFUSED, "cannot open \"%.400s\": %s", path, strerror(errno));
     if (!S_ISDIR(status.st_mode))
       return fail(error, CLEAVE_REFUSED, "\"%.400s\" is no artifact: it is no folder", path);
-    auto made = std::make_unique<Artifact>(folder.get(), options && options->verify_weights);
+    // A caller of an older version has a shorter struct.
+    cleave_artifact_options own = CLEAVE_ARTIFACT_OPTIONS;
+    if (options)
+      memcpy(&own, options, std::min<size_t>(options->size, sizeof own));
+    auto made = std::make_unique<Artifact>(folder.get(), own.verify_weights);
     if (int32_t result = made->open(error))
       return result;
     *artifact = reinterpret_cast<cleave_artifact *>(made.release());
@@ -277,6 +282,10 @@ int32_t cleave_artifact_open(const char *path, const cleave_artifact_options *op
 
 const cleave_program *cleave_artifact_program(const cleave_artifact *artifact) {
   return &reinterpret_cast<const Artifact *>(artifact)->decoded.program;
+}
+
+const char *cleave_artifact_mesh(const cleave_artifact *artifact) {
+  return reinterpret_cast<const Artifact *>(artifact)->manifest.mesh.c_str();
 }
 
 void cleave_artifact_close(cleave_artifact *artifact) {

@@ -12,7 +12,6 @@
 using namespace cleave::runtime;
 using Json = nlohmann::ordered_json;
 
-static constexpr char kFormat[] = "cleave artifact";
 static constexpr std::string_view kTail = ",\n  \"digest\": \"";
 static constexpr std::string_view kEnd = "\"\n}\n";
 static constexpr size_t kDigits = 32;
@@ -42,8 +41,12 @@ std::string cleave::runtime::formatManifest(const Manifest &manifest) {
         {{"name", file.name}, {"bytes", file.bytes}, {"digest", digestText(file.digest)}});
   std::string text = json.dump(2, ' ', false, Json::error_handler_t::replace);
   text.resize(text.size() - std::string_view("\n}").size());
-  std::string digest = digestText(digestOf(text.data(), text.size()));
-  return text + std::string(kTail) + digest + std::string(kEnd);
+  return sealManifest(std::move(text));
+}
+
+std::string cleave::runtime::sealManifest(std::string body) {
+  std::string digest = digestText(digestOf(body.data(), body.size()));
+  return body + std::string(kTail) + digest + std::string(kEnd);
 }
 
 const Manifest::File *Manifest::find(std::string_view name) const {

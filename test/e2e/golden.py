@@ -2,11 +2,13 @@
 """Runs models over meshes and holds the outputs against the expected ones.
 
     python golden.py CLEAVE FOLDER [--mesh MESH]... [--only PART]... [--refused LIST.json] [--jobs N]
+                     [--artifact CLEAVE_RUN]
 
 MESH may go on with options of `cleave run`: "pp=2 --micro-batches 2".
 
 FOLDER holds MANIFEST.json, models and cases as test/models/README.md says. A model
 that LIST.json names has to be refused with the words that stand there, at every mesh.
+With --artifact a model is compiled to a folder, which CLEAVE_RUN runs.
 Ends with `N passed, N failed`; status 1 if any failed.
 """
 import argparse
@@ -60,27 +62,38 @@ def worst(got, want, tolerance, seen):
     return float(share.max())
 
 
-def cleave_run(cleave, path, mesh, *options):
-    command = [cleave, "run", path, *options]
-    if mesh != "1":
-        command += ["--mesh", *mesh.split()]
+def mesh_options(mesh):
+    return ["--mesh", *mesh.split()] if mesh != "1" else []
+
+
+def call(*command):
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
-def run_case(cleave, model, path, mesh, folder):
+def run_case(options, model, path, mesh):
     """The largest difference as a share of what is tolerated, and where it is."""
     with tempfile.TemporaryDirectory() as work:
-        return compare_case(cleave, model, path, mesh, folder, work)
+        return compare_case(options, model, path, mesh, work)
 
 
-def compare_case(cleave, model, path, mesh, folder, work):
-    case = np.load(os.path.join(folder, path))
+def run_model(options, source, mesh, inputs, out, work):
+    if not options.artifact:
+        return call(options.cleave, "run", source, *mesh_options(mesh), "--inputs", inputs, "--outputs", out)
+    target = os.path.join(work, "artifact")
+    done = call(options.cleave, "compile", source, *mesh_options(mesh), "--inputs", inputs, "-o", target)
+    if done.returncode != 0:
+        return done
+    return call(options.artifact, target, "--inputs", inputs, "--outputs", out)
+
+
+def compare_case(options, model, path, mesh, work):
+    case = np.load(os.path.join(options.folder, path))
     inputs, stored = arrays(case, "in:")
     expected, _ = arrays(case, "out:")
     np.savez(os.path.join(work, "in.npz"), **stored)
     out = os.path.join(work, "out.npz")
-    done = cleave_run(cleave, os.path.join(folder, model["file"]), mesh,
-                      "--inputs", os.path.join(work, "in.npz"), "--outputs", out)
+    done = run_model(options, os.path.join(options.folder, model["file"]), mesh,
+                     os.path.join(work, "in.npz"), out, work)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
         return float("inf"), lines[-1]
@@ -99,7 +112,7 @@ def compare_case(cleave, model, path, mesh, folder, work):
 
 def refusal(cleave, model, mesh, folder, words):
     """Why it is not refused as it should be, or nothing."""
-    done = cleave_run(cleave, os.path.join(folder, model["file"]), mesh)
+    done = call(cleave, "run", os.path.join(folder, model["file"]), *mesh_options(mesh))
     lines = done.stderr.strip().splitlines()
     if done.returncode != 2 or len(lines) != 1 or words not in lines[0]:
         return f"ends with {done.returncode}, want: 2 and `{words}`, got: {lines}"
@@ -109,7 +122,7 @@ def refusal(cleave, model, mesh, folder, words):
 def checks(options, models, refused):
     """(title, what to call) of all that is asked; a call answers what is wrong, or nothing."""
     def case(model, path, mesh):
-        share, blame = run_case(options.cleave, model, path, mesh, options.folder)
+        share, blame = run_case(options, model, path, mesh)
         return "" if share <= 1 else f"{share:.3g} of the tolerance, {blame}"
 
     for model in models:
@@ -132,6 +145,7 @@ def main():
     parser.add_argument("--mesh", action="append")
     parser.add_argument("--only", action="append")
     parser.add_argument("--refused")
+    parser.add_argument("--artifact")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     with open(os.path.join(options.folder, "MANIFEST.json")) as file:

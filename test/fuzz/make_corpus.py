@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """Writes the seeds of the fuzzers, and the words they know.
 
-    python make_corpus.py FOLDER
+    python make_corpus.py FOLDER [CLEAVE]
 
 FOLDER/frontend gets models of a few kilobytes, each a part of what the front end
-reads; FOLDER/tensors gets arrays and archives; FOLDER/dictionary.txt the names of
-ops, attributes and types.
+reads; FOLDER/tensors gets arrays and archives; FOLDER/artifact, where CLEAVE is given,
+programs and manifests that it writes; FOLDER/dictionary.txt the names of ops,
+attributes and types.
 """
 import io
 import os
+import subprocess
 import sys
+import tempfile
 import zipfile
 
 import numpy as np
@@ -243,6 +246,24 @@ def tensors():
     yield "packed", archive({"a": np.zeros(100, np.int32)}, zipfile.ZIP_DEFLATED)
 
 
+def artifacts(cleave):
+    """A program over axes, with collectives and files of weights, and its manifest as far as its digest."""
+    product = model([node("MatMul", "x,w", "y"), node("Softmax", "y", "z")], [value("x", [2, 64])], outputs("z"),
+                    [tensor("w", [64, 48], np.arange(64 * 48) % 7)])
+    with tempfile.TemporaryDirectory() as work:
+        source = os.path.join(work, "model.onnx")
+        with open(source, "wb") as out:
+            out.write(product.SerializeToString())
+        for weights in ("shards", "reference"):
+            target = os.path.join(work, weights)
+            subprocess.run([cleave, "compile", source, "--mesh", "tp=2", "--weights", weights, "-o", target],
+                           check=True, cwd=work, stdout=subprocess.DEVNULL)
+            with open(os.path.join(target, "program"), "rb") as file:
+                yield f"program-{weights}", file.read()
+            with open(os.path.join(target, "manifest.json"), "rb") as file:
+                yield f"manifest-{weights}", file.read().rpartition(b',\n  "digest"')[0]
+
+
 def words():
     """Names of the standard that a mutation alone would not hit upon."""
     found = {"", "ai.onnx", MICROSOFT, "location", "offset", "length", "..", "/", "NOTSET", "VALID",
@@ -254,8 +275,8 @@ def words():
     return sorted(found - {""})
 
 
-def main(folder):
-    for kind, seeds in (("frontend", ((make.__name__, make().SerializeToString()) for make in (
+def main(folder, cleave=None):
+    for kind, seeds in (("artifact", artifacts(cleave) if cleave else ()), ("frontend", ((make.__name__, make().SerializeToString()) for make in (
             initializers, elsewhere, large, functions, branches, shapes, attention, contrib,
             unsorted, windows, types, unusual))), ("tensors", tensors())):
         os.makedirs(os.path.join(folder, kind), exist_ok=True)
@@ -266,4 +287,4 @@ def main(folder):
         out.writelines(f'"{word}"\n' for word in words())
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])

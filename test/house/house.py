@@ -19,7 +19,7 @@ MAX_LINES = {".cpp": 600, ".c": 600, ".h": 600, ".td": 300, ".py": 600}
 MAX_FUNCTION_LINES = 100
 MAX_PIPELINE_LINES = 150
 
-SUFFIXES = {".cpp", ".c", ".h", ".td", ".def", ".cmake", ".mlir", ".test", ".py", ".in", ".sh", ".md", ".json"}
+SUFFIXES = {".cpp", ".c", ".h", ".td", ".def", ".cmake", ".mlir", ".test", ".py", ".in", ".sh", ".md", ".json", ".fbs"}
 NAMES = {"CMakeLists.txt", "Makefile", "requirements.txt", ".gitignore", ".clang-format", "run", "LICENSE"}
 # These name what they forbid.
 NAMING_NOTES = ("test/house/house.py", "test/house/violations.test")

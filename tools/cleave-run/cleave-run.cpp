@@ -57,7 +57,8 @@ static int fail(const cleave_error &error) { return fail(error.status, error.mes
 
 static int open(const Options &options, Job &job) {
   cleave_error error;
-  cleave_artifact_options how = {options.verify};
+  cleave_artifact_options how = CLEAVE_ARTIFACT_OPTIONS;
+  how.verify_weights = options.verify;
   cleave_artifact *artifact = nullptr;
   if (cleave_artifact_open(options.artifact.c_str(), &how, &artifact, &error))
     return fail(error);

@@ -85,14 +85,14 @@ static llvm::Expected<std::vector<Configuration>> configurationsOf(const BenchOp
 }
 
 /// Runs `runner` as often as asked for, and keeps what `options` want of the last run.
-static llvm::Error measure(Runner &runner, const LoadedModel &model, const BenchOptions &options,
+static llvm::Error measure(Runner &runner, const NamedTensors &inputs, const BenchOptions &options,
                            bool times, Measurement &result) {
   double total = 0;
   for (unsigned i = 0; i < options.warmup + options.iters; ++i) {
     if (i == options.warmup)
       cleave_session_reset_counters(runner.session());
     auto begin = Clock::now();
-    if (llvm::Error error = runner.run(model.inputs))
+    if (llvm::Error error = runner.run(inputs))
       return error;
     if (i < options.warmup)
       continue;
@@ -104,6 +104,9 @@ static llvm::Error measure(Runner &runner, const LoadedModel &model, const Bench
   const cleave_program &program = *runner.program();
   if (program.num_inputs && program.inputs[0].num_dims)
     result.rows = program.inputs[0].dims[0];
+  rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  result.peakRss = usage.ru_maxrss / 1024.0;
   if (!options.trace.empty())
     if (llvm::Error error = writeTrace(runner, options))
       return error;
@@ -130,12 +133,21 @@ static llvm::Error measure(const Configuration &configuration, const BenchOption
     return runner.takeError();
   result.compile = millisecondsSince(begin);
   compilation.onPhase("running " + result.title());
-  if (llvm::Error error = measure(**runner, *model, options, times, result))
-    return error;
-  rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  result.peakRss = usage.ru_maxrss / 1024.0;
-  return llvm::Error::success();
+  return measure(**runner, model->inputs, options, times, result);
+}
+
+/// There is one configuration, which was compiled before.
+static llvm::Error measureArtifact(const BenchOptions &options, bool times, Measurement &result) {
+  auto begin = Clock::now();
+  llvm::Expected<OpenedArtifact> opened = openArtifact(options, "", times);
+  if (!opened)
+    return opened.takeError();
+  result.load = millisecondsSince(begin);
+  result.mesh = opened->mesh;
+  if (!options.output.empty() && opened->runner->outputs().empty())
+    return llvm::createStringError("--output \"" + options.output +
+                                   "\": the model has no outputs to write; leave the flag out");
+  return measure(*opened->runner, opened->inputs, options, times, result);
 }
 
 static llvm::Error print(llvm::ArrayRef<Measurement> measurements, const BenchOptions &options) {
@@ -187,6 +199,14 @@ static int bench(const BenchOptions &options) {
   return status;
 }
 
+static int benchArtifact(const BenchOptions &options) {
+  Measurement result;
+  if (llvm::Error error = measureArtifact(options, options.wantsTimes(/*isOne=*/true), result))
+    return fail(std::move(error));
+  llvm::Error error = print(result, options);
+  return error ? fail(std::move(error)) : 0;
+}
+
 void cleave::addBench(CLI::App &app, int &status) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App *command = app.add_subcommand("bench", "times a model over the ranks of meshes");
@@ -201,5 +221,7 @@ void cleave::addBench(CLI::App &app, int &status) {
   addPath(*command, "--html", options->page, "a page to write, which needs nothing else");
   addTrace(*command, *options);
   command->add_flag("--json", options->json, "a line of JSON for each configuration");
-  command->callback([=, &status] { status = bench(*options); });
+  command->callback([=, &status] {
+    status = isArtifact(options->model) ? benchArtifact(*options) : bench(*options);
+  });
 }

@@ -214,7 +214,7 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
 }
 
 llvm::Expected<OpenedArtifact> cleave::openArtifact(const ModelOptions &options,
-                                                    const std::string &phase) {
+                                                    const std::string &phase, bool timing) {
   const std::pair<const char *, bool> decided[] = {{"--mesh", !options.mesh.empty()},
                                                    {"--dim", !options.dims.empty()},
                                                    {"--target", !options.target.empty()},
@@ -228,10 +228,11 @@ llvm::Expected<OpenedArtifact> cleave::openArtifact(const ModelOptions &options,
           "\"%s\" is an artifact: what %s says was decided when it was compiled; leave it out, or "
           "compile the model again",
           options.model.c_str(), flag);
-  llvm::Expected<std::unique_ptr<RunnableProgram>> program = openArtifact(options.model);
+  llvm::Expected<std::unique_ptr<ArtifactProgram>> program = openArtifact(options.model);
   if (!program)
     return program.takeError();
   OpenedArtifact opened;
+  opened.mesh = (*program)->mesh();
   std::vector<std::string> names;
   for (const cleave_value &value :
        llvm::ArrayRef((*program)->program()->inputs, (*program)->program()->num_inputs))
@@ -248,7 +249,7 @@ llvm::Expected<OpenedArtifact> cleave::openArtifact(const ModelOptions &options,
     opened.inputs = std::move(*tensors);
   }
   llvm::Expected<std::unique_ptr<Runner>> runner =
-      Runner::create(std::move(*program), options.threads, !options.trace.empty());
+      Runner::create(std::move(*program), options.threads, timing);
   if (!runner)
     return runner.takeError();
   opened.runner = std::move(*runner);

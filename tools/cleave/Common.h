@@ -66,12 +66,13 @@ llvm::Error writeTrace(const Runner &runner, const ModelOptions &options);
 struct OpenedArtifact {
   std::unique_ptr<Runner> runner;
   NamedTensors inputs;
+  std::string mesh;
 };
 
-/// Opens the artifact that `options` name. Refuses those among them, and `phase`, that
-/// were for the compiler to decide.
-llvm::Expected<OpenedArtifact> openArtifact(const ModelOptions &options,
-                                            const std::string &phase = "");
+/// Opens the artifact that `options` name; `timing` has its session time each command.
+/// Refuses those among them, and `phase`, that were for the compiler to decide.
+llvm::Expected<OpenedArtifact> openArtifact(const ModelOptions &options, const std::string &phase,
+                                            bool timing);
 
 /// Prints `text` as `cleave: …`, on the standard error.
 void note(llvm::StringRef text);

@@ -262,7 +262,7 @@ static void judge(Compilation &compilation, ModuleOp module, Contents &contents)
 
 /// The manifest of an artifact, of which every byte has been checked.
 static int inspectArtifact(const std::string &path, bool json) {
-  llvm::Expected<std::unique_ptr<RunnableProgram>> opened =
+  llvm::Expected<std::unique_ptr<ArtifactProgram>> opened =
       openArtifact(path, /*verifyWeights=*/true);
   if (!opened)
     return fail(opened.takeError());

@@ -93,7 +93,8 @@ static int runModel(const RunOptions &options) {
 }
 
 static int runArtifact(const RunOptions &options) {
-  llvm::Expected<OpenedArtifact> opened = openArtifact(options, options.phase);
+  llvm::Expected<OpenedArtifact> opened =
+      openArtifact(options, options.phase, !options.trace.empty());
   if (!opened)
     return fail(opened.takeError());
   if (!options.outputs.empty() && opened->runner->outputs().empty())

@@ -84,8 +84,15 @@ llvm::Error checkIndices(mlir::ModuleOp module, const NamedTensors &inputs);
 
 /// Whether `path` is to be opened as an artifact: it is a folder.
 bool isArtifact(llvm::StringRef path);
-/// The program of an artifact; `verifyWeights` reads all of them.
-llvm::Expected<std::unique_ptr<RunnableProgram>> openArtifact(llvm::StringRef path,
+/// The program of an artifact.
+class ArtifactProgram : public RunnableProgram {
+public:
+  /// As --mesh takes it.
+  virtual const char *mesh() const = 0;
+};
+
+/// Opens an artifact; `verifyWeights` reads all of them.
+llvm::Expected<std::unique_ptr<ArtifactProgram>> openArtifact(llvm::StringRef path,
                                                               bool verifyWeights = false);
 
 /// A program with memory for its outputs.

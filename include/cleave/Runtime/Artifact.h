@@ -20,13 +20,17 @@ extern "C" {
 
 typedef struct cleave_artifact cleave_artifact;
 
-/// Zero in a field means its default.
+/// Zero in any field but `size` means its default.
 typedef struct cleave_artifact_options {
+  uint32_t size; ///< sizeof(cleave_artifact_options), as the caller knows it
   /// Nonzero: reads all weights and holds them against their digests. By default
   /// some MiB of each file, evenly spread: they tell another model, and files of that
   /// size are checked whole.
   uint32_t verify_weights;
 } cleave_artifact_options;
+
+/// As in `cleave_artifact_options options = CLEAVE_ARTIFACT_OPTIONS;`
+#define CLEAVE_ARTIFACT_OPTIONS {sizeof(cleave_artifact_options), 0}
 
 /// Opens the folder `path`. `options` may be null. Each step relies on those before it:
 /// the manifest and its digest; version, target, and features of the processor; sizes
@@ -41,6 +45,9 @@ int32_t cleave_artifact_open(const char *path, const cleave_artifact_options *op
 /// Verified; lives as long as the artifact. Its parameters are mapped from the files,
 /// and no session copies them.
 const cleave_program *cleave_artifact_program(const cleave_artifact *artifact);
+
+/// What its ranks are, as in "dp=2,tp=4"; "1" for one rank.
+const char *cleave_artifact_mesh(const cleave_artifact *artifact);
 
 /// May be null. Sessions of its program end before.
 void cleave_artifact_close(cleave_artifact *artifact);

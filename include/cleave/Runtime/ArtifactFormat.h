@@ -20,6 +20,8 @@ namespace cleave::runtime {
 inline constexpr char kManifest[] = "manifest.json";
 inline constexpr char kProgram[] = "program";
 inline constexpr char kKernels[] = "kernels.so";
+/// The first field of every manifest, whatever its version.
+inline constexpr char kFormat[] = "cleave artifact";
 
 /// XXH3-128.
 struct Digest {
@@ -119,6 +121,8 @@ struct Manifest {
 };
 
 std::string formatManifest(const Manifest &manifest);
+/// `body`, a manifest up to its last brace, with its digest and the brace.
+std::string sealManifest(std::string body);
 /// Refuses text that is none, or not as it was written.
 Reason parseManifest(std::string_view text, Manifest &manifest);
 

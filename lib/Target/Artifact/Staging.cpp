@@ -8,6 +8,8 @@
 
 #include "Parts.h"
 
+#include "llvm/Support/MemoryBuffer.h"
+
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -27,6 +29,12 @@ llvm::Error cleave::artifact::cannotWrite(const std::string &path) {
   return llvm::createStringError("cannot write \"" + path + "\": " + std::strerror(errno));
 }
 
+/// Whether a folder was an artifact once: a damaged one may be replaced too.
+static bool wasArtifact(const std::string &folder) {
+  auto manifest = llvm::MemoryBuffer::getFileSlice(folder + "/" + runtime::kManifest, 64, 0);
+  return manifest && (*manifest)->getBuffer().contains(runtime::kFormat);
+}
+
 /// Only an artifact, or an empty folder, may be replaced.
 llvm::Error Staging::checkTarget() const {
   struct stat status;
@@ -34,7 +42,7 @@ llvm::Error Staging::checkTarget() const {
     return llvm::Error::success();
   std::error_code ignored;
   bool isFolder = S_ISDIR(status.st_mode);
-  if (isFolder && (fs::is_empty(path, ignored) || fs::exists(path + "/" + runtime::kManifest)))
+  if (isFolder && (fs::is_empty(path, ignored) || wasArtifact(path)))
     return llvm::Error::success();
   return llvm::createStringError("cannot write \"" + path + "\": it is " +
                                  (isFolder ? "a folder that holds something else" : "no folder") +

@@ -100,6 +100,12 @@ def says_what_it_holds(folder):
     assert len(report["latency_ms"]) == 2 and len(report["ranks"]) == 4
     assert {o["name"] for o in report["outputs"]} == {o["name"] for o in manifest["outputs"]}
     assert report["ranks"][0]["parameters"] > 0 and report["ranks"][0]["sent"]["all_reduce"] > 0
+    timed = json.loads(run(CLEAVE, "bench", artifact, "--inputs", inputs, "--iters", "2", "--json"))
+    assert len(timed["latency_ms"]) == 2 and timed["compile_ms"] == 0, timed
+    assert "dp=2,tp=2" in run(CLEAVE, "bench", artifact, "--inputs", inputs, "--iters", "1")
+    trace = os.path.join(folder, "trace.json")
+    run(CLEAVE, "run", artifact, "--inputs", inputs, "--trace", trace)
+    assert json.load(open(trace))
     text = run(CLEAVE, "inspect", artifact)
     assert "mesh: dp=2,tp=2" in text and "attention_mask" in text and "weights-1.safetensors" in text, text
     assert json.loads(run(CLEAVE, "inspect", artifact, "--json")) == manifest
@@ -181,7 +187,7 @@ def refusals(t):
     t.expect([CLEAVE, "compile", model, "-o", t.path("a"), "--weights", "elsewhere"], "--weights")
     t.write("file", b"mine")
     os.mkdir(t.path("full"))
-    t.write("full/mine", b"mine")
+    t.write("full/manifest.json", b'{"name": "mine"}')
     t.expect([CLEAVE, "compile", model, "-o", t.path("file")], "file", "no folder")
     t.expect([CLEAVE, "compile", model, "-o", t.path("full")], "full", "holds something else")
     # Less room than the weights or the code take.
@@ -192,7 +198,8 @@ def refusals(t):
     run(CLEAVE, "compile", model, "--mesh", "tp=2", "-o", t.path("a"))
     np.savez(t.path("in.npz"), ids=np.zeros((16, 3), np.int64), scale=np.ones(2, np.float32))
     inputs = ["--inputs", t.path("in.npz")]
-    for flag, word in (("--mesh", "tp=4"), ("--dim", "N=2"), ("--target", "cpu"), ("--stop-after", "graph")):
+    for flag, word in (("--mesh", "tp=4"), ("--dim", "N=2"), ("--target", "cpu"), ("--stop-after", "graph"),
+                       ("--micro-batches", "2")):
         t.expect([CLEAVE, "run", t.path("a"), *inputs, flag, word], "is an artifact", flag)
     t.expect([CLEAVE, "run", t.path("a")], "--inputs", '"ids", "scale"')
     t.expect([CLEAVE_RUN, t.path("a")], "--inputs", '"ids", "scale"')
@@ -200,8 +207,10 @@ def refusals(t):
     t.expect([CLEAVE_RUN, t.path("a"), "--wobble"], "--wobble", "cleave-run --help")
     t.expect([CLEAVE_RUN, t.path("none")], "none", "No such file")
     t.expect([CLEAVE_RUN, model], "gather.onnx", "no folder")
-    for program in ([CLEAVE_RUN], [CLEAVE, "run"], [CLEAVE, "inspect"]):
-        t.expect([*program, t.path("full")], "no artifact", "cleave compile")
+    os.mkdir(t.path("empty"))
+    for program in ([CLEAVE_RUN], [CLEAVE, "run"], [CLEAVE, "inspect"], [CLEAVE, "bench"]):
+        t.expect([*program, t.path("full")], "manifest.json", "not that of an artifact")
+        t.expect([*program, t.path("empty")], "no artifact", "cleave compile")
     np.savez(t.path("wrong.npz"), ids=np.zeros((2, 3), np.int64), scale=np.ones(2, np.float32))
     np.savez(t.path("more.npz"), ids=np.zeros((16, 3), np.int64), scale=np.ones(2, np.float32), more=1)
     np.savez(t.path("range.npz"), ids=np.full((16, 3), 9), scale=np.ones(2, np.float32))

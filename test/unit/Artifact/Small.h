@@ -92,7 +92,8 @@ public:
 
   /// The message of a refusal; what a run gives where there is none.
   std::string open(bool verify = false) const {
-    cleave_artifact_options options = {verify};
+    cleave_artifact_options options = CLEAVE_ARTIFACT_OPTIONS;
+    options.verify_weights = verify;
     cleave_artifact *artifact;
     cleave_error error;
     if (int32_t status = cleave_artifact_open(folder.c_str(), &options, &artifact, &error)) {
