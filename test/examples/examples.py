@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 
+import numpy as np
+
 ROOT, BUILD = sys.argv[1:]
 
 
@@ -57,6 +59,52 @@ def passes(work, everything, runtime):
     assert "component `compiler` of Cleave is not installed" in refused.stderr, refused.stderr
 
 
+def c_run(work, everything, runtime):
+    """A C program runs an artifact as `cleave run` does the model, and tells every error in a line."""
+    program = build("c-run", runtime, os.path.join(work, "c-run"))
+    needed = run("ldd", program).stdout
+    assert os.path.join(runtime, "lib/libcleave.so.") in needed and "LLVM" not in needed, needed
+    cleave, model = os.path.join(everything, "bin/cleave"), os.path.join(ROOT, "test/models/llama_mobius.onnx")
+    case = np.load(model.replace(".onnx", ".case0.npz"))
+    inputs = {name[len("in:"):]: case[name] for name in case.files if name.startswith("in:")}
+    given, expected, artifact = (os.path.join(work, name) for name in ("in.npz", "out.npz", "artifact"))
+    np.savez(given, **inputs)
+    at = [model, "--mesh", "tp=2", "--inputs", given]
+    run(cleave, "run", *at, "--outputs", expected)
+    run(cleave, "compile", *at, "-o", artifact)
+    arguments = {}
+    for name, array in inputs.items():
+        path = os.path.join(work, name + ".raw")
+        array.tofile(path)
+        arguments[name] = f"{name}={path}"
+
+    want = np.load(expected)
+    lines = dict(line.split(": ", 1) for line in run(program, artifact, *arguments.values()).stdout.splitlines())
+    assert set(lines) == set(want.files), lines
+    for name, line in lines.items():
+        shape, values = re.fullmatch(r"f32 (\[.*?\]) (.*)", line).groups()
+        assert shape == str(list(want[name].shape)), line
+        assert np.array_equal(np.array(values.split(), np.float32), want[name].ravel()[:8]), (line, want[name])
+
+    def refused(*command, words):
+        done = run(program, *command, status=2)
+        assert done.stdout == "" and done.stderr.count("\n") == 1, done
+        assert all(word in done.stderr for word in words), (words, done)
+
+    refused(words=["usage"])
+    refused(os.path.join(work, "nowhere"), *arguments.values(), words=["nowhere"])
+    some = dict(arguments)
+    del some["input_ids"]
+    refused(artifact, *some.values(), words=["NAME=FILE", "input_ids"])
+    refused(artifact, *some.values(), "input_ids=" + os.path.join(work, "none.raw"), words=["none.raw"])
+    refused(artifact, *some.values(), "input_ids=" + given, words=["input_ids", "bytes"])
+    with open(os.path.join(artifact, "program"), "r+b") as file:
+        byte = file.read(1)[0]
+        file.seek(0)
+        file.write(bytes([byte ^ 1]))
+    refused(artifact, *arguments.values(), words=["program"])
+
+
 def programs(_, everything, runtime):
     """What is installed runs, and finds what it needs, where it lies."""
     model = os.path.join(ROOT, "test/models/llama_mobius.onnx")
@@ -74,7 +122,7 @@ def main():
         everything, runtime = os.path.join(work, "all"), os.path.join(work, "runtime")
         install(everything)
         install(runtime, "--component", "runtime")
-        for part in (passes, programs):
+        for part in (passes, c_run, programs):
             part(work, everything, runtime)
 
 
