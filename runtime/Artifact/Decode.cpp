@@ -13,6 +13,7 @@
 #include "Program_generated.h"
 
 #include <climits>
+#include <type_traits>
 
 using namespace cleave::runtime;
 
@@ -28,6 +29,8 @@ struct DecodedProgram::Decoder {
     if (from.version() != CLEAVE_PROGRAM_VERSION)
       return fail(error, CLEAVE_REFUSED, "is of version %u, this runtime reads %u", from.version(),
                   CLEAVE_PROGRAM_VERSION);
+    if (int32_t status = takeTables())
+      return status;
     if (int32_t status = ranks())
       return status;
     if (int32_t status = classes())
@@ -43,20 +46,39 @@ struct DecodedProgram::Decoder {
       into.kernels.push_back(standIn);
       into.details.kernels.push_back(name->str());
     }
-    values(*from.inputs(), into.inputs);
-    values(*from.outputs(), into.outputs);
+    if (int32_t status = values(*from.inputs(), into.inputs))
+      return status;
+    if (int32_t status = values(*from.outputs(), into.outputs))
+      return status;
     finish();
     return CLEAVE_OK;
   }
 
 private:
-  /// Takes the bytes of a list from those of the whole.
-  template <typename List> int32_t take(const List &list, uint64_t elementBytes) {
-    uint64_t bytes = list.size() * elementBytes;
+  /// Takes the bytes of a list from those of the whole. The verifier of FlatBuffers
+  /// looks at the place of a list's length only, not at that of its elements.
+  template <typename T> int32_t take(const flatbuffers::Vector<T> &list) {
+    using Element = std::remove_const_t<std::remove_pointer_t<T>>;
+    uint64_t bytes = list.size() * sizeof(Element);
+    if (reinterpret_cast<uintptr_t>(list.Data()) % alignof(Element))
+      return fail(error, CLEAVE_REFUSED, "has a list at a place that is not aligned");
     if (bytes > bytesLeft)
       return fail(error, CLEAVE_REFUSED, "has lists that lie over each other");
     bytesLeft -= bytes;
     return CLEAVE_OK;
+  }
+
+  /// The lists that there are one of.
+  int32_t takeTables() {
+    if (int32_t status = take(*from.coordinates()))
+      return status;
+    if (int32_t status = take(*from.class_of_rank()))
+      return status;
+    if (int32_t status = take(*from.buffers()))
+      return status;
+    if (int32_t status = take(*from.counts()))
+      return status;
+    return from.params() ? take(*from.params()) : int32_t(CLEAVE_OK);
   }
 
   int32_t ranks() {
@@ -77,7 +99,7 @@ private:
 
   int32_t commands(const flatbuffers::Vector<const fb::Command *> &list,
                    std::vector<cleave_command> &commands) {
-    if (int32_t status = take(list, sizeof(fb::Command)))
+    if (int32_t status = take(list))
       return status;
     for (const fb::Command *c : list) {
       if (c->name() >= from.names()->size())
@@ -110,7 +132,7 @@ private:
       if (group->members()->size() != into.classOfRank.size())
         return fail(error, CLEAVE_REFUSED, "has a group of %u members for %zu ranks",
                     group->members()->size(), into.classOfRank.size());
-      if (int32_t status = take(*group->members(), sizeof(uint32_t)))
+      if (int32_t status = take(*group->members()))
         return status;
       // FlatBuffers are little-endian, as all that runs a program is.
       into.groups.push_back({group->members()->data(), group->group_size()});
@@ -123,7 +145,7 @@ private:
       into.files.push_back({file->path()->c_str(), file->bytes()});
       ProgramDetails::File &details = into.details.files.emplace_back();
       details.reference = file->reference();
-      if (int32_t status = take(*file->blocks(), sizeof(fb::Block)))
+      if (int32_t status = take(*file->blocks()))
         return status;
       for (const fb::Block *block : *file->blocks()) {
         if (block->offset() > file->bytes() || block->bytes() > file->bytes() - block->offset())
@@ -135,11 +157,15 @@ private:
     return CLEAVE_OK;
   }
 
-  static void values(const flatbuffers::Vector<flatbuffers::Offset<fb::Value>> &list,
-                     std::vector<cleave_value> &values) {
-    for (const fb::Value *value : list)
+  int32_t values(const flatbuffers::Vector<flatbuffers::Offset<fb::Value>> &list,
+                 std::vector<cleave_value> &values) {
+    for (const fb::Value *value : list) {
+      if (int32_t status = take(*value->dims()))
+        return status;
       values.push_back({value->name()->c_str(), value->type(), value->dims()->size(),
                         value->dims()->data(), value->rank()});
+    }
+    return CLEAVE_OK;
   }
 
   void finish() {

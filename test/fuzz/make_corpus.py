@@ -256,7 +256,7 @@ def artifacts(cleave):
             out.write(product.SerializeToString())
         for weights in ("shards", "reference"):
             target = os.path.join(work, weights)
-            subprocess.run([cleave, "compile", source, "--mesh", "tp=2", "--weights", weights, "-o", target],
+            subprocess.run([os.path.abspath(cleave), "compile", source, "--mesh", "tp=2", "--weights", weights, "-o", target],
                            check=True, cwd=work, stdout=subprocess.DEVNULL)
             with open(os.path.join(target, "program"), "rb") as file:
                 yield f"program-{weights}", file.read()

@@ -154,13 +154,21 @@ def interrupted(t):
     command = [CLEAVE, "compile", model, "-o", target]
     before = t.listing()
 
+    kinds = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+
+    def unignored():
+        # Who runs the tests in the background ignores them, and that is inherited.
+        for kind in kinds:
+            signal.signal(kind, signal.SIG_DFL)
+
     def started():
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                   preexec_fn=unignored)
         while process.poll() is None and t.listing() == before:
             time.sleep(0.002)
         return process
 
-    for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for kind in kinds:
         process = started()
         assert process.poll() is None, "it ended before the signal"
         process.send_signal(kind)
