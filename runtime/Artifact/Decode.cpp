@@ -60,7 +60,7 @@ private:
   template <typename T> int32_t take(const flatbuffers::Vector<T> &list) {
     using Element = std::remove_const_t<std::remove_pointer_t<T>>;
     uint64_t bytes = list.size() * sizeof(Element);
-    if (reinterpret_cast<uintptr_t>(list.Data()) % alignof(Element))
+    if (list.size() && reinterpret_cast<uintptr_t>(list.Data()) % alignof(Element))
       return fail(error, CLEAVE_REFUSED, "has a list at a place that is not aligned");
     if (bytes > bytesLeft)
       return fail(error, CLEAVE_REFUSED, "has lists that lie over each other");

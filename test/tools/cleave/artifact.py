@@ -26,7 +26,9 @@ LLAMA = os.path.join(MODELS, "llama_mobius.onnx")
 
 
 def run(*command):
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, (command, done.stderr)
+    return done.stdout
 
 
 def case(folder):
