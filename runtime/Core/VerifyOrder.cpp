@@ -4,8 +4,21 @@
 // stops at a collective until all members of its set stand there too, at a recv
 // until its peer has sent, at a wait until its oldest send has been received;
 // a send never stops it. If every rank reaches its end, no schedule of the real
-// run can deadlock: what may go on stays so whatever other ranks do first, and
-// each pair of ranks has a queue of its own, so one order stands for all.
+// run can deadlock, and all schedules bring the same bytes to the same places:
+//
+// - What a rank may do next it may do whatever others do first: others that arrive or
+//   send only add to what it waits for, and nobody but it takes from its queues. So
+//   two steps of two ranks can change places, and by that any schedule can be turned
+//   into this one, step by step: all end, or all are stuck at the same commands.
+// - Each pair of ranks has a queue of its own and nobody receives from "anyone", so
+//   the k-th recv gets the k-th send in all of them; type, count and group are compared
+//   here for each pair, as are all members of a collective, and of what a collective is
+//   (its name), so that two equal ones that changed places are found as well.
+// - From a send to its wait, which stand in one list, nothing of that list writes what
+//   flies; and of other ranks none can.
+//
+// A real run may let a wait go on earlier, when the bytes are buffered: it then does
+// what it may do later as well.
 //
 //===----------------------------------------------------------------------===//
 
@@ -14,6 +27,7 @@
 #include "Error.h"
 
 #include <algorithm>
+#include <cstring>
 #include <deque>
 #include <map>
 
@@ -167,6 +181,9 @@ private:
     for (uint32_t i = 1; i < set.size; ++i) {
       const cleave_command &other = *current(set.ranks[i]);
       const char *what = first.op == other.op ? difference(first, other) : "collective";
+      // Equal in all but what they are of: two of them have changed places.
+      if (!what && strcmp(nameOf(first.name), nameOf(other.name)))
+        what = "name";
       if (!what)
         continue;
       char where[512];

@@ -119,6 +119,8 @@ typedef int32_t (*cleave_kernel)(void *const *buffers, const int64_t *coordinate
 /// | recv | target  | elements | returns when the bytes are there               |
 /// | wait | none    | none     | ends the oldest send to the peer not ended yet |
 ///
+/// All members of a collective give it one name.
+///
 /// What one rank sends to another arrives in the order of the sends, whatever
 /// their groups. A list ends all sends that it starts.
 ///
