@@ -85,14 +85,8 @@ static int32_t createInJob(const cleave_program *program, const cleave_session_o
   cleave_error own;
   process.control->enter();
   int32_t status = create(program, options, session, &own);
-  if (status && own.rank < 0 && process.rank > 0) {
-    cleave_error plain = own;
-    fail(&own, status, "rank %u on %.60s: %.900s", process.rank,
-         process.control->host(process.rank).c_str(), plain.message);
-    own.rank = int32_t(process.rank);
-  }
   if (status)
-    own = process.control->settle(own, /*afterMs=*/0);
+    own = process.settle(own);
   process.control->leaveCall();
   if (status && error)
     *error = own;

@@ -110,6 +110,10 @@ void cleave_program_digest(const cleave_program *program, uint64_t digest[2]) {
   hash.add(program->num_kernels);
   for (uint32_t i = 0; i < program->num_files; ++i)
     hash.add(program->files[i].bytes);
+  for (uint32_t r = 0; program->params && r < program->num_ranks; ++r) {
+    hash.add(program->params[r].file);
+    hash.add(program->params[r].offset);
+  }
   for (uint32_t i = 0; i < program->num_inputs; ++i)
     add(hash, program->inputs[i]);
   for (uint32_t i = 0; i < program->num_outputs; ++i)

@@ -22,6 +22,8 @@ static constexpr auto beatEvery = 100ms;
 static constexpr auto signalGrace = 300ms;
 /// What a rank may take to come back from its command after the job has failed.
 static constexpr auto returnGrace = 500ms;
+/// Beats come late on a machine with much else to do.
+static constexpr auto silenceGrace = 1500ms;
 /// Processes that have not left after it are ended.
 static constexpr auto leaveGrace = 1000ms;
 static constexpr short goneEvents = POLLHUP | POLLRDHUP | POLLERR;
@@ -184,7 +186,7 @@ void Control::watch() {
     sendAll(Kind::Beat);
   }
   for (Line &line : lines)
-    if (line.open && now - line.heard > std::chrono::milliseconds(deadlineMs))
+    if (line.open && now - line.heard > std::chrono::milliseconds(deadlineMs) + silenceGrace)
       lost(line, "it is not heard of any more");
   if (outgoing) {
     sendAll(Kind::Failure, &*outgoing);
@@ -213,8 +215,7 @@ void Control::watch() {
 void Control::endThatHangs() {
   if (!verdict || !inside || Clock::now() - decided < returnGrace)
     return;
-  bool told = hubGone ? board.claimWord() : isHub() && board.claimWord();
-  if (told) {
+  if (claimWord()) {
     std::string line = std::string(verdict->message) + "\n";
     [[maybe_unused]] ssize_t written = write(STDERR_FILENO, line.data(), line.size());
   }
@@ -253,6 +254,10 @@ void Control::threadMain() {
 
 bool Control::speaks() {
   Lock lock(mutex);
+  return claimWord();
+}
+
+bool Control::claimWord() {
   if (!hubGone)
     return isHub() && board.claimWord();
   if (peers[rank].host == peers[0].host)
@@ -261,7 +266,7 @@ bool Control::speaks() {
   for (uint32_t r = 0; r < rank; ++r)
     if (peers[r].host != peers[0].host)
       return false;
-  return true;
+  return board.claimWord();
 }
 
 bool Control::allBye() const {
@@ -276,9 +281,11 @@ int32_t Control::leave(uint32_t waitMs, cleave_error *error) {
     auto settled = [&] { return verdict.has_value() || allBye(); };
     auto wait = std::chrono::milliseconds(waitMs);
     // Members first; the hub answers when it has heard all, so that nobody goes early.
-    if (!isHub())
+    // The hub may have much to write, and is watched while it does.
+    if (!isHub()) {
       sendAll(Kind::Bye);
-    if (!changed.wait_for(lock, wait, settled)) {
+      changed.wait(lock, settled);
+    } else if (!changed.wait_for(lock, wait, settled)) {
       cleave_error late;
       uint32_t missing = std::find_if(lines.begin(), lines.end(), [](const Line &line) {
                            return !line.bye && line.open;
@@ -293,9 +300,12 @@ int32_t Control::leave(uint32_t waitMs, cleave_error *error) {
   }
   if (!verdict)
     return CLEAVE_OK;
-  endStragglers(lock);
-  if (error)
+  if (error) {
     *error = *verdict;
+    if (!claimWord())
+      error->message[0] = '\0';
+  }
+  endStragglers(lock);
   return verdict->status;
 }
 

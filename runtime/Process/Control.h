@@ -100,6 +100,7 @@ private:
   void watch();
   void endThatHangs();
   void setInside(bool value);
+  bool claimWord();
   void wakeThread();
   bool allBye() const;
   void endStragglers(Lock &lock);

@@ -44,13 +44,23 @@ static std::string hex(const std::string &bytes) {
   return text;
 }
 
+cleave_error Process::settle(cleave_error error) {
+  if (error.rank < 0 && rank > 0) {
+    cleave_error plain = error;
+    fail(&error, plain.status, "rank %u on %.60s: %.900s", rank, control->host(rank).c_str(),
+         plain.message);
+    error.rank = int32_t(rank);
+  }
+  return control->settle(error, /*afterMs=*/0);
+}
+
 static const char *variable(const char *name) {
   const char *text = getenv(name);
   return text && *text ? text : nullptr;
 }
 
 Process::~Process() {
-  bool failed = control && control->failed(nullptr);
+  bool failed = !control || control->failed(nullptr);
   control.reset();
   if (wire)
     api->close(wire, failed);
@@ -390,6 +400,11 @@ uint32_t cleave_process_size(const cleave_process *process) {
   return reinterpret_cast<const Process *>(process)->size;
 }
 
+int32_t cleave_process_fail(cleave_process *process, cleave_error *error) {
+  *error = inside(process)->settle(*error);
+  return error->status;
+}
+
 int32_t cleave_process_speaks(cleave_process *process) {
   return inside(process)->control->speaks();
 }
@@ -402,7 +417,8 @@ void cleave_process_interrupt(cleave_process *process, int signal) {
 int32_t cleave_process_leave(cleave_process *process, cleave_error *error) {
   if (!process)
     return CLEAVE_OK;
-  int32_t status = inside(process)->control->leave(inside(process)->deadlineMs, error);
+  Control &control = *inside(process)->control;
+  int32_t status = control.leave(inside(process)->deadlineMs, error);
   joined.store(nullptr);
   delete inside(process);
   return status;

@@ -17,6 +17,9 @@ public:
 
   int32_t join(cleave_error *error);
 
+  /// Tells the job of a failure that is not of a command; the verdict.
+  cleave_error settle(cleave_error error);
+
   /// Whether this host runs more processes of the job than it has cores.
   bool isCrowded() const;
 

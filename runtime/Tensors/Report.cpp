@@ -30,7 +30,9 @@ std::string cleave::runtime::formatReport(const cleave_program &program,
   }
   for (uint32_t rank = 0; rank < program.num_ranks; ++rank) {
     cleave_counters counters;
-    cleave_session_counters(session, rank, &counters);
+    // A rank of another process has counted there.
+    if (cleave_session_counters(session, rank, &counters))
+      continue;
     Json entry = {{"parameters", counters.param_bytes},
                   {"activations", counters.arena_bytes},
                   {"calls", Json::object()},

@@ -20,6 +20,7 @@ namespace {
 struct Options {
   std::string artifact, inputs, outputs;
   unsigned repeat = 1, threads = 0;
+  double deadline = 0; ///< seconds
   bool json = false, verify = false;
 };
 
@@ -27,6 +28,9 @@ struct Close {
   void operator()(cleave_artifact *artifact) const { cleave_artifact_close(artifact); }
   void operator()(cleave_session *session) const { cleave_session_destroy(session); }
 };
+
+/// This process among those of a launcher; null where there is none.
+cleave_process *process = nullptr;
 
 /// A program on this machine. The session ends before what it runs.
 struct Job {
@@ -53,7 +57,39 @@ static int fail(int status, std::string_view text) {
   return status;
 }
 
-static int fail(const cleave_error &error) { return fail(error.status, error.message); }
+/// Of a job one process tells.
+static int fail(const cleave_error &error) {
+  if (process && !cleave_process_speaks(process))
+    return error.status;
+  return fail(error.status, error.message);
+}
+
+/// Of what went wrong here alone, all processes of the job end.
+static int failAll(int status, std::string_view text) {
+  if (!process)
+    return fail(status, text);
+  cleave_error error = {status, -1, -1, ""};
+  std::snprintf(error.message, sizeof error.message, "%.*s", int(text.size()), text.data());
+  cleave_process_fail(process, &error);
+  return fail(error);
+}
+
+/// Inputs are here, and outputs come here.
+static bool isRoot() { return !process || cleave_process_rank(process) == 0; }
+
+static int join() {
+  cleave_launch launch;
+  cleave_error error = {};
+  if (cleave_launch_read(&launch, &error))
+    return launch.rank == 0 ? fail(error) : error.status;
+  if (launch.launcher == CLEAVE_LAUNCHER_NONE)
+    return 0;
+  if (cleave_process_join(&launch, 0, &process, &error))
+    return fail(error);
+  for (int number : {SIGTERM, SIGINT})
+    std::signal(number, [](int signal) { cleave_process_interrupt(process, signal); });
+  return 0;
+}
 
 static int open(const Options &options, Job &job) {
   cleave_error error;
@@ -61,27 +97,32 @@ static int open(const Options &options, Job &job) {
   how.verify_weights = options.verify;
   cleave_artifact *artifact = nullptr;
   if (cleave_artifact_open(options.artifact.c_str(), &how, &artifact, &error))
-    return fail(error);
+    return failAll(error.status, error.message);
   job.artifact.reset(artifact);
   job.program = cleave_artifact_program(artifact);
   return 0;
 }
 
 static int readInputs(const Options &options, Job &job) {
+  if (!isRoot())
+    return 0;
   if (!options.inputs.empty()) {
     Reason reason = runtime::readTensors(options.inputs, job.inputs);
-    return reason.empty() ? 0 : fail(CLEAVE_REFUSED, reason);
+    return reason.empty() ? 0 : failAll(CLEAVE_REFUSED, reason);
   }
   std::string names;
   for (uint32_t i = 0; i < job.program->num_inputs; ++i)
     names += (i ? ", \"" : "\"") + std::string(job.program->inputs[i].name) + "\"";
-  return names.empty() ? 0 : fail(CLEAVE_REFUSED, "give a file with --inputs that holds " + names);
+  return names.empty() ? 0
+                       : failAll(CLEAVE_REFUSED, "give a file with --inputs that holds " + names);
 }
 
 static int createSession(const Options &options, Job &job) {
   cleave_error error;
   cleave_session_options how = CLEAVE_SESSION_OPTIONS;
   how.threads = options.threads;
+  how.deadline_ms = uint32_t(options.deadline * 1000);
+  how.process = process;
   cleave_session *session = nullptr;
   if (cleave_session_create(job.program, &how, &session, &error))
     return fail(error);
@@ -91,9 +132,12 @@ static int createSession(const Options &options, Job &job) {
 
 static int run(const Options &options, Job &job) {
   std::vector<cleave_input> inputs;
-  if (Reason reason = runtime::bindInputs(*job.program, job.inputs, inputs); !reason.empty())
-    return fail(CLEAVE_REFUSED, reason);
-  std::vector<cleave_output> outputs = runtime::bindOutputs(*job.program, job.outputs);
+  std::vector<cleave_output> outputs;
+  if (isRoot()) {
+    if (Reason reason = runtime::bindInputs(*job.program, job.inputs, inputs); !reason.empty())
+      return failAll(CLEAVE_REFUSED, reason);
+    outputs = runtime::bindOutputs(*job.program, job.outputs);
+  }
   for (unsigned i = 0; i < options.repeat; ++i) {
     cleave_error error;
     auto begin = std::chrono::steady_clock::now();
@@ -107,12 +151,15 @@ static int run(const Options &options, Job &job) {
 }
 
 static int write(const Options &options, const Job &job) {
+  if (!isRoot())
+    return 0;
   if (!options.outputs.empty()) {
     if (job.outputs.empty())
-      return fail(CLEAVE_REFUSED, "--outputs \"" + options.outputs +
-                                      "\": the model has no outputs to write; leave the flag out");
+      return failAll(CLEAVE_REFUSED,
+                     "--outputs \"" + options.outputs +
+                         "\": the model has no outputs to write; leave the flag out");
     if (Reason reason = runtime::writeNpz(options.outputs, job.outputs); !reason.empty())
-      return fail(CLEAVE_REFUSED, reason);
+      return failAll(CLEAVE_REFUSED, reason);
   }
   std::string text =
       options.json ? runtime::formatReport(*job.program, job.session.get(), job.latencies) + "\n"
@@ -120,11 +167,11 @@ static int write(const Options &options, const Job &job) {
   std::fputs(text.c_str(), stdout);
   if (std::fflush(stdout) == 0)
     return 0;
-  return fail(CLEAVE_REFUSED,
-              std::string("cannot write the results to standard output: ") + std::strerror(errno));
+  return failAll(CLEAVE_REFUSED, std::string("cannot write the results to standard output: ") +
+                                     std::strerror(errno));
 }
 
-static int all(const Options &options) {
+static int runJob(const Options &options) {
   Job job;
   if (int status = open(options, job))
     return status;
@@ -137,6 +184,18 @@ static int all(const Options &options) {
   return write(options, job);
 }
 
+static int all(const Options &options) {
+  if (int status = join())
+    return status;
+  int status = runJob(options);
+  cleave_error error = {};
+  int32_t late = cleave_process_leave(process, &error);
+  process = nullptr;
+  if (late && error.message[0])
+    fail(error);
+  return status ? status : late;
+}
+
 int main(int argc, char **argv) {
   CLI::App app("Runs what `cleave compile` has written.");
   Options options;
@@ -147,6 +206,9 @@ int main(int argc, char **argv) {
   app.add_option("--repeat", options.repeat, "how often it runs")->check(CLI::Range(1, 1000000));
   app.add_option("--threads", options.threads, "cores to use, however many ranks; default: all")
       ->check(CLI::Range(1, 4096));
+  app.add_option("--deadline", options.deadline,
+                 "seconds to wait for another rank before the job fails; default: 60")
+      ->check(CLI::Range(0.1, 86400.0));
   app.add_flag("--json", options.json, "one JSON object: outputs, what each rank counted, times");
   app.add_flag("--verify", options.verify,
                "reads all weights and holds them against their digests");

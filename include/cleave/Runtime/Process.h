@@ -47,7 +47,8 @@ typedef struct cleave_launch {
 /// | torchrun | RANK, WORLD_SIZE, LOCAL_WORLD_SIZE                          |
 ///
 /// A launcher counts as there when its rank is set. Two of them are refused, but
-/// for PMI within Slurm (`srun --mpi=pmi2`) where both agree.
+/// for PMI within Slurm (`srun --mpi=pmi2`) where both agree. `launch` then holds the
+/// first one, so that the process of rank 0 alone may tell.
 int32_t cleave_launch_read(cleave_launch *launch, cleave_error *error);
 
 /// Joins the other processes of `launch`: over MPI under its launchers, else over
@@ -62,6 +63,10 @@ int32_t cleave_process_join(const cleave_launch *launch, uint32_t deadline_ms,
 uint32_t cleave_process_rank(const cleave_process *process);
 uint32_t cleave_process_size(const cleave_process *process);
 
+/// Ends the job for what went wrong outside of a session; `error` becomes the one that
+/// all processes return. Its status.
+int32_t cleave_process_fail(cleave_process *process, cleave_error *error);
+
 /// Whether this process is the one to tell of the failure of the job: true in one
 /// of them, so that there is one message.
 int32_t cleave_process_speaks(cleave_process *process);
@@ -71,8 +76,9 @@ int32_t cleave_process_speaks(cleave_process *process);
 void cleave_process_interrupt(cleave_process *process, int signal);
 
 /// Waits until all have come this far, and frees `process`, which may be null. Its
-/// sessions are gone by then. Tells of processes that died until now; waits for
-/// nobody when the job has failed.
+/// sessions are gone by then. Tells of processes that died until now, with an empty
+/// message where another process has told or is to tell the user; waits for nobody
+/// when the job has failed.
 int32_t cleave_process_leave(cleave_process *process, cleave_error *error);
 
 #ifdef __cplusplus
