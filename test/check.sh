@@ -65,8 +65,9 @@ run_models() {
 run_artifacts() {
   echo "== models as artifacts"
   run_e2e golden "$build/bin/cleave" test/models --artifact "$build/bin/cleave-run" --jobs 2 \
+    --mpirun mpirun.openmpi \
     --only bert --only gpt2_odd --only mobius_bf16 --only mobius_fp16 \
-    --mesh 1 --mesh tp=3 --mesh dp=2,tp=2 --mesh "pp=2 --micro-batches 2"
+    --mesh 1 --mesh tp=3 --mesh dp=2,tp=2 --mesh "pp=2,tp=2 --micro-batches 2"
 }
 
 # Models that do not belong to the tree.
@@ -77,7 +78,8 @@ run_shared() {
     return
   fi
   run_models $shared/exported --refused test/e2e/refused.json \
-    --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=4 --mesh tp=8
+    --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=4 --mesh tp=8 \
+    --mesh pp=2,tp=2 --mesh pp=4 --mesh "pp=3 --micro-batches 5"
   echo "== the models of $shared over meshes"
   run_e2e foreign "$build/bin/cleave" $shared \
     --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=4 --mesh tp=8
@@ -113,7 +115,8 @@ run_fuzzers() {
 
 run_lit
 run_unit
-run_models test/models --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=8 --mesh dp=2,tp=2
+run_models test/models --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=8 --mesh dp=2,tp=2 --mesh pp=2 \
+  --mesh "pp=3 --micro-batches 5" --mesh "pp=2,tp=2 --micro-batches 2 --virtual-stages 2"
 run_artifacts
 run_shared
 run_fuzzers

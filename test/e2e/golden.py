@@ -2,13 +2,14 @@
 """Runs models over meshes and holds the outputs against the expected ones.
 
     python golden.py CLEAVE FOLDER [--mesh MESH]... [--only PART]... [--refused LIST.json] [--jobs N]
-                     [--artifact CLEAVE_RUN]
+                     [--artifact CLEAVE_RUN [--mpirun MPIRUN]]
 
 MESH may go on with options of `cleave run`: "pp=2 --micro-batches 2".
 
 FOLDER holds MANIFEST.json, models and cases as test/models/README.md says. A model
 that LIST.json names has to be refused with the words that stand there, at every mesh.
-With --artifact a model is compiled to a folder, which CLEAVE_RUN runs.
+With --artifact a model is compiled to a folder, which CLEAVE_RUN runs; with --mpirun also
+as one rank a process, which has to give the same bits.
 Ends with `N passed, N failed`; status 1 if any failed.
 """
 import argparse
@@ -83,7 +84,25 @@ def run_model(options, source, mesh, inputs, out, work):
     done = call(options.cleave, "compile", source, *mesh_options(mesh), "--inputs", inputs, "-o", target)
     if done.returncode != 0:
         return done
-    return call(options.artifact, target, "--inputs", inputs, "--outputs", out)
+    done = call(options.artifact, target, "--inputs", inputs, "--outputs", out)
+    if done.returncode != 0 or not options.mpirun:
+        return done
+    return run_processes(options, target, inputs, out)
+
+
+def run_processes(options, target, inputs, out):
+    """One rank a process: fails unless it gives the bits of `out`."""
+    with open(os.path.join(target, "manifest.json")) as file:
+        ranks = json.load(file)["ranks"]
+    own = out + ".processes.npz"
+    done = call(options.mpirun, "--allow-run-as-root", "--oversubscribe", "-n", str(ranks),
+                options.artifact, target, "--inputs", inputs, "--outputs", own)
+    if done.returncode == 0:
+        threads, processes = np.load(out), np.load(own)
+        for name in threads.files:
+            if threads[name].tobytes() != processes[name].tobytes():
+                return subprocess.CompletedProcess([], 1, "", f"{name} differs between threads and processes")
+    return done
 
 
 def compare_case(options, model, path, mesh, work):
@@ -95,8 +114,9 @@ def compare_case(options, model, path, mesh, work):
     done = run_model(options, os.path.join(options.folder, model["file"]), mesh,
                      os.path.join(work, "in.npz"), out, work)
     if done.returncode != 0:
+        # mpirun adds lines of its own.
         lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        return float("inf"), lines[-1]
+        return float("inf"), next((line for line in lines if line.startswith("cleave")), lines[-1])
     raw = np.load(out)
     got = {key.removesuffix("@bf16"): widen(raw[key]) if key.endswith("@bf16") else raw[key]
            for key in raw.files}
@@ -146,6 +166,7 @@ def main():
     parser.add_argument("--only", action="append")
     parser.add_argument("--refused")
     parser.add_argument("--artifact")
+    parser.add_argument("--mpirun")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     with open(os.path.join(options.folder, "MANIFEST.json")) as file:
