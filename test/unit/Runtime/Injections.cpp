@@ -87,6 +87,9 @@ static void expectEnd(const Injection &drawn, const JobResult &result) {
     EXPECT_EQ(result.worst, 1);
   else
     EXPECT_NE(result.worst, 0);
+  // This launcher kills all others with the first that dies, at times before they speak.
+  if (drawn.kind == "kill" && drawn.job.launcher == Launcher::Mpich && !messagesIn(result.text))
+    return;
   EXPECT_EQ(messagesIn(result.text), 1);
   EXPECT_NE(result.text.find("rank " + std::to_string(drawn.rank)), std::string::npos);
   EXPECT_NE(result.text.find("command " + std::to_string(drawn.place()) + ","), std::string::npos);
