@@ -120,7 +120,12 @@ void Control::send(Line &line, Kind kind, const cleave_error *error) {
   frame.process = board.isShared() ? getpid() : 0;
   if (error)
     frame.error = *error;
-  if (!peers[line.rank].socket.writeAll(&frame, sizeof frame, Deadline(20)))
+  if (peers[line.rank].socket.writeAll(&frame, sizeof frame, Deadline(20)))
+    return;
+  // Who has gone has said so, perhaps, in what is not read yet.
+  while (line.open && receive(line, /*gone=*/false))
+    ;
+  if (line.open)
     lost(line, "it takes no messages any more");
 }
 
@@ -150,7 +155,7 @@ void Control::lost(Line &line, const char *how) {
   changed.notify_all();
 }
 
-void Control::receive(Line &line, bool gone) {
+bool Control::receive(Line &line, bool gone) {
   Frame frame;
   int fd = peers[line.rank].socket.get();
   ssize_t got = recv(fd, &frame, sizeof frame, MSG_PEEK | MSG_DONTWAIT);
@@ -158,7 +163,7 @@ void Control::receive(Line &line, bool gone) {
   if (got < ssize_t(sizeof frame)) {
     if (gone || got == 0 || (got < 0 && !again))
       lost(line, "the process ended");
-    return;
+    return false;
   }
   peers[line.rank].socket.readAll(&frame, sizeof frame, Deadline(0));
   line.heard = Clock::now();
@@ -177,6 +182,7 @@ void Control::receive(Line &line, bool gone) {
   case Kind::Told: hubTold = true; break;
   }
   changed.notify_all();
+  return true;
 }
 
 void Control::watch() {

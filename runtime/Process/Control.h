@@ -92,7 +92,8 @@ private:
 
   bool isHub() const { return rank == 0; }
   void threadMain();
-  void receive(Line &line, bool gone);
+  /// Takes one message, and answers whether there was one.
+  bool receive(Line &line, bool gone);
   void lost(Line &line, const char *how);
   void decide(const cleave_error &error);
   void send(Line &line, Kind kind, const cleave_error *error = nullptr);

@@ -268,7 +268,7 @@ llvm::Expected<std::unique_ptr<Runner>> cleave::prepare(Compilation &compilation
                                                         llvm::StringRef mesh,
                                                         const ModelOptions &options, bool timing) {
   OwningOpRef<ModuleOp> copy = module.clone();
-  if (!Compilation::isOneRank(mesh) || options.microBatches > 1)
+  if (options.isCut(mesh))
     if (llvm::Error error = shard(compilation, *copy, mesh, options))
       return std::move(error);
   llvm::Expected<std::unique_ptr<CompiledProgram>> program =

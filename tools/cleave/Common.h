@@ -22,6 +22,11 @@ struct ModelOptions {
   unsigned threads = 0;
   bool strict = false;
   int64_t microBatches = 1, virtualStages = 1;
+
+  /// Whether a program over `mesh` is cut at all, by rank or in time.
+  bool isCut(llvm::StringRef mesh) const {
+    return !Compilation::isOneRank(mesh) || microBatches > 1 || virtualStages > 1;
+  }
   /// Of `run` and `bench`: where the timeline of the last run goes.
   std::string trace;
   bool draws = true; ///< inputs that are not given

@@ -24,7 +24,7 @@ static int compile(const CompileOptions &options) {
   llvm::Expected<LoadedModel> model = load(compilation, options);
   if (!model)
     return fail(model.takeError());
-  if (!Compilation::isOneRank(options.mesh) || options.microBatches > 1)
+  if (options.isCut(options.mesh))
     if (llvm::Error error = shard(compilation, *model->module, options.mesh, options))
       return fail(std::move(error));
   CpuOptions code;

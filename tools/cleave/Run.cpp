@@ -26,7 +26,7 @@ static llvm::Error printAfter(const std::string &phase, Compilation &compilation
   llvm::Expected<LoadedModel> model = load(compilation, options);
   if (!model)
     return model.takeError();
-  if (phase != "graph" && !Compilation::isOneRank(options.mesh))
+  if (phase != "graph" && options.isCut(options.mesh))
     if (llvm::Error error = shard(compilation, *model->module, options.mesh, options))
       return error;
   // The compiled code belongs to the module, which is printed as the kernel passes left it.

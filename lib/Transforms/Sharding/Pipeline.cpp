@@ -278,15 +278,17 @@ struct Pipeline : cleave::impl::PipelineBase<Pipeline> {
       module.emitError("has no mesh or no classes; run --shard-localize first");
       return signalPassFailure();
     }
-    if (!isPipelined(whole))
-      return;
     auto [mesh, numMicros] = withoutMicroBatches(whole);
     int64_t stages = sizeOf(mesh, dist::kStageAxis);
     if (virtualStages < 1 || (virtualStages > 1 && stages == 1)) {
-      module.emitError("virtual stages are a number for each rank of an axis \"pp\", got: ")
-          << virtualStages << " for " << stages << (stages == 1 ? " stage" : " stages");
+      module.emitError(
+          "virtual stages are chunks for each of several ranks of an axis \"pp\", got: ")
+          << static_cast<int64_t>(virtualStages) << " for a mesh of " << stages
+          << (stages == 1 ? " stage" : " stages");
       return signalPassFailure();
     }
+    if (!isPipelined(whole))
+      return;
     PipelinePlan plan(mesh, Machine::cpu(), stages, virtualStages);
     SmallVector<func::FuncOp> functions = classFunctions(module);
     if (failed(plan.cut(functions, numMicros, classes.asArrayRef(), strict)))
@@ -307,12 +309,13 @@ private:
     SmallVector<StringAttr> stageAxis = {builder.getStringAttr(dist::kStageAxis)};
     int64_t ranks = mesh.getNumRanks();
     std::map<std::vector<int64_t>, int64_t> known;
+    std::map<std::vector<const ChunkedFunction *>, PipelinePlan::ActionLists> actions;
     SmallVector<int64_t> newClasses, stageOfClass;
     SmallVector<func::FuncOp> built;
     for (int64_t rank = 0; rank < ranks; ++rank) {
       int64_t stage = plan.numStages() == 1 ? 0 : mesh.getMember(stageAxis, rank);
       std::vector<int64_t> key = {stage};
-      SmallVector<const ChunkedFunction *> micros;
+      std::vector<const ChunkedFunction *> micros;
       for (int64_t micro = 0; micro < numMicros; ++micro) {
         key.push_back(classes[micro * ranks + rank]);
         micros.push_back(&plan.function(key.back()));
@@ -321,10 +324,13 @@ private:
       newClasses.push_back(entry->second);
       if (!isNew)
         continue;
+      auto [lists, isUnknown] = actions.try_emplace(micros);
+      if (isUnknown)
+        lists->second = plan.actions(micros);
       // The names of the functions that they replace are still taken.
       FailureOr<func::FuncOp> function =
           StageBuilder(builder, mesh, micros)
-              .run(("stage_" + Twine(built.size())).str(), stage, plan.actions(micros, stage));
+              .run(("stage_" + Twine(built.size())).str(), stage, lists->second[stage]);
       if (failed(function))
         return failure();
       // Micro-batches share weights and what follows from them.

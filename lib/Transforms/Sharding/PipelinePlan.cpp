@@ -10,8 +10,6 @@
 #include "llvm/ADT/SetVector.h"
 
 #include <cmath>
-#include <deque>
-#include <map>
 #include <set>
 
 using namespace mlir;
@@ -239,88 +237,79 @@ LogicalResult PipelinePlan::reportIdle(bool strict) const {
 // Actions
 //===----------------------------------------------------------------------===//
 
-namespace {
+/// A list for each pair of stages, the sender first.
+template <typename List> using ByPair = std::map<std::pair<int64_t, int64_t>, List>;
 
-/// Something of a micro-batch that travels.
-using Parcel = std::pair<int64_t, Value>;
-
-} // namespace
-
-/// What stage `from` sends to stage `to`, in its order.
-static std::deque<Parcel> parcels(ArrayRef<Slot> schedule, ArrayRef<const ChunkedFunction *> micros,
-                                  int64_t from, int64_t to) {
-  std::deque<Parcel> out;
+/// What each stage sends to each other, in its order.
+ByPair<std::deque<PipelinePlan::Parcel>>
+PipelinePlan::parcels(ArrayRef<const ChunkedFunction *> micros) const {
+  ByPair<std::deque<Parcel>> out;
   for (const Slot &slot : schedule)
-    if (slot.chunk % micros.front()->numStages == from)
-      for (const ChunkedFunction::Crossing &crossing : micros[slot.micro]->crossings[slot.chunk])
-        if (llvm::is_contained(crossing.stages, to))
-          out.push_back({slot.micro, crossing.value});
+    for (const ChunkedFunction::Crossing &crossing : micros[slot.micro]->crossings[slot.chunk])
+      for (int64_t peer : crossing.stages)
+        out[{slot.chunk % stages, peer}].push_back({slot.micro, crossing.value});
   return out;
 }
 
-std::vector<Action> PipelinePlan::actions(ArrayRef<const ChunkedFunction *> micros, int64_t stage,
-                                          size_t depth) const {
-  std::vector<Action> out;
-  std::vector<std::deque<Parcel>> incoming;
-  for (int64_t peer = 0; peer < stages; ++peer)
-    incoming.push_back(parcels(schedule, micros, peer, stage));
-  std::vector<DenseSet<Value>> here(micros.size());
-  std::vector<std::deque<std::vector<Parcel>>> flying(stages); // by peer, a list a block
-  auto land = [&](int64_t peer, size_t left) {
-    for (; flying[peer].size() > left; flying[peer].pop_front())
-      for (auto &[micro, value] : flying[peer].front())
-        out.push_back({Action::Wait, micro, 0, value, peer});
+PipelinePlan::ActionLists PipelinePlan::actions(ArrayRef<const ChunkedFunction *> micros,
+                                                size_t depth) const {
+  ActionLists lists(stages);
+  ByPair<std::deque<Parcel>> coming = parcels(micros);
+  ByPair<std::deque<std::vector<Parcel>>> flying; // a list a block
+  std::set<std::tuple<int64_t, int64_t, const void *>> here;
+  auto land = [&](std::pair<int64_t, int64_t> pair, size_t left) {
+    for (auto &batches = flying[pair]; batches.size() > left; batches.pop_front())
+      for (auto &[micro, value] : batches.front())
+        lists[pair.first].push_back({Action::Wait, micro, 0, value, pair.second});
   };
   for (const Slot &slot : schedule) {
-    if (slot.chunk % stages != stage)
-      continue;
+    int64_t stage = slot.chunk % stages;
     const ChunkedFunction &function = *micros[slot.micro];
+    std::vector<Action> &own = lists[stage];
     // What a peer sends arrives in its order: also what is wanted later.
     for (Value value : function.wanted[slot.chunk])
-      for (int64_t peer = function.stageOf(value); !here[slot.micro].contains(value);) {
-        auto [micro, next] = incoming[peer].front();
-        incoming[peer].pop_front();
-        here[micro].insert(next);
-        out.push_back({Action::Receive, micro, 0, next, peer});
+      for (int64_t peer = function.stageOf(value);
+           !here.contains({stage, slot.micro, value.getAsOpaquePointer()});) {
+        std::deque<Parcel> &queue = coming[{peer, stage}];
+        auto [micro, next] = queue.front();
+        queue.pop_front();
+        here.insert({stage, micro, next.getAsOpaquePointer()});
+        own.push_back({Action::Receive, micro, 0, next, peer});
       }
-    out.push_back({Action::Compute, slot.micro, slot.chunk, {}, 0});
-    for (int64_t peer = 0; peer < stages; ++peer) {
-      std::vector<Parcel> batch;
-      for (const ChunkedFunction::Crossing &crossing : function.crossings[slot.chunk])
-        if (llvm::is_contained(crossing.stages, peer))
-          batch.push_back({slot.micro, crossing.value});
-      if (batch.empty())
-        continue;
-      land(peer, depth - 1);
+    own.push_back({Action::Compute, slot.micro, slot.chunk, {}, 0});
+    std::map<int64_t, std::vector<Parcel>> leaving; // by peer
+    for (const ChunkedFunction::Crossing &crossing : function.crossings[slot.chunk])
+      for (int64_t peer : crossing.stages)
+        leaving[peer].push_back({slot.micro, crossing.value});
+    for (auto &[peer, batch] : leaving) {
+      land({stage, peer}, depth - 1);
       for (auto &[micro, value] : batch)
-        out.push_back({Action::Send, micro, 0, value, peer});
-      flying[peer].push_back(std::move(batch));
+        own.push_back({Action::Send, micro, 0, value, peer});
+      flying[{stage, peer}].push_back(std::move(batch));
     }
   }
-  for (int64_t peer = 0; peer < stages; ++peer)
-    land(peer, 0);
-  return out;
+  for (auto &[pair, batches] : flying)
+    land(pair, 0);
+  return lists;
 }
 
 /// Runs the transfers of all stages; false where they wait for each other.
-bool PipelinePlan::ends(ArrayRef<const ChunkedFunction *> micros, size_t depth) const {
+static bool ends(const std::vector<std::vector<Action>> &lists) {
   struct Queue {
     size_t sent = 0, received = 0, ended = 0;
   };
-  std::map<std::pair<int64_t, int64_t>, Queue> queues; // by sender and receiver
-  std::vector<std::vector<Action>> lists;
-  for (int64_t stage = 0; stage < stages; ++stage)
-    lists.push_back(actions(micros, stage, depth));
+  ByPair<Queue> queues;
+  int64_t stages = lists.size();
   std::vector<size_t> next(stages, 0);
   auto mayGo = [&](int64_t stage, const Action &action) {
+    if (action.kind == Action::Compute)
+      return true;
     Queue &in = queues[{action.peer, stage}], &out = queues[{stage, action.peer}];
     switch (action.kind) {
-    case Action::Compute: return true;
-    case Action::Send: ++out.sent; return true;
     case Action::Receive: return in.received < in.sent && ++in.received;
     case Action::Wait: return out.ended < out.received && ++out.ended;
+    default: return ++out.sent > 0;
     }
-    llvm_unreachable("four kinds");
   };
   for (bool moved = true; moved;) {
     moved = false;
@@ -335,13 +324,11 @@ bool PipelinePlan::ends(ArrayRef<const ChunkedFunction *> micros, size_t depth) 
   return true;
 }
 
-std::vector<Action> PipelinePlan::actions(ArrayRef<const ChunkedFunction *> micros,
-                                          int64_t stage) const {
+PipelinePlan::ActionLists PipelinePlan::actions(ArrayRef<const ChunkedFunction *> micros) const {
   // With all waits at the end no send holds anything up.
-  size_t depth = 1;
-  while (depth < schedule.size() && !ends(micros, depth))
-    ++depth;
-  return actions(micros, stage, depth);
+  for (size_t depth = 1;; ++depth)
+    if (ActionLists lists = actions(micros, depth); ends(lists) || depth >= schedule.size())
+      return lists;
 }
 
 ArrayAttr PipelinePlan::scheduleAttr(OpBuilder &builder) const {

@@ -8,6 +8,9 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
 
+#include <deque>
+#include <map>
+
 namespace cleave::sharding {
 
 /// The functions of the rank classes of a localised module, by number.
@@ -60,9 +63,10 @@ public:
 
   int64_t numStages() const { return stages; }
   const ChunkedFunction &function(int64_t number) const { return functions[number]; }
-  /// What `stage` does on a rank whose micro-batches are of these classes. Two buffers
+  /// What each stage does on ranks whose micro-batches are of these classes. Two buffers
   /// a peer fly at most, or as many more as it takes for no stage to wait for itself.
-  std::vector<Action> actions(llvm::ArrayRef<const ChunkedFunction *> micros, int64_t stage) const;
+  using ActionLists = std::vector<std::vector<Action>>;
+  ActionLists actions(llvm::ArrayRef<const ChunkedFunction *> micros) const;
   mlir::ArrayAttr scheduleAttr(mlir::OpBuilder &builder) const;
 
 private:
@@ -73,10 +77,12 @@ private:
   StageCosts costs(llvm::ArrayRef<Ops> all) const;
   ChunkedFunction chunked(const Ops &ops, llvm::ArrayRef<size_t> cuts) const;
   void addCrossings(ChunkedFunction &function, const Ops &ops) const;
-  std::vector<Action> actions(llvm::ArrayRef<const ChunkedFunction *> micros, int64_t stage,
-                              size_t depth) const;
+  /// Something of a micro-batch that travels.
+  using Parcel = std::pair<int64_t, mlir::Value>;
+  std::map<std::pair<int64_t, int64_t>, std::deque<Parcel>>
+  parcels(llvm::ArrayRef<const ChunkedFunction *> micros) const;
+  ActionLists actions(llvm::ArrayRef<const ChunkedFunction *> micros, size_t depth) const;
   mlir::LogicalResult reportIdle(bool strict) const;
-  bool ends(llvm::ArrayRef<const ChunkedFunction *> micros, size_t depth) const;
 
   dist::MeshAttr mesh;
   Machine machine;

@@ -27,6 +27,8 @@ def flags(t, model):
     t.expect([CLEAVE, "chek", model], 'no subcommand "chek"; did you mean "check"?')
     t.expect([CLEAVE, "run", model, "--mehs", "tp=2"], '"--mehs"; did you mean "--mesh"?', "cleave run --help")
     t.expect([CLEAVE, "check", model], "--mesh")
+    for mesh in ("1", "tp=2"):
+        t.expect([CLEAVE, "run", model, "--mesh", mesh, "--virtual-stages", "2"], 'axis "pp"', "got: 2")
     for rest in (["--json"], ["--outputs", t.path("y.npz")], ["--trace", t.path("t.json")]):
         t.expect([CLEAVE, "run", model, "--stop-after", "graph", *rest], "--stop-after", rest[0])
     for bad in ("x", "-1", "1.5", str(2**64)):
