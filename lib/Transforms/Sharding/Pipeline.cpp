@@ -153,8 +153,10 @@ LogicalResult StageBuilder::clone(Operation *op, int64_t micro) {
   else if (auto collective = dyn_cast<dist::CollectiveOpInterface>(op);
            collective &&
            llvm::is_contained(collective.getGroupAxes(), builder.getStringAttr(kMicroBatchAxis)))
-    return emitError(op->getLoc()) << "the model mixes rows of the batch here, so it cannot run "
-                                      "in micro-batches; leave --micro-batches out";
+    return emitError(op->getLoc())
+           << "micro-batches would have to exchange rows here: the model mixes them, or another "
+              "axis cuts the batch too and does not divide it; leave --micro-batches out, or give "
+              "a batch that all of them divide";
   if (failed(part))
     return failure();
   if (*part) {
