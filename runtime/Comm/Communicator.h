@@ -46,6 +46,19 @@ struct Outcome {
   explicit operator bool() const { return kind == Done; }
 };
 
+inline uint64_t sum(const uint64_t *counts, uint64_t n, uint64_t stride = 1) {
+  uint64_t total = 0;
+  for (uint64_t i = 0; i < n; ++i)
+    total += counts[i * stride];
+  return total;
+}
+
+/// Elements of the slice that each member but the last combines, in whole lines.
+inline uint64_t sliceOf(uint64_t elements, uint32_t size, uint64_t elementBytes) {
+  uint64_t line = 64 / elementBytes;
+  return ((elements + size - 1) / size + line - 1) / line * line;
+}
+
 class Communicator {
 public:
   virtual ~Communicator() = default;

@@ -28,19 +28,6 @@ static const cleave_command moving = [] {
 }();
 static const Exchange beside{&moving, 0, nullptr, nullptr, nullptr};
 
-/// Elements of the slice that each member but the last combines, in whole lines.
-static uint64_t sliceOf(uint64_t elements, uint32_t size, uint64_t elementBytes) {
-  uint64_t line = 64 / elementBytes;
-  return ((elements + size - 1) / size + line - 1) / line * line;
-}
-
-static uint64_t sum(const uint64_t *counts, uint64_t n, uint64_t stride = 1) {
-  uint64_t total = 0;
-  for (uint64_t i = 0; i < n; ++i)
-    total += counts[i * stride];
-  return total;
-}
-
 Messages::Messages(const cleave_program &program, const Groups &groups, uint32_t rank,
                    const cleave_wire_api *api, cleave_wire *wire, bool checks)
     : program(program), groups(groups), rank(rank), api(api), wire(wire), checks(checks),

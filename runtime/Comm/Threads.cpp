@@ -14,13 +14,6 @@
 
 using namespace cleave::runtime;
 
-static uint64_t sum(const uint64_t *counts, uint64_t n, uint64_t stride = 1) {
-  uint64_t total = 0;
-  for (uint64_t i = 0; i < n; ++i)
-    total += counts[i * stride];
-  return total;
-}
-
 namespace {
 
 /// Where the members of a set meet; lines of its own for what many write.
@@ -109,8 +102,7 @@ private:
 /// Each member combines one slice, in whole cache lines, for everybody.
 void Share::allReduce() const {
   uint64_t n = exchange.counts[0];
-  uint64_t line = 64 / elementBytes();
-  uint64_t slice = ((n + self.size - 1) / self.size + line - 1) / line * line;
+  uint64_t slice = sliceOf(n, self.size, elementBytes());
   uint64_t begin = std::min(n, slice * self.member);
   reduce(begin, std::min(slice, n - begin), outputs, self.size, /*shift=*/0);
 }

@@ -22,8 +22,6 @@ static int64_t bytesOf(RankedTensorType type) {
   return type.getNumElements() * nn::elementBytes(type.getElementType());
 }
 
-static int64_t bytesOf(Value value) { return bytesOf(cast<RankedTensorType>(value.getType())); }
-
 //===----------------------------------------------------------------------===//
 // Cuts
 //===----------------------------------------------------------------------===//

@@ -25,11 +25,6 @@ SmallVector<func::FuncOp> sharding::classFunctions(ModuleOp module) {
   return functions;
 }
 
-static double bytesOf(Value value) {
-  auto type = cast<RankedTensorType>(value.getType());
-  return static_cast<double>(type.getNumElements()) * nn::elementBytes(type.getElementType());
-}
-
 /// Number of the op of the whole program for which `op` was made.
 static size_t numberOf(Operation *op) { return op->getAttrOfType<IntegerAttr>(kMadeFor).getInt(); }
 

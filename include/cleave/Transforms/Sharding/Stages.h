@@ -15,6 +15,9 @@
 
 namespace cleave::sharding {
 
+/// Bytes of a tensor.
+int64_t bytesOf(mlir::Value value);
+
 /// What `op`, which stands in the function of a rank class, takes there.
 double localSeconds(const Machine &machine, dist::MeshAttr mesh, mlir::Operation *op);
 
