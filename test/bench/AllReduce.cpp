@@ -1,7 +1,7 @@
 //===- AllReduce.cpp - time of one all-reduce between threads -------------===//
 //
 // Arguments: ranks, bytes. Two workers, f32, out of place; every iteration is
-// a run of 64 all-reduces, so that the start of a run weighs little. Counted
+// a run of 1024 all-reduces, so that the start of a run weighs little. Counted
 // by `items_per_second`: all-reduces.
 //
 //===----------------------------------------------------------------------===//
@@ -13,7 +13,7 @@
 using namespace cleave::test;
 
 static void allReduce(benchmark::State &state) {
-  constexpr uint32_t repeats = 64;
+  constexpr uint32_t repeats = 1024;
   auto ranks = uint32_t(state.range(0));
   auto bytes = uint64_t(state.range(1));
   Builder builder(ranks);
