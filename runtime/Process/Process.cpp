@@ -15,11 +15,13 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 
 using namespace cleave::runtime;
@@ -27,6 +29,10 @@ using namespace cleave::runtime;
 static constexpr uint32_t defaultDeadlineMs = 30'000;
 /// What a caller may take to prove that it knows the secret.
 static constexpr uint32_t greetingMs = 2000;
+/// Open MPI's launcher ends a failed job by signals with a second of sleep behind each,
+/// which the end of a process cuts short: so the first ones end one by one.
+static constexpr std::chrono::milliseconds apart{25};
+static constexpr uint32_t lastPlace = 3;
 static constexpr uint32_t controlPurpose = CLEAVE_NUM_CHANNELS;
 
 static Address localAddress(const std::string &name) {
@@ -420,6 +426,10 @@ int32_t cleave_process_leave(cleave_process *process, cleave_error *error) {
   Control &control = *inside(process)->control;
   int32_t status = control.leave(inside(process)->deadlineMs, error);
   joined.store(nullptr);
+  bool goesApart = status && inside(process)->launch.launcher == CLEAVE_LAUNCHER_OPEN_MPI;
+  auto place = inside(process)->rank;
   delete inside(process);
+  if (goesApart)
+    std::this_thread::sleep_for((1 + std::min(place, lastPlace)) * apart);
   return status;
 }

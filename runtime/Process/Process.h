@@ -12,7 +12,7 @@ namespace cleave::runtime {
 class Process {
 public:
   Process(const cleave_launch &launch, uint32_t deadlineMs)
-      : rank(launch.rank), size(launch.size), deadlineMs(deadlineMs), launch(launch) {}
+      : launch(launch), rank(launch.rank), size(launch.size), deadlineMs(deadlineMs) {}
   ~Process();
 
   int32_t join(cleave_error *error);
@@ -25,6 +25,7 @@ public:
 
   Position &position(uint32_t r) const { return board.position(r); }
 
+  const cleave_launch launch;
   const uint32_t rank, size;
   const uint32_t deadlineMs; ///< for joining and leaving
   const cleave_wire_api *api = nullptr;
@@ -51,7 +52,6 @@ private:
     Address door; ///< where it awaits its peers' streams
   };
 
-  const cleave_launch launch;
   bool mpi = false;
   Address meeting = {}; ///< where rank 0 awaits the others
   std::string secret;
