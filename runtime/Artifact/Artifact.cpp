@@ -7,10 +7,9 @@
 
 #include "cleave/Runtime/Artifact.h"
 
-#include "../Core/Error.h"
+#include "../Core/Options.h"
 #include "cleave/Runtime/ArtifactFormat.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
@@ -258,6 +257,10 @@ private:
 int32_t cleave_artifact_open(const char *path, const cleave_artifact_options *options,
                              cleave_artifact **artifact, cleave_error *error) {
   *artifact = nullptr;
+  cleave_artifact_options own = CLEAVE_ARTIFACT_OPTIONS;
+  if (int32_t status =
+          readOptions(options, sizeof own, "artifact", "cleave_artifact_options", own, error))
+    return status;
   try {
     struct stat status;
     // The folder keeps its place when the process changes its own.
@@ -266,10 +269,6 @@ int32_t cleave_artifact_open(const char *path, const cleave_artifact_options *op
       return fail(error, CLEAVE_REFUSED, "cannot open \"%.400s\": %s", path, strerror(errno));
     if (!S_ISDIR(status.st_mode))
       return fail(error, CLEAVE_REFUSED, "\"%.400s\" is no artifact: it is no folder", path);
-    // A caller of an older version has a shorter struct.
-    cleave_artifact_options own = CLEAVE_ARTIFACT_OPTIONS;
-    if (options)
-      memcpy(&own, options, std::min<size_t>(options->size, sizeof own));
     auto made = std::make_unique<Artifact>(folder.get(), own.verify_weights);
     if (int32_t result = made->open(error))
       return result;

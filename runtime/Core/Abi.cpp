@@ -1,10 +1,10 @@
 //===- Abi.cpp - the C functions of a session -----------------------------===//
 
+#include "Options.h"
 #include "Session.h"
 
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
 #include <new>
 #include <system_error>
 
@@ -28,30 +28,6 @@ static_assert(CLEAVE_NUM_OPS <= CLEAVE_MAX_OPS);
 uint32_t cleave_abi_version(void) { return CLEAVE_ABI_VERSION; }
 
 const char *cleave_version(void) { return CLEAVE_VERSION; }
-
-/// The options of a caller whose struct may be older or newer than ours. What a newer
-/// one asks for and we do not know is refused, not ignored.
-static int32_t readOptions(const cleave_session_options *given, cleave_session_options &options,
-                           cleave_error *error) {
-  constexpr uint32_t first = offsetof(cleave_session_options, timing) + sizeof options.timing;
-  options = CLEAVE_SESSION_OPTIONS;
-  if (!given)
-    return CLEAVE_OK;
-  if (given->size < first)
-    return fail(error, CLEAVE_REFUSED,
-                "the options of the session have no size: it is to be "
-                "sizeof(cleave_session_options), at least %u, got: %u",
-                first, given->size);
-  auto *bytes = reinterpret_cast<const char *>(given);
-  for (uint32_t i = sizeof options; i < given->size; ++i)
-    if (bytes[i])
-      return fail(error, CLEAVE_REFUSED,
-                  "the options of the session ask for what cleave %s does not know; the library is "
-                  "older than the header",
-                  cleave_version());
-  memcpy(&options, given, std::min<size_t>(given->size, sizeof options));
-  return CLEAVE_OK;
-}
 
 static int32_t create(const cleave_program *program, const cleave_session_options &options,
                       cleave_session **session, cleave_error *error) {
@@ -96,8 +72,10 @@ static int32_t createInJob(const cleave_program *program, const cleave_session_o
 int32_t cleave_session_create(const cleave_program *program, const cleave_session_options *options,
                               cleave_session **session, cleave_error *error) {
   *session = nullptr;
-  cleave_session_options wanted;
-  if (int32_t status = readOptions(options, wanted, error))
+  cleave_session_options wanted = CLEAVE_SESSION_OPTIONS;
+  constexpr uint32_t first = offsetof(cleave_session_options, timing) + sizeof wanted.timing;
+  if (int32_t status =
+          readOptions(options, first, "session", "cleave_session_options", wanted, error))
     return status;
   return wanted.process ? createInJob(program, wanted, session, error)
                         : create(program, wanted, session, error);

@@ -21,6 +21,30 @@ TEST(Artifact, Runs) {
   EXPECT_EQ(small.open(/*verify=*/true), "runs");
 }
 
+TEST(Artifact, OptionsOfOtherVersionsAreReadAsFarAsTheyGo) {
+  Small small;
+  small.save();
+  struct {
+    cleave_artifact_options known;
+    uint32_t more;
+  } later = {{sizeof later, 0}, 0};
+  cleave_artifact *artifact;
+  cleave_error error;
+  ASSERT_EQ(cleave_artifact_open(small.folder.c_str(), &later.known, &artifact, &error), CLEAVE_OK);
+  cleave_artifact_close(artifact);
+
+  later.more = 1;
+  EXPECT_EQ(cleave_artifact_open(small.folder.c_str(), &later.known, &artifact, &error),
+            CLEAVE_REFUSED);
+  EXPECT_TRUE(says(error.message, "older than the header")) << error.message;
+  EXPECT_EQ(artifact, nullptr);
+
+  later.known.size = 0;
+  EXPECT_EQ(cleave_artifact_open(small.folder.c_str(), &later.known, &artifact, &error),
+            CLEAVE_REFUSED);
+  EXPECT_TRUE(says(error.message, "have no size")) << error.message;
+}
+
 /// All fields of a program, those that this one does not use included.
 TEST(Artifact, KeepsEveryField) {
   EXPECT_TRUE(rc::check("a program is decoded as it was encoded", [] {
