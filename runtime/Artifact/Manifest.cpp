@@ -7,7 +7,9 @@
 
 #include "cleave/Runtime/ArtifactFormat.h"
 
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
 using namespace cleave::runtime;
 using Json = nlohmann::ordered_json;
@@ -64,10 +66,22 @@ static bool parseDigest(const std::string &text, Digest &digest) {
   return true;
 }
 
+/// The library would take a fraction too, cut what is too large, and is undefined where a
+/// fraction is.
+template <typename Count> static void getCount(const Json &json, Count &count) {
+  const auto *number = json.get_ptr<const Json::number_unsigned_t *>();
+  if (!number || *number > uint64_t(std::numeric_limits<Count>::max()))
+    throw std::out_of_range("a count is to be a whole number, got: " + json.dump());
+  count = Count(*number);
+}
+
 static std::vector<Manifest::Value> parseValues(const Json &list) {
   std::vector<Manifest::Value> values;
-  for (const Json &value : list)
-    values.push_back({value.at("name"), value.at("type"), value.at("shape")});
+  for (const Json &value : list) {
+    Manifest::Value &made = values.emplace_back(value.at("name"), value.at("type"));
+    for (const Json &size : value.at("shape"))
+      getCount(size, made.shape.emplace_back());
+  }
   return values;
 }
 
@@ -75,23 +89,21 @@ static std::vector<Manifest::Value> parseValues(const Json &list) {
 static Reason parseFields(const Json &json, Manifest &manifest) {
   if (json.at("format") != kFormat)
     return "is not that of an artifact";
-  if (!json.at("abi").is_number_unsigned())
-    return "is damaged: its abi is no number";
-  manifest.abi = json.at("abi");
+  getCount(json.at("abi"), manifest.abi);
   if (manifest.abi != CLEAVE_PROGRAM_VERSION)
     return {};
   json.at("target").get_to(manifest.target);
   json.at("architecture").get_to(manifest.architecture);
   json.at("features").get_to(manifest.features);
   json.at("mesh").get_to(manifest.mesh);
-  json.at("ranks").get_to(manifest.ranks);
+  getCount(json.at("ranks"), manifest.ranks);
   manifest.inputs = parseValues(json.at("inputs"));
   manifest.outputs = parseValues(json.at("outputs"));
   json.at("references").get_to(manifest.references);
   for (const Json &file : json.at("files")) {
     Manifest::File &entry = manifest.files.emplace_back();
     file.at("name").get_to(entry.name);
-    file.at("bytes").get_to(entry.bytes);
+    getCount(file.at("bytes"), entry.bytes);
     if (!parseDigest(file.at("digest"), entry.digest))
       return "is damaged: \"" + entry.name + "\" has no digest";
   }
@@ -111,7 +123,7 @@ Reason cleave::runtime::parseManifest(std::string_view text, Manifest &manifest)
   Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   try {
     return parseFields(json, manifest);
-  } catch (const Json::exception &error) {
+  } catch (const std::exception &error) {
     // The message of a library names its own error numbers; behind them it is plain.
     std::string_view what = error.what();
     size_t colon = what.find("] ");

@@ -187,16 +187,23 @@ void Session::reportOutcome(const Place &place, const Outcome &outcome) noexcept
            where);
 }
 
+bool Session::isBehind(uint32_t rank) const {
+  return !isLocal(rank) && process->position(rank).run.load(std::memory_order_relaxed) <
+                               process->position(firstRank).run.load(std::memory_order_relaxed);
+}
+
 uint32_t Session::stepOf(uint32_t rank) const {
   if (isLocal(rank))
     return ranks[rank].step->load(std::memory_order_relaxed);
-  const Position &at = process->position(rank);
-  Phase own = process->position(firstRank).phase.load(std::memory_order_relaxed);
+  if (isBehind(rank))
+    return 0;
+  const Position &at = process->position(rank), &own = process->position(firstRank);
   uint32_t count;
   listOf(program, rank, loading, count);
+  bool same = at.phase.load(std::memory_order_acquire) == own.phase &&
+              at.run.load(std::memory_order_relaxed) == own.run;
   // Outside of its list it is before or behind it.
-  return at.phase.load(std::memory_order_acquire) == own ? at.step.load(std::memory_order_relaxed)
-                                                         : 2 * count;
+  return same ? at.step.load(std::memory_order_relaxed) : 2 * count;
 }
 
 /// How many commands of a kind a rank has begun, or with `done`, has behind it.
@@ -287,7 +294,9 @@ void Session::reportLate(const Place &place) noexcept {
   uint32_t rank = awaited.rank;
   if (rank == place.rank && !awaited.lost)
     return report(place, "waited %u ms for the others of its group", deadlineMs);
-  uint32_t count, at = stepOf(rank);
+  // That one stands in a run before this and has waited longer: it knows the cause.
+  secondHand = isBehind(rank);
+  uint32_t count, at = secondHand ? process->position(rank).step.load() : stepOf(rank);
   const cleave_command *list = listOf(program, rank, loading, count);
   const char *host = hostOf(rank);
   char where[512] = "its end";

@@ -83,6 +83,8 @@ int32_t Session::runInJob(cleave_error *error) noexcept {
   // Seen here or, from now on, by what stopForJob sets.
   bool failed = control.failed(nullptr);
   if (!failed) {
+    if (work == Work::Run)
+      position.run.fetch_add(1, std::memory_order_relaxed);
     position.phase.store(loading             ? Phase::Load
                          : work == Work::Run ? Phase::Main
                                              : Phase::Outside,

@@ -132,6 +132,8 @@ private:
   void reportLate(const Place &place) noexcept;
   const char *hostOf(uint32_t rank) const;
   uint32_t stepOf(uint32_t rank) const;
+  /// Whether a rank has yet to end the run before this one.
+  bool isBehind(uint32_t rank) const;
   uint32_t arrivals(uint32_t rank, uint32_t group) const;
   template <typename Which> Place placeOf(uint32_t rank, uint32_t number, Which which) const;
   Awaited awaitedBy(const Place &place) const;

@@ -22,6 +22,7 @@ enum class Phase : uint32_t { Outside, Load, Main };
 struct alignas(64) Position {
   std::atomic<Phase> phase{Phase::Outside};
   std::atomic<uint32_t> step{0}; ///< see Rank::step
+  std::atomic<uint32_t> run{0};  ///< how many it has begun
 };
 
 /// How others find it.

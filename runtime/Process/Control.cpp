@@ -117,6 +117,7 @@ void Control::send(Line &line, Kind kind, const cleave_error *error) {
   const Position &own = board.position(rank);
   frame.phase = own.phase.load(std::memory_order_relaxed);
   frame.step = own.step.load(std::memory_order_relaxed);
+  frame.run = own.run.load(std::memory_order_relaxed);
   frame.process = board.isShared() ? getpid() : 0;
   if (error)
     frame.error = *error;
@@ -173,6 +174,7 @@ bool Control::receive(Line &line, bool gone) {
     Position &at = board.position(line.rank);
     at.phase.store(frame.phase, std::memory_order_relaxed);
     at.step.store(frame.step, std::memory_order_relaxed);
+    at.run.store(frame.run, std::memory_order_relaxed);
   }
   switch (frame.kind) {
   case Kind::Beat: break;

@@ -77,7 +77,7 @@ private:
   struct Frame {
     Kind kind;
     Phase phase;
-    uint32_t step;
+    uint32_t step, run;
     int32_t process; ///< see Line
     cleave_error error;
   };

@@ -44,16 +44,21 @@ struct Job {
 
 } // namespace
 
-/// Names in a file are foreign: what would move a terminal's cursor is spelt out.
+/// Names in a file are foreign: what would move a terminal's cursor is spelt out. In one
+/// piece, since a launcher writes notes of its own beside.
 static int fail(int status, std::string_view text) {
-  std::fflush(stdout);
-  std::fputs("cleave-run: ", stderr);
+  std::string line = "cleave-run: ";
   for (unsigned char c : text)
-    if (c < 0x20 || c == 0x7f)
-      std::fprintf(stderr, "\\x%02x", c);
-    else
-      std::fputc(c, stderr);
-  std::fputc('\n', stderr);
+    if (c < 0x20 || c == 0x7f) {
+      char spelt[5];
+      std::snprintf(spelt, sizeof spelt, "\\x%02x", c);
+      line += spelt;
+    } else {
+      line += char(c);
+    }
+  line += '\n';
+  std::fflush(stdout);
+  std::fwrite(line.data(), 1, line.size(), stderr);
   return status;
 }
 

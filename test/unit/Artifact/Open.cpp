@@ -21,6 +21,26 @@ TEST(Artifact, Runs) {
   EXPECT_EQ(small.open(/*verify=*/true), "runs");
 }
 
+TEST(Artifact, CountsOfTheManifestAreWholeAndFit) {
+  runtime::Manifest manifest;
+  manifest.inputs = {{"x", "f32", {7777}}};
+  manifest.files = {{"program", 7777, {}}};
+  manifest.ranks = 7777;
+  std::string text = runtime::formatManifest(manifest);
+  std::string body = text.substr(0, text.rfind(",\n  \"digest\": \""));
+  ASSERT_EQ(runtime::sealManifest(body), text);
+  uint32_t found = 0;
+  for (size_t at = body.find("7777"); at != body.npos; at = body.find("7777", at + 1), ++found)
+    for (const char *lie : {"5.5e96", "7.5", "-1", "\"7\"", "99999999999999999999"}) {
+      std::string lying = body.substr(0, at) + lie + body.substr(at + 4);
+      runtime::Manifest read;
+      runtime::Reason reason = runtime::parseManifest(runtime::sealManifest(lying), read);
+      ASSERT_FALSE(reason.empty());
+      EXPECT_TRUE(says(reason, "is damaged: a count is to be a whole number, got: ")) << reason;
+    }
+  EXPECT_EQ(found, 3u);
+}
+
 TEST(Artifact, OptionsOfOtherVersionsAreReadAsFarAsTheyGo) {
   Small small;
   small.save();

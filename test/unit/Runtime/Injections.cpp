@@ -118,6 +118,14 @@ TEST(Injections, TheRankAndItsCommandAreNamed) {
            (long long)ms);
 }
 
+/// Ranks that wait for nobody go on to the next run, and wait there for one that is stuck.
+TEST(Injections, AMessageThatWasLostInTheRunBeforeIsNamed) {
+  Injection lost{"drop", 4, 1, 5 * Layers::commandsEach + 2, false, {Launcher::Torchrun, 4}};
+  for (int i = 0; i < 3; ++i)
+    expectEnd(lost, runJob(lost.job, {"layers", "4", std::to_string(deadlineMs)},
+                           {{"CLEAVE_FAULT", lost.variable()}}));
+}
+
 static void expectRefusal(const JobResult &result, const std::string &message) {
   EXPECT_EQ(result.worst, 2);
   EXPECT_NE(result.text.find(message), std::string::npos) << result.text;
