@@ -5,8 +5,8 @@
 
 One rank against one thread, and two ranks against two threads. Each round times a
 block of both, in alternating order, so that what else the machine does meets both;
-a ratio is the median over the rounds, above 1 where Cleave is faster. Without
-inputs they are drawn: floats as normal numbers, integers as 0 or 1, which suits
+a ratio is the median over the rounds, above 1 where Cleave is faster. Sizes that
+are not given are those that Cleave guesses. Without inputs they are drawn: floats as normal numbers, integers as 0 or 1, which suits
 ids, masks and kinds of tokens.
 """
 import argparse
@@ -31,6 +31,11 @@ def session(path, threads):
     # Its threads would else spin while the other is measured.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def sizes_of(cleave, model):
+    said = subprocess.run([cleave, "inspect", model, "--json"], check=True, stdout=subprocess.PIPE)
+    return json.loads(said.stdout)["dims"]
 
 
 def drawn(model, dims):
@@ -108,7 +113,8 @@ def main():
     parser.add_argument("--inputs", metavar="CASE.npz")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    dims = {name: int(size) for name, size in (text.split("=") for text in options.dim)}
+    dims = sizes_of(options.cleave, options.model)
+    dims |= {name: int(size) for name, size in (text.rsplit("=", 1) for text in options.dim)}
     inputs = of_case(options.inputs) if options.inputs else drawn(session(options.model, 1), dims)
     print(f"{options.model}, {options.rounds} rounds in turn")
     with tempfile.TemporaryDirectory() as work:

@@ -210,7 +210,7 @@ static int benchArtifact(const BenchOptions &options) {
 void cleave::addBench(CLI::App &app, int &status) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App *command = app.add_subcommand("bench", "times a model over the ranks of meshes");
-  options->addTo(*command, /*meshWanted=*/false);
+  options->addTo(*command, /*meshWanted=*/false, "an ONNX file, or an artifact");
   command->get_option("--mesh")->description("named axes of ranks; several as in \"1;tp=2;tp=4\"");
   command->get_option("--dim")->description(
       "the size of a symbolic dimension; several as in batch=1,2,4");

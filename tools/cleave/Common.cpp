@@ -33,8 +33,8 @@ static std::string seedError(const std::string &text) {
              : "";
 }
 
-void ModelOptions::addTo(CLI::App &app, bool meshWanted) {
-  app.add_option("model", model, "an ONNX file")->required();
+void ModelOptions::addTo(CLI::App &app, bool meshWanted, const char *what) {
+  app.add_option("model", model, what)->required();
   auto *axes = app.add_option("--mesh", mesh, "named axes of ranks, as in tp=4");
   if (meshWanted)
     axes->required();

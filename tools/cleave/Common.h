@@ -32,7 +32,7 @@ struct ModelOptions {
   bool draws = true; ///< inputs that are not given
 
   /// Adds the options to `app`; `meshWanted` makes --mesh obligatory.
-  void addTo(CLI::App &app, bool meshWanted);
+  void addTo(CLI::App &app, bool meshWanted, const char *what = "an ONNX file");
 };
 
 /// A model up to `nn`, with its inputs at hand.

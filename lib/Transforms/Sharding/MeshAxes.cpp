@@ -57,13 +57,11 @@ bool cleave::isPipelined(dist::MeshAttr mesh) {
 namespace {
 
 /// What the name of an axis says that it is for.
-enum class Intent { Weights, Data, None };
+enum class Intent { Weights, Data, Stages, None };
 
-constexpr std::pair<StringLiteral, Intent> kIntents[] = {{"tp", Intent::Weights},
-                                                         {"ep", Intent::Weights},
-                                                         {"dp", Intent::Data},
-                                                         {"sp", Intent::Data},
-                                                         {"cp", Intent::Data}};
+constexpr std::pair<StringLiteral, Intent> kIntents[] = {
+    {"tp", Intent::Weights}, {"ep", Intent::Weights}, {"dp", Intent::Data},
+    {"sp", Intent::Data},    {"cp", Intent::Data},    {dist::kStageAxis, Intent::Stages}};
 
 } // namespace
 
@@ -103,7 +101,7 @@ SmallVector<Axis> sharding::searchedAxes(DimNames &names, func::FuncOp func, dis
       continue;
     }
     Intent intent = intentOf(name);
-    if (size == 1 || intent == Intent::None)
+    if (size == 1 || intent == Intent::None || intent == Intent::Stages)
       continue;
     bool holds = intent == Intent::Weights;
     int64_t outer = holds ? subAxisSize(names, func, size) : 0;

@@ -13,7 +13,7 @@
 // ROWS: error: 2 micro-batches are asked for and 1 is made: no dimension of more than one index leads every output of the model; give a larger batch with --dim
 // IDLE: error: axis "dp" of size 2 cuts nothing: it never cuts weights
 // IDLE-SAME: times of an H100; give larger sizes with --dim: "batch" is 1, "width" is 4{{$}}
-// SLIP: error: axis "pt" of size 4 cuts nothing: its name says nothing about what to cut, as tp, ep, dp, sp and cp do; did you mean "tp"?
+// SLIP: error: axis "pt" of size 4 cuts nothing: its name says nothing about what to cut, as tp, ep, dp, sp, cp and pp do; did you mean "tp"?
 // PLAIN: error: axis "rows" of size 2 cuts nothing: its name says nothing{{.*}} do{{$}}
 // EARLY: error: has no mesh or no function main; run --shard-search first
 func.func @main(%x: tensor<1x4xf32> {nn.shape = affine_map<()[s0, s1] -> (s0, s1)>}) -> tensor<1x4xf32> attributes {nn.symbols = ["batch", "width"]} {
