@@ -206,8 +206,12 @@ int main(int argc, char **argv) {
   Options options;
   app.set_version_flag("--version", "cleave-run " CLEAVE_VERSION);
   app.add_option("artifact", options.artifact, "the folder")->required();
-  app.add_option("--inputs", options.inputs, "an .npz, or a folder of .npy files");
-  app.add_option("--outputs", options.outputs, "an .npz to write, keys are output names");
+  auto isNamed = [](const std::string &text) {
+    return std::string(text.empty() ? "wants the name of a file, got an empty one" : "");
+  };
+  app.add_option("--inputs", options.inputs, "an .npz, or a folder of .npy files")->check(isNamed);
+  app.add_option("--outputs", options.outputs, "an .npz to write, keys are output names")
+      ->check(isNamed);
   app.add_option("--repeat", options.repeat, "how often it runs")->check(CLI::Range(1, 1000000));
   app.add_option("--threads", options.threads, "cores to use, however many ranks; default: all")
       ->check(CLI::Range(1, 4096));

@@ -31,7 +31,12 @@ llvm::Error cleave::artifact::cannotWrite(const std::string &path) {
 
 /// Whether a folder was an artifact once: a damaged one may be replaced too.
 static bool wasArtifact(const std::string &folder) {
-  auto manifest = llvm::MemoryBuffer::getFileSlice(folder + "/" + runtime::kManifest, 64, 0);
+  std::string path = folder + "/" + runtime::kManifest;
+  std::error_code ignored;
+  // Who opens a pipe waits for its other end.
+  if (!fs::is_regular_file(path, ignored))
+    return false;
+  auto manifest = llvm::MemoryBuffer::getFileSlice(path, 64, 0);
   return manifest && (*manifest)->getBuffer().contains(runtime::kFormat);
 }
 

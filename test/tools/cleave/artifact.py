@@ -205,6 +205,9 @@ def refusals(t):
     t.write("full/manifest.json", b'{"name": "mine"}')
     t.expect([CLEAVE, "compile", model, "-o", t.path("file")], "file", "no folder")
     t.expect([CLEAVE, "compile", model, "-o", t.path("full")], "full", "holds something else")
+    os.mkdir(t.path("pipe"))
+    os.mkfifo(t.path("pipe/manifest.json"))
+    t.expect([CLEAVE, "compile", model, "-o", t.path("pipe")], "pipe", "holds something else")
     # Less room than the weights or the code take.
     for size, rest, word in ((4096, [], "weights.safetensors"), (4096, ["--weights", "reference"], "kernels.so")):
         t.expect([CLEAVE, "compile", LLAMA, "-o", t.path("a"), *rest], "cannot write", t.path("a/"), word,
@@ -223,6 +226,7 @@ def refusals(t):
     t.expect([CLEAVE_RUN], "artifact")
     t.expect([CLEAVE_RUN, t.path("a"), "--wobble"], "--wobble", "cleave-run --help")
     t.expect([CLEAVE_RUN, t.path("none")], "none", "No such file")
+    t.expect([CLEAVE_RUN, t.path("a"), *inputs, "--outputs", ""], "--outputs", "an empty one")
     t.expect([CLEAVE_RUN, model], "gather.onnx", "no folder")
     os.mkdir(t.path("empty"))
     for program in ([CLEAVE_RUN], [CLEAVE, "run"], [CLEAVE, "inspect"], [CLEAVE, "bench"]):
