@@ -31,7 +31,7 @@ def expect(command, out="", err="", status=0):
 
 def axes(bert):
     """A name without a meaning cuts nothing, and an axis that could says what would help."""
-    slip = r'cleave: warning: axis "pt" of size 4 cuts nothing: .* tp, ep, dp, sp and cp do; did you mean "tp"\?\n'
+    slip = r'cleave: warning: axis "pt" of size 4 cuts nothing: .* tp, ep, dp, sp, cp and pp do; did you mean "tp"\?\n'
     expect(["explain", bert, "--mesh", "pt=4"], r"cut\n  nothing\n.*0-3: .*collectives\n  none\n", slip)
     expect(["check", bert, "--mesh", "pt=4"], "equal\n$", slip)
     expect(["check", bert, "--mesh", "pt=4", "--strict"], "^$", slip.replace("warning: ", ""), status=2)
