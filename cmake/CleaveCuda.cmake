@@ -18,3 +18,9 @@ endmacro()
 cleave_cuda_find(path CLEAVE_CUDA_INCLUDE cuda.h include "folder of cuda.h")
 cleave_cuda_find(program CLEAVE_PTXAS ptxas bin "assembler of PTX")
 cleave_cuda_find(file CLEAVE_LIBDEVICE libdevice.10.bc nvvm/libdevice "CUDA's library of math")
+
+# Where the programs of this build find it, when no variable names another.
+cmake_path(GET CLEAVE_LIBDEVICE PARENT_PATH toolkit)
+file(REAL_PATH ${toolkit}/../.. toolkit)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
+file(CREATE_LINK ${toolkit} ${CMAKE_BINARY_DIR}/lib/cleave-cuda SYMBOLIC)

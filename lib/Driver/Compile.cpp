@@ -5,6 +5,8 @@
 #include "cleave/Driver/Messages.h"
 #include "cleave/Frontend/Onnx.h"
 #include "cleave/Support/Failure.h"
+#include "cleave/Target/Cpu.h"
+#include "cleave/Target/Cuda.h"
 #include "cleave/Transforms/Sharding/Search.h"
 
 #include "Dist/Dist.h"
@@ -105,9 +107,12 @@ llvm::Error Compilation::shard(ModuleOp module, ShardOptions options) {
 }
 
 llvm::Expected<std::unique_ptr<CompiledProgram>> Compilation::compile(ModuleOp module,
-                                                                      const CpuOptions &options) {
+                                                                      const Target &target) {
   onPhase("compiling kernels");
-  llvm::Expected<std::unique_ptr<CompiledProgram>> program = compileCpu(module, options);
+  llvm::Expected<std::unique_ptr<CompiledProgram>> program =
+      target.kind == Target::Cpu
+          ? compileCpu(module, {target.threads, /*forceAvx2=*/false, target.isShipped})
+          : compileCuda(module, {target.chips, target.kind == Target::Simt, target.threads});
   if (program || firstError.empty())
     return program;
   llvm::consumeError(program.takeError());

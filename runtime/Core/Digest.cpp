@@ -107,6 +107,7 @@ void cleave_program_digest(const cleave_program *program, uint64_t digest[2]) {
         add(hash, *program, (load ? own.load : own.main)[c]);
     }
   }
+  hash.add(program->device);
   hash.add(program->num_kernels);
   for (uint32_t i = 0; i < program->num_files; ++i)
     hash.add(program->files[i].bytes);

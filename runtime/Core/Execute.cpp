@@ -63,6 +63,8 @@ bool Session::runSteps(uint32_t r, Waiter &waiter) noexcept {
   Rank &rank = ranks[r];
   const std::vector<Step> &steps = loading ? rank.load : rank.main;
   std::fill(rank.spans.begin(), rank.spans.end(), cleave_span{});
+  if (gpu && !beginOnGpu(r))
+    return false;
   for (uint32_t i = 0; i < steps.size(); ++i) {
     rank.step->store(2 * i, std::memory_order_relaxed);
     // A failure elsewhere is seen here too, not only where this rank waits.
@@ -90,6 +92,8 @@ bool Session::runSteps(uint32_t r, Waiter &waiter) noexcept {
     if (isExchange(step.command->op))
       rank.counters.bytes[step.command->op] += step.bytes;
   }
+  if (gpu && !finishOnGpu(r))
+    return false;
   rank.step->store(2 * uint32_t(steps.size()), std::memory_order_relaxed);
   return true;
 }
@@ -120,6 +124,8 @@ bool Session::strike(const Place &place, Waiter &waiter) noexcept {
 }
 
 bool Session::execute(const Place &place, const Step &step, Waiter &waiter) noexcept {
+  if (gpu && !isExchange(step.command->op))
+    return executeOnGpu(place, step);
   switch (step.command->op) {
   case CLEAVE_OP_LAUNCH: return launch(place, step);
   case CLEAVE_OP_COPY:
@@ -139,10 +145,56 @@ bool Session::launch(const Place &place, const Step &step) noexcept {
   int32_t fault = program.kernels[step.command->kernel](step.pointers, coordinates);
   if (fault == CLEAVE_FAULT_NONE)
     return true;
+  reportFault(place, fault);
+  return false;
+}
+
+void Session::reportFault(const Place &place, int32_t fault) noexcept {
   if (fault == CLEAVE_FAULT_INDEX)
     report(place, "an index is out of range");
   else
     report(place, "the kernel failed, got: fault %d", fault);
+}
+
+bool Session::executeOnGpu(const Place &place, const Step &step) noexcept {
+  uint32_t rank = place.rank;
+  bool done = step.command->op == CLEAVE_OP_LAUNCH
+                  ? gpu->launch(rank, *step.command, step.arguments)
+              : step.command->op == CLEAVE_OP_COPY
+                  ? gpu->copy(rank, step.pointers[1], step.pointers[0], step.bytes)
+                  : gpu->clear(rank, step.pointers[0], step.bytes);
+  // What is timed has to have happened.
+  if (done && timing && !loading)
+    done = gpu->wait(rank);
+  if (!done)
+    report(place, "%s", gpu->problem(rank));
+  return done;
+}
+
+bool Session::beginOnGpu(uint32_t r) noexcept {
+  bool done = gpu->begin(r);
+  for (uint32_t i = 0; i < program.num_inputs && done && !loading; ++i)
+    done = gpu->writeInput(r, i, givenInputs ? givenInputs[i].data : inputBlocks[i].data());
+  if (!done)
+    reportPlain("rank %u: %s", r, gpu->problem(r));
+  return done;
+}
+
+bool Session::finishOnGpu(uint32_t r) noexcept {
+  bool done = true;
+  for (uint32_t i = 0; i < program.num_outputs && done && !loading; ++i)
+    if (const void *data = ranks[r].outputData[i])
+      done = gpu->readOutput(r, i, const_cast<void *>(data));
+  int64_t faulty = -1;
+  if (!done || !gpu->finish(r, faulty)) {
+    reportPlain("rank %u: %s", r, gpu->problem(r));
+    return false;
+  }
+  if (faulty < 0)
+    return true;
+  uint32_t count;
+  const cleave_command *list = listOf(program, r, loading, count);
+  reportFault({r, uint32_t(faulty), loading, list + faulty, hostOf(r)}, CLEAVE_FAULT_INDEX);
   return false;
 }
 
@@ -154,13 +206,31 @@ bool Session::exchange(const Place &place, const Step &step, Waiter &waiter) noe
   if (fault.strikes(place.rank, place.index, loading))
     tamper = fault.tamper();
   ranks[place.rank].step->store(2 * place.index + 1, std::memory_order_relaxed);
+  const cleave_buffer *buffers = program.buffers + command.first_buffer;
+  uint64_t bytesIn = reads ? buffers[0].bytes : 0;
+  uint64_t bytesOut = writes ? buffers[command.num_buffers - 1].bytes : 0;
+  void *input = reads ? step.pointers[0] : nullptr;
+  void *output = writes ? step.pointers[command.num_buffers - 1] : nullptr;
+  void *target = output;
+  if (gpu) {
+    char *stage = gpu->stage(place.rank, loading, place.index);
+    if ((reads && !gpu->fetch(place.rank, stage, input, bytesIn)) || !gpu->wait(place.rank)) {
+      report(place, "%s", gpu->problem(place.rank));
+      return false;
+    }
+    input = reads ? stage : nullptr;
+    output = writes ? stage + (bytesIn + 63) / 64 * 64 : nullptr;
+  }
   Outcome outcome =
-      communicator->exchange({&command, place.rank, reads ? step.pointers[0] : nullptr,
-                              writes ? step.pointers[command.num_buffers - 1] : nullptr,
+      communicator->exchange({&command, place.rank, input, output,
                               program.counts + command.first_count, place.index, tamper},
                              waiter);
-  if (!outcome)
+  if (!outcome) {
     reportOutcome(place, outcome);
+  } else if (gpu && writes && !gpu->give(place.rank, target, output, bytesOut)) {
+    report(place, "%s", gpu->problem(place.rank));
+    return false;
+  }
   return bool(outcome);
 }
 

@@ -67,6 +67,13 @@ int32_t Session::prepare(cleave_error *error) {
     return status;
   if (int32_t status = mapFiles(error))
     return status;
+  if (program.device == CLEAVE_DEVICE_CUDA) {
+    gpu = std::make_unique<Gpu>(program, firstRank, endRank, deadlineMs);
+    if (int32_t status = gpu->prepare(error))
+      return status;
+    if (int32_t status = gpu->upload(files, error))
+      return status;
+  }
   if (int32_t status = allocate(error))
     return status;
   for (uint32_t rank = firstRank; rank < endRank; ++rank) {
@@ -92,6 +99,8 @@ int32_t Session::prepare(cleave_error *error) {
   if (int32_t status = process ? runAll(Work::Agree, error) : int32_t(CLEAVE_OK))
     return status;
   int32_t status = runAll(Work::Load, error);
+  if (gpu)
+    gpu->endLoad();
   // A session is there for all ranks or for none.
   if (!status && process)
     status = runAll(Work::Meet, error);
@@ -132,8 +141,8 @@ int32_t Session::allocate(cleave_error *error) {
   for (uint32_t r = firstRank; r < endRank; ++r) {
     const cleave_rank_program &own = program.programs[program.class_of_rank[r]];
     Rank &rank = ranks[r];
-    bool done = (program.params || rank.params.allocate(own.param_bytes, 2 * r)) &&
-                rank.arena.allocate(own.arena_bytes, 2 * r + 1);
+    bool done = gpu || ((program.params || rank.params.allocate(own.param_bytes, 2 * r)) &&
+                        rank.arena.allocate(own.arena_bytes, 2 * r + 1));
     // Nothing writes to what is mapped: the proof holds `main` to reading.
     rank.paramData = program.params ? const_cast<char *>(files[program.params[r].file].data()) +
                                           program.params[r].offset
@@ -170,6 +179,10 @@ void Session::resolve(uint32_t r, bool load) {
     const cleave_buffer *buffers = program.buffers + command.first_buffer;
     Step step{&command, rank.pointers.data() + rank.pointers.size(), 0};
     for (uint32_t b = 0; b < command.num_buffers; ++b) {
+      if (gpu) {
+        rank.pointers.push_back(gpu->address(r, buffers[b]));
+        continue;
+      }
       rank.pointers.push_back(address(rank, buffers[b]));
       bool output = buffers[b].space == CLEAVE_SPACE_OUTPUT;
       if (buffers[b].space == CLEAVE_SPACE_INPUT || (output && isCallers(buffers[b].index, r)))
@@ -182,6 +195,8 @@ void Session::resolve(uint32_t r, bool load) {
                                      self.size, self.member);
     } else if (command.op != CLEAVE_OP_LAUNCH) {
       step.bytes = buffers[0].bytes;
+    } else if (gpu) {
+      step.arguments = gpu->addLaunch(r, step.pointers, command.num_buffers, i);
     }
     steps.push_back(step);
   }

@@ -4,6 +4,7 @@
 #define CLEAVE_RUNTIME_CORE_SESSION_H
 
 #include "../Comm/Messages.h"
+#include "../Cuda/Gpu.h"
 #include "../Process/Process.h"
 #include "Error.h"
 #include "Fault.h"
@@ -16,7 +17,8 @@ namespace cleave::runtime {
 struct Step {
   const cleave_command *command;
   void **pointers;
-  uint64_t bytes; ///< of a copy or fill; sent, of a collective or transfer
+  uint64_t bytes;             ///< of a copy or fill; sent, of a collective or transfer
+  void **arguments = nullptr; ///< of a launch on a device
 };
 
 /// An address that each run sets anew.
@@ -144,6 +146,11 @@ private:
 
   bool execute(const Place &place, const Step &step, Waiter &waiter) noexcept;
   bool launch(const Place &place, const Step &step) noexcept;
+  void reportFault(const Place &place, int32_t fault) noexcept;
+  bool executeOnGpu(const Place &place, const Step &step) noexcept;
+  /// Writes the inputs that a rank reads, waits for the end of its list, and reads outputs.
+  bool beginOnGpu(uint32_t rank) noexcept;
+  bool finishOnGpu(uint32_t rank) noexcept;
   bool exchange(const Place &place, const Step &step, Waiter &waiter) noexcept;
   void releaseFiles(const cleave_command &command) noexcept;
   /// False where the rank ends here.
@@ -170,6 +177,7 @@ private:
   const uint32_t firstRank, endRank;
   Fault fault;
   std::vector<MappedFile> files;
+  std::unique_ptr<Gpu> gpu; ///< of a program for GPUs
   std::unique_ptr<Communicator> communicator;
   Messages *messages = nullptr; ///< the communicator, of a process
   Workers workers;

@@ -47,7 +47,9 @@ static int32_t verifyPointers(const cleave_program &p, cleave_error *error) {
       {"groups", p.groups, p.num_groups},
       {"buffers", p.buffers, p.num_buffers},
       {"counts", p.counts, p.num_counts},
-      {"kernels", p.kernels, p.num_kernels},
+      {"kernels", p.device == CLEAVE_DEVICE_CPU ? (const void *)p.kernels : p.device_kernels,
+       p.num_kernels},
+      {"images", p.images, p.num_images},
       {"files", p.files, p.num_files},
       {"inputs", p.inputs, p.num_inputs},
       {"outputs", p.outputs, p.num_outputs},
@@ -56,6 +58,31 @@ static int32_t verifyPointers(const cleave_program &p, cleave_error *error) {
     if (table.count && !table.data)
       return fail(error, CLEAVE_REFUSED, "table \"%s\" is missing, got: %llu entries", table.name,
                   (unsigned long long)table.count);
+  return CLEAVE_OK;
+}
+
+static int32_t verifyKernels(const cleave_program &p, cleave_error *error) {
+  // What every chip allows.
+  constexpr uint32_t maxThreads = 1024, maxBlocks = 0x7fffffff;
+  for (uint32_t i = 0; i < p.num_images; ++i)
+    if (p.images[i].kind >= CLEAVE_NUM_IMAGE_KINDS || !p.images[i].data || !p.images[i].bytes)
+      return fail(error, CLEAVE_REFUSED, "image %u is missing, or of no kind that there is", i);
+  for (uint32_t i = 0; i < p.num_kernels; ++i) {
+    if (p.device == CLEAVE_DEVICE_CPU) {
+      if (!p.kernels[i])
+        return fail(error, CLEAVE_REFUSED, "kernel %u is missing", i);
+      continue;
+    }
+    const cleave_device_kernel &kernel = p.device_kernels[i];
+    if (!kernel.name || !kernel.num_images || kernel.first_image > p.num_images ||
+        kernel.num_images > p.num_images - kernel.first_image)
+      return fail(error, CLEAVE_REFUSED, "kernel %u has no name or no image", i);
+    if (!kernel.threads || kernel.threads > maxThreads || !kernel.blocks ||
+        kernel.blocks > maxBlocks)
+      return fail(error, CLEAVE_REFUSED,
+                  "kernel %u is started with what no chip has, got: %u blocks of %u threads", i,
+                  kernel.blocks, kernel.threads);
+  }
   return CLEAVE_OK;
 }
 
@@ -150,6 +177,9 @@ static int32_t verifyTables(const cleave_program &p, cleave_error *error) {
                 "the program is of another version than this runtime's %u, "
                 "got: %u",
                 CLEAVE_PROGRAM_VERSION, p.version);
+  if (p.device > CLEAVE_DEVICE_CUDA)
+    return fail(error, CLEAVE_REFUSED, "the program is for a device that does not exist, got: %u",
+                p.device);
   if (p.num_ranks == 0 || p.num_ranks > maxRanks)
     return fail(error, CLEAVE_REFUSED, "a program has between 1 and %u ranks, got: %u", maxRanks,
                 p.num_ranks);
@@ -157,9 +187,8 @@ static int32_t verifyTables(const cleave_program &p, cleave_error *error) {
     return status;
   if (int32_t status = verifyClasses(p, error))
     return status;
-  for (uint32_t i = 0; i < p.num_kernels; ++i)
-    if (!p.kernels[i])
-      return fail(error, CLEAVE_REFUSED, "kernel %u is missing", i);
+  if (int32_t status = verifyKernels(p, error))
+    return status;
   for (uint32_t i = 0; i < p.num_files; ++i)
     if (!p.files[i].path || p.files[i].bytes > maxBlockBytes)
       return fail(error, CLEAVE_REFUSED, "file %u has no path or no such size", i);

@@ -43,7 +43,9 @@ void ModelOptions::addTo(CLI::App &app, bool meshWanted, const char *what) {
   app.add_option("--seed", seed, "draws the inputs that are not given")->check(seedError);
   app.add_option("--threads", threads, "cores to use, however many ranks; default: all")
       ->check(CLI::Range(1, 4096));
-  app.add_option("--target", target, "what runs it: cpu");
+  app.add_option("--target", target,
+                 "what runs it: cpu, cuda or simt, the last two with "
+                 "chips as in cuda:sm_80,sm_90a; default: cpu");
   app.add_option("--precision", precision, "of products and attention; default: the model's");
   app.add_option("--micro-batches", microBatches,
                  "parts of the batch that follow each other through the stages of pp")
@@ -51,6 +53,13 @@ void ModelOptions::addTo(CLI::App &app, bool meshWanted, const char *what) {
   app.add_option("--virtual-stages", virtualStages, "chunks of the model a stage of pp")
       ->check(CLI::Range(1, 64));
   app.add_flag("--strict", strict, "warnings are errors");
+}
+
+llvm::Expected<Target> ModelOptions::parseTarget() const {
+  llvm::Expected<Target> parsed = cleave::parseTarget(target.empty() ? "cpu" : target);
+  if (parsed)
+    parsed->threads = threads;
+  return parsed;
 }
 
 /// Names in a file are foreign: what would move a terminal's cursor is spelt out.
@@ -102,9 +111,8 @@ static int64_t dataRanks(llvm::StringRef mesh) {
 
 /// What the command line has words for and Cleave no code yet.
 static llvm::Error checkSupported(const ModelOptions &options) {
-  if (!options.target.empty() && options.target != "cpu")
-    return llvm::createStringError("--target " + options.target +
-                                   " is not supported; there is cpu");
+  if (llvm::Expected<Target> target = options.parseTarget(); !target)
+    return target.takeError();
   if (!options.precision.empty())
     return llvm::createStringError("--precision " + options.precision +
                                    " is not supported; without it the model's own is used");
@@ -271,8 +279,10 @@ llvm::Expected<std::unique_ptr<Runner>> cleave::prepare(Compilation &compilation
   if (options.isCut(mesh))
     if (llvm::Error error = shard(compilation, *copy, mesh, options))
       return std::move(error);
-  llvm::Expected<std::unique_ptr<CompiledProgram>> program =
-      compilation.compile(*copy, {options.threads});
+  llvm::Expected<Target> target = options.parseTarget();
+  if (!target)
+    return target.takeError();
+  llvm::Expected<std::unique_ptr<CompiledProgram>> program = compilation.compile(*copy, *target);
   if (!program)
     return program.takeError();
   compilation.onPhase("loading weights");

@@ -27,6 +27,8 @@ struct ModelOptions {
   bool isCut(llvm::StringRef mesh) const {
     return !Compilation::isOneRank(mesh) || microBatches > 1 || virtualStages > 1;
   }
+  /// What --target says; the cores of this machine where it says nothing.
+  llvm::Expected<Target> parseTarget() const;
   /// Of `run` and `bench`: where the timeline of the last run goes.
   std::string trace;
   bool draws = true; ///< inputs that are not given

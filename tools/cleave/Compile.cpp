@@ -27,11 +27,16 @@ static int compile(const CompileOptions &options) {
   if (options.isCut(options.mesh))
     if (llvm::Error error = shard(compilation, *model->module, options.mesh, options))
       return fail(std::move(error));
-  CpuOptions code;
-  code.threads = options.threads;
-  code.keepObjects = true;
+  llvm::Expected<Target> target = options.parseTarget();
+  if (!target)
+    return fail(target.takeError());
+  if (target->kind != Target::Cpu)
+    return fail(llvm::createStringError("--target " + options.target +
+                                        ": folders are written for cpu; `cleave run` runs other "
+                                        "targets without one"));
+  target->isShipped = true;
   llvm::Expected<std::unique_ptr<CompiledProgram>> program =
-      compilation.compile(*model->module, code);
+      compilation.compile(*model->module, *target);
   if (!program)
     return fail(program.takeError());
   compilation.onPhase("writing weights");

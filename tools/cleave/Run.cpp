@@ -30,9 +30,13 @@ static llvm::Error printAfter(const std::string &phase, Compilation &compilation
     if (llvm::Error error = shard(compilation, *model->module, options.mesh, options))
       return error;
   // The compiled code belongs to the module, which is printed as the kernel passes left it.
-  if (phase == "kernel")
-    if (auto program = compilation.compile(*model->module, {options.threads}); !program)
+  if (phase == "kernel") {
+    llvm::Expected<Target> target = options.parseTarget();
+    if (!target)
+      return target.takeError();
+    if (auto program = compilation.compile(*model->module, *target); !program)
       return program.takeError();
+  }
   Progress::end();
   model->module->print(llvm::outs());
   return llvm::Error::success();

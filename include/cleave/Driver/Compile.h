@@ -4,10 +4,11 @@
 #define CLEAVE_DRIVER_COMPILE_H
 
 #include "cleave/Driver/Dims.h"
+#include "cleave/Driver/Target.h"
 #include "cleave/Pipelines/Pipelines.h"
 #include "cleave/Runtime/Session.h"
 #include "cleave/Support/Tensor.h"
-#include "cleave/Target/Cpu.h"
+#include "cleave/Target/Program.h"
 
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/IR/OwningOpRef.h"
@@ -45,9 +46,9 @@ public:
   /// `shard`: over such a mesh. An axis that cuts nothing is a warning, or with
   /// `strict` an error.
   llvm::Error shard(mlir::ModuleOp module, ShardOptions options);
-  /// `kernel` and `target`, for the cores of this machine.
+  /// `kernel` and `target`.
   llvm::Expected<std::unique_ptr<CompiledProgram>> compile(mlir::ModuleOp module,
-                                                           const CpuOptions &options);
+                                                           const Target &target);
 
   /// What is worth saying and no error, oldest first, each with its kind in front:
   /// `warning: …`, `note: …`.

@@ -24,7 +24,7 @@ extern "C" {
 #endif
 
 /// Changes whenever a struct of this header does.
-#define CLEAVE_PROGRAM_VERSION 3u
+#define CLEAVE_PROGRAM_VERSION 4u
 
 typedef enum cleave_op {
 #define CLEAVE_COMMAND(ENUM, NAME) CLEAVE_OP_##ENUM,
@@ -94,6 +94,38 @@ typedef enum cleave_fault {
 /// Gets the start of each of its buffers, in the command's order, and the
 /// coordinate of its rank on each mesh axis. Never blocks, allocates or throws.
 typedef int32_t (*cleave_kernel)(void *const *buffers, const int64_t *coordinates);
+
+/// What runs the kernels of a program.
+typedef enum cleave_device {
+  CLEAVE_DEVICE_CPU = 0,  ///< cores of this machine; blocks are memory of this process
+  CLEAVE_DEVICE_CUDA = 1, ///< a GPU, or what stands in for one
+} cleave_device;
+
+typedef enum cleave_image_kind {
+  CLEAVE_IMAGE_CUBIN = 0, ///< machine code of one chip
+  CLEAVE_IMAGE_PTX = 1,   ///< compiled by the driver, for chips since `chip`
+  CLEAVE_IMAGE_SIMT = 2,  ///< for the simulator
+  CLEAVE_NUM_IMAGE_KINDS
+} cleave_image_kind;
+
+/// Code of one or more kernels.
+typedef struct cleave_image {
+  uint8_t kind;     ///< cleave_image_kind
+  char feature;     ///< as the `a` of sm_90a: for this chip alone; 0 where there is none
+  uint32_t chip;    ///< ten times the compute capability, as the 90 of sm_90a
+  const void *data; ///< of PTX, with its final 0
+  uint64_t bytes;
+} cleave_image;
+
+/// A kernel of a device, `name(buffers…, const int64_t *coordinates, int32_t *fault)`: it
+/// gets what a cleave_kernel gets, all on the device, and ors a cleave_fault to `fault`.
+/// It has an image for each kind of chip that it runs on.
+typedef struct cleave_device_kernel {
+  const char *name;
+  uint32_t blocks, threads; ///< of the grid, and of a block
+  uint32_t shared_bytes;    ///< dynamic, of a block
+  uint32_t first_image, num_images;
+} cleave_device_kernel;
 
 /// Collectives act on contiguous blocks of elements of `type`; p is the size
 /// of the group, `counts` are in elements and any of them may be 0.
@@ -192,8 +224,12 @@ typedef struct cleave_program {
   uint32_t num_buffers;
   const uint64_t *counts;
   uint32_t num_counts;
-  const cleave_kernel *kernels;
+  uint8_t device;                             ///< cleave_device
+  const cleave_kernel *kernels;               ///< [num_kernels] of cores
+  const cleave_device_kernel *device_kernels; ///< [num_kernels] of a device
   uint32_t num_kernels;
+  const cleave_image *images;
+  uint32_t num_images;
   const cleave_file *files;
   uint32_t num_files;
   /// Null where `load` fills the parameters. Else they are mapped, and there is

@@ -4,7 +4,9 @@
 #define CLEAVE_TARGET_ARTIFACT_H
 
 #include "cleave/Support/Interrupts.h"
-#include "cleave/Target/Cpu.h"
+#include "cleave/Target/Program.h"
+
+#include "llvm/Support/Error.h"
 
 namespace cleave {
 

@@ -23,6 +23,7 @@
 using namespace mlir;
 using namespace cleave;
 using namespace cleave::cpu;
+using namespace cleave::emit;
 
 namespace {
 
@@ -327,27 +328,9 @@ private:
       Index at = ((batch * heads + h) * queries + s) * width;
       e.nest(width, [&](const Index &i) {
         Value x = e.loadScratch(tileBase, row * paddedWidth + i, e.lanesOf(i));
-        e.store(0, pushed(at + i), x);
+        e.store(0, pushed(e, op.getResult(), at + i), x);
       });
     });
-  }
-
-  /// Where an element of the result lies behind the movement that follows.
-  Index pushed(Index at) {
-    Value value = op.getResult();
-    while (!value.use_empty()) {
-      Operation *user = *value.getUsers().begin();
-      if (auto transpose = dyn_cast<nn::TransposeOp>(user)) {
-        SmallVector<Index> from = e.delinearize(at, Emitter::shape(value)), to;
-        for (int64_t dim : transpose.getPermutation())
-          to.push_back(from[dim]);
-        at = e.linearize(to, Emitter::shape(transpose.getResult()));
-      } else if (!isa<nn::ReshapeOp>(user)) {
-        break;
-      }
-      value = user->getResult(0);
-    }
-    return at;
   }
 
   Emitter &e;

@@ -2,8 +2,10 @@
 
 #include "cleave/Target/Cpu.h"
 
+#include "../Emit/Parallel.h"
+#include "../Emit/Program.h"
 #include "Kernel.h"
-#include "Program.h"
+#include "Roots.h"
 
 #include "cleave/Support/Failure.h"
 #include "cleave/Transforms/Kernel/Passes.h"
@@ -16,7 +18,6 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "mlir/IR/Threading.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
@@ -25,12 +26,13 @@
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/TargetParser/Host.h"
 
-#include <thread>
 #include <unistd.h>
 
 using namespace mlir;
 using namespace cleave;
 using namespace cleave::cpu;
+using cleave::emit::Machine;
+using cleave::emit::ProgramBuilder;
 
 namespace {
 
@@ -131,25 +133,6 @@ static LogicalResult compileKernel(Job &job, const Host &host) {
   return success(job.object != nullptr);
 }
 
-/// Runs `work` on `count` items with `threads` threads, the heaviest first.
-static LogicalResult forAll(size_t count, unsigned threads,
-                            function_ref<LogicalResult(size_t)> work) {
-  std::atomic<size_t> next = 0;
-  std::atomic<bool> isFine = true;
-  auto worker = [&] {
-    for (size_t i = next++; i < count; i = next++)
-      if (failed(work(i)))
-        isFine = false;
-  };
-  std::vector<std::thread> others;
-  for (unsigned i = 1; i < std::min<size_t>(threads, count); ++i)
-    others.emplace_back(worker);
-  worker();
-  for (std::thread &thread : others)
-    thread.join();
-  return success(isFine);
-}
-
 static LogicalResult runPasses(ModuleOp module, const Machine &machine) {
   PassManager passes(module.getContext());
   passes.enableVerifier(false);
@@ -196,25 +179,6 @@ static LogicalResult link(Compiled &result, std::vector<Job> &jobs, bool keepObj
   return success();
 }
 
-namespace {
-
-/// Lets several threads build IR in one context while it lives.
-struct SharedContext {
-  explicit SharedContext(MLIRContext &context)
-      : context(context), wasShared(context.isMultithreadingEnabled()) {
-    if (!wasShared)
-      context.enableMultithreading();
-  }
-  ~SharedContext() {
-    if (!wasShared)
-      context.disableMultithreading();
-  }
-  MLIRContext &context;
-  bool wasShared;
-};
-
-} // namespace
-
 static LogicalResult compile(ModuleOp module, const CpuOptions &options, Compiled &result) {
   FailureOr<Host> host = hostOf(module, options);
   if (failed(host))
@@ -226,20 +190,16 @@ static LogicalResult compile(ModuleOp module, const CpuOptions &options, Compile
   std::vector<Job> jobs;
   for (auto kernel : module.getOps<func::FuncOp>())
     if (kernel->hasAttr(rt::kKernel)) {
-      if (failed(checkKernel(kernel)))
+      if (failed(cleave::emit::checkKernel(kernel, "cpu")))
         return failure();
       jobs.push_back({kernel, {}, nullptr});
     }
-  unsigned threads = options.threads ? options.threads : std::thread::hardware_concurrency();
   auto work = [&](size_t i) {
     jobs[i].loops = emitLoops(jobs[i].kernel, host->machine);
     return compileKernel(jobs[i], *host);
   };
-  {
-    SharedContext shared(*module.getContext());
-    if (failed(forAll(jobs.size(), threads, work)))
-      return failure();
-  }
+  if (failed(cleave::emit::forAll(*module.getContext(), jobs.size(), options.threads, work)))
+    return failure();
 
   OpBuilder builder(module.getContext());
   for (Job &job : jobs)

@@ -3,7 +3,7 @@
 #ifndef CLEAVE_LIB_TARGET_CPU_KERNEL_H
 #define CLEAVE_LIB_TARGET_CPU_KERNEL_H
 
-#include "Emitter.h"
+#include "../Emit/Emitter.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
@@ -18,9 +18,7 @@ struct Loops {
   int64_t scratchBytes = 0;
 };
 
-/// Fails, with a message, where `kernel` holds what the target cannot do.
-mlir::LogicalResult checkKernel(mlir::func::FuncOp kernel);
-Loops emitLoops(mlir::func::FuncOp kernel, const Machine &machine);
+Loops emitLoops(mlir::func::FuncOp kernel, const emit::Machine &machine);
 
 /// Lowers to the llvm dialect.
 mlir::LogicalResult lowerToLlvm(mlir::ModuleOp module);

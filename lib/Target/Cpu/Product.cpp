@@ -11,7 +11,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Product.h"
+#include "Roots.h"
+#include "Tile.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -20,6 +21,7 @@
 using namespace mlir;
 using namespace cleave;
 using namespace cleave::cpu;
+using namespace cleave::emit;
 
 namespace {
 
@@ -39,10 +41,10 @@ struct Source {
   Index at;
 };
 
-struct Product {
-  Product(Emitter &e, Operation *root, ProductSizes shape, const ProductOperands &operands)
-      : e(e), b(e.builder), loc(e.loc), root(root), outputs(e.kernel, root), shape(shape),
-        operands(operands), lanes(e.machine.lanes) {}
+struct PanelProduct {
+  PanelProduct(Emitter &e, const Product &product)
+      : e(e), b(e.builder), loc(e.loc), root(product.root), outputs(e.kernel, root),
+        shape(product.sizes), operands(product.operands), lanes(e.machine.lanes) {}
 
   void run() {
     if (shape.batch * shape.m * shape.n == 0)
@@ -410,7 +412,6 @@ private:
 
 } // namespace
 
-void cleave::cpu::emitProduct(Emitter &e, Operation *root, ProductSizes sizes,
-                              const ProductOperands &operands) {
-  Product(e, root, sizes, operands).run();
+void cleave::cpu::emitProduct(Emitter &e, const Product &product) {
+  PanelProduct(e, product).run();
 }

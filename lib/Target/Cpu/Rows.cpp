@@ -12,89 +12,12 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 #include <limits>
-#include <numbers>
 
 using namespace mlir;
 using namespace cleave;
-using namespace cleave::cpu;
+using namespace cleave::emit;
 
 static constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-Outputs::Outputs(func::FuncOp kernel, Operation *root)
-    : end(kernel.getBody().front().getTerminator()) {
-  DenseSet<Operation *> later{root};
-  for (Operation &op : kernel.getBody().front())
-    if (llvm::any_of(op.getOperands(), [&](Value operand) {
-          return operand.getDefiningOp() && later.contains(operand.getDefiningOp());
-        }))
-      later.insert(&op);
-  for (auto [number, value] : llvm::enumerate(end->getOperands()))
-    (later.contains(value.getDefiningOp()) ? behind : inFront).push_back(number);
-}
-
-void Outputs::storeBehind(Emitter &emitter, const Index &at) const {
-  for (unsigned number : behind)
-    emitter.store(number, at, emitter.pull(end->getOperand(number), at));
-}
-
-void Outputs::storeInFront(Emitter &emitter, const Index &at) const {
-  for (unsigned number : inFront)
-    emitter.store(number, at, emitter.pull(end->getOperand(number), at));
-}
-
-Value cleave::cpu::buildDecay(Emitter &e, Value x) {
-  // 2^n e^r with n >= -126, so that one shift of the exponent is the factor.
-  OpBuilder &b = e.builder;
-  int64_t lanes = e.laneCount(x);
-  auto num = [&](double v) { return e.splat(v, lanes); };
-  auto integer = [&](int64_t v) { return e.constantOf(b.getI32Type(), v, lanes); };
-  Type ints = e.vectorOf(b.getI32Type(), lanes);
-  Value tiny = arith::CmpFOp::create(b, e.loc, arith::CmpFPredicate::OLT, x, num(-87.3));
-  Value safe = arith::SelectOp::create(b, e.loc, tiny, num(0.0), x);
-  Value n = math::RoundEvenOp::create(
-      b, e.loc, arith::MulFOp::create(b, e.loc, safe, num(std::numbers::log2e)));
-  Value r = math::FmaOp::create(b, e.loc, n, num(-0.693359375), safe);
-  r = math::FmaOp::create(b, e.loc, n, num(0.693359375 - std::numbers::ln2), r);
-  Value p = num(1.0 / 720);
-  for (double c : {1.0 / 120, 1.0 / 24, 1.0 / 6, 1.0 / 2, 1.0, 1.0})
-    p = math::FmaOp::create(b, e.loc, p, r, num(c));
-  Value shift =
-      arith::ShLIOp::create(b, e.loc, arith::FPToSIOp::create(b, e.loc, ints, n), integer(23));
-  Value bits = arith::AddIOp::create(b, e.loc, arith::BitcastOp::create(b, e.loc, ints, p), shift);
-  Value power = arith::BitcastOp::create(b, e.loc, x.getType(), bits);
-  return arith::SelectOp::create(b, e.loc, tiny, num(0.0), power);
-}
-
-/// Length of the rows that `root` reduces; nothing if they are not contiguous.
-static std::optional<int64_t> rowLength(Operation *root) {
-  ArrayRef<int64_t> shape = Emitter::shape(root->getOperand(0));
-  SmallVector<int64_t> dims;
-  if (auto reduce = dyn_cast<nn::ReduceOp>(root))
-    dims.assign(reduce.getDims().begin(), reduce.getDims().end());
-  else if (auto softmax = dyn_cast<nn::SoftmaxOp>(root))
-    dims.push_back(softmax.getDim());
-  else if (isa<nn::LayerNormOp, nn::RmsNormOp>(root))
-    dims.push_back(shape.size() - 1);
-  else
-    return std::nullopt;
-  int64_t length = 1;
-  bool keptBehind = false;
-  for (int64_t dim = static_cast<int64_t>(shape.size()) - 1; dim >= 0; --dim) {
-    bool isReduced = llvm::is_contained(dims, dim);
-    if (isReduced && keptBehind && shape[dim] != 1)
-      return std::nullopt;
-    keptBehind |= !isReduced && shape[dim] != 1;
-    length *= isReduced ? shape[dim] : 1;
-  }
-  return length;
-}
-
-bool cleave::cpu::isRow(Operation *root) {
-  auto type = cast<RankedTensorType>(root->getOperand(0).getType());
-  std::optional<int64_t> length = rowLength(root);
-  return isa<FloatType>(type.getElementType()) && type.getElementTypeBitWidth() <= 32 && length &&
-         *length > 0;
-}
 
 namespace {
 

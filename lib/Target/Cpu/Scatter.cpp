@@ -6,7 +6,7 @@
 
 using namespace mlir;
 using namespace cleave;
-using namespace cleave::cpu;
+using namespace cleave::emit;
 
 void cleave::cpu::emitScatterNd(Emitter &e, nn::ScatterNdOp root) {
   e.nest(Emitter::size(root.getResult()),

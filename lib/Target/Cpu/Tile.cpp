@@ -8,6 +8,7 @@
 
 using namespace mlir;
 using namespace cleave::cpu;
+using namespace cleave::emit;
 
 /// k a step of the loop: its counter and its jump then cost nothing that shows.
 static constexpr int64_t kUnroll = 4;

@@ -3,9 +3,11 @@
 #ifndef CLEAVE_LIB_TARGET_CPU_TILE_H
 #define CLEAVE_LIB_TARGET_CPU_TILE_H
 
-#include "Emitter.h"
+#include "../Emit/Emitter.h"
 
 namespace cleave::cpu {
+
+using emit::Value;
 
 /// Σk a(row, k) * b(k, column): `rows` scalars of a times `vectors` of b, all
 /// sums in registers.
@@ -22,21 +24,22 @@ struct Tile {
   /// From `begin` to `end`, both computed when run. `start` and the result hold
   /// rows * vectors sums, by row. With few rows, `parts` independent sets of sums
   /// hide the latency of an fma.
-  llvm::SmallVector<Value> multiply(Emitter &emitter, Value begin, Value end,
+  llvm::SmallVector<Value> multiply(emit::Emitter &emitter, Value begin, Value end,
                                     llvm::ArrayRef<Value> start, int64_t parts = 1) const;
 
 private:
-  llvm::SmallVector<Value> steps(Emitter &emitter, Value begin, Value end, int64_t step,
+  llvm::SmallVector<Value> steps(emit::Emitter &emitter, Value begin, Value end, int64_t step,
                                  llvm::ArrayRef<Value> start, int64_t parts) const;
 };
 
 /// Rows of a tile of `vectors` vectors that fit the registers.
-int64_t tileRows(const Machine &machine, int64_t vectors);
+int64_t tileRows(const emit::Machine &machine, int64_t vectors);
 
 /// Splits `count` rows into tiles of nearly equal height, `body` being emitted
 /// once a height. Tiles are numbered.
-void forTiles(Emitter &emitter, int64_t count, int64_t height,
-              const std::function<void(const Index &row, int64_t rows, const Index &tile)> &body);
+void forTiles(
+    emit::Emitter &emitter, int64_t count, int64_t height,
+    const std::function<void(const emit::Index &row, int64_t rows, const emit::Index &tile)> &body);
 
 } // namespace cleave::cpu
 

@@ -27,7 +27,7 @@ static llvm::Expected<std::unique_ptr<CompiledProgram>> compile(Compilation &com
   options.mesh = mesh.str();
   if (llvm::Error error = compilation.shard(**module, options))
     return std::move(error);
-  return compilation.compile(**module, CpuOptions{});
+  return compilation.compile(**module, Target{});
 }
 
 /// What the verifier lets through is what drawn schedules find nothing wrong with.

@@ -72,7 +72,7 @@ static const cleave_params *twoParams(uint32_t file, uint64_t offset) {
 
 static const Lie lies[] = {
     {"Version", [](Builder &b) { b.program.version = 99; },
-     "the program is of another version than this runtime's 3, got: 99"},
+     "the program is of another version than this runtime's 4, got: 99"},
     {"NoRanks", [](Builder &b) { b.program.num_ranks = 0; },
      "a program has between 1 and 65536 ranks, got: 0"},
     {"Class", [](Builder &b) { b.classes[1] = 7; },

@@ -1,0 +1,156 @@
+//===- Code.cpp - the nvvm dialect becomes LLVM IR and PTX ----------------===//
+
+#include "Kernel.h"
+
+#include "cleave/Support/Failure.h"
+#include "cleave/Target/Cuda.h"
+
+#include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/Bitcode/BitcodeReader.h"
+#include "llvm/IR/IRBuilder.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/IR/PassManager.h"
+#include "llvm/Linker/Linker.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Target/TargetMachine.h"
+#include "llvm/Transforms/IPO/Internalize.h"
+#include "llvm/Transforms/Utils/Cloning.h"
+
+using namespace llvm;
+using namespace cleave;
+
+/// The oldest PTX that knows `chip`: newer drivers read it, older ones nothing newer.
+static StringRef ptxVersion(StringRef chip) {
+  unsigned number = 0;
+  chip.drop_front(3).take_while(isDigit).getAsInteger(10, number);
+  return number >= 110 ? "+ptx90" : number >= 100 ? "+ptx87" : number >= 90 ? "+ptx80" : "+ptx71";
+}
+
+static Expected<std::unique_ptr<TargetMachine>> machineFor(StringRef chip) {
+  Triple triple("nvptx64-nvidia-cuda");
+  std::string error;
+  const Target *target = TargetRegistry::lookupTarget(triple, error);
+  if (!target)
+    return createStringError("this build of LLVM has no code generator for NVIDIA's GPUs");
+  TargetOptions options;
+  options.AllowFPOpFusion = FPOpFusion::Fast;
+  return std::unique_ptr<TargetMachine>(
+      target->createTargetMachine(triple, chip, ptxVersion(chip), options, Reloc::PIC_,
+                                  std::nullopt, CodeGenOptLevel::Aggressive));
+}
+
+/// The kernel calls `body`, whose pointers are then known not to overlap. Shared memory is
+/// an array without a size: the launch says how much there is.
+static void addEntry(Module &module, StringRef name, const cuda::Launch &launch) {
+  Function *body = module.getFunction("body");
+  body->setLinkage(GlobalValue::InternalLinkage);
+  body->addFnAttr(Attribute::AlwaysInline);
+  LLVMContext &context = module.getContext();
+  auto *pointer = PointerType::getUnqual(context);
+  unsigned count = body->arg_size(), scratch = count - 3;
+  SmallVector<Type *> types(count - 1, pointer);
+  auto *type = FunctionType::get(Type::getVoidTy(context), types, false);
+  auto *entry = Function::Create(type, GlobalValue::ExternalLinkage, name, module);
+  entry->setCallingConv(CallingConv::PTX_Kernel);
+  entry->addFnAttr("nvvm.maxntid", Twine(launch.threads).str());
+  IRBuilder<> builder(BasicBlock::Create(context, "", entry));
+  std::vector<Value *> arguments;
+  for (unsigned i = 0; i < count; ++i) {
+    if (i == scratch) {
+      Type *array = ArrayType::get(builder.getInt8Ty(), 0);
+      auto *shared = new GlobalVariable(module, array, /*isConstant=*/false,
+                                        GlobalValue::ExternalLinkage, nullptr, "shared", nullptr,
+                                        GlobalValue::NotThreadLocal, cuda::kSharedSpace);
+      shared->setAlignment(Align(1024));
+      arguments.push_back(shared);
+      continue;
+    }
+    unsigned number = i < scratch ? i : i - 1;
+    entry->addParamAttr(number, Attribute::NoAlias);
+    entry->addParamAttr(number, Attribute::getWithAlignment(context, Align(16)));
+    arguments.push_back(entry->getArg(number));
+    // Others write to shared memory too, so it is no such argument.
+    body->addParamAttr(i, Attribute::NoAlias);
+  }
+  builder.CreateCall(body, arguments);
+  builder.CreateRetVoid();
+}
+
+/// Takes from libdevice what `module` calls.
+static Error linkLibdevice(Module &module) {
+  bool isNeeded = any_of(module, [](Function &function) {
+    return function.isDeclaration() && function.getName().starts_with("__nv_");
+  });
+  if (!isNeeded)
+    return Error::success();
+  Expected<std::string> path = cuda::findLibdevice();
+  if (!path)
+    return path.takeError();
+  ErrorOr<std::unique_ptr<MemoryBuffer>> bytes = MemoryBuffer::getFile(*path);
+  if (!bytes)
+    return createStringError("%s: %s", path->c_str(), bytes.getError().message().c_str());
+  Expected<std::unique_ptr<Module>> library = parseBitcodeFile(**bytes, module.getContext());
+  if (!library)
+    return library.takeError();
+  (*library)->setTargetTriple(module.getTargetTriple());
+  (*library)->setDataLayout(module.getDataLayout());
+  if (Linker::linkModules(module, std::move(*library), Linker::LinkOnlyNeeded))
+    return createStringError("%s does not link", path->c_str());
+  internalizeModule(module, [](const GlobalValue &value) {
+    return !value.getName().starts_with("__nv_") && !value.getName().starts_with("__internal_");
+  });
+  return Error::success();
+}
+
+static void optimize(Module &module, TargetMachine &machine) {
+  LoopAnalysisManager loops;
+  FunctionAnalysisManager functions;
+  CGSCCAnalysisManager graphs;
+  ModuleAnalysisManager modules;
+  PipelineTuningOptions tuning;
+  tuning.LoopVectorization = tuning.SLPVectorization = false;
+  PassBuilder builder(&machine, tuning);
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(graphs);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, graphs, modules);
+  builder.buildPerModuleDefaultPipeline(OptimizationLevel::O3).run(module, modules);
+}
+
+Expected<std::unique_ptr<Module>> cuda::makeModule(mlir::ModuleOp source, LLVMContext &context,
+                                                   StringRef name, const Launch &launch,
+                                                   StringRef chip) {
+  Expected<std::unique_ptr<TargetMachine>> machine = machineFor(chip);
+  if (!machine)
+    return machine.takeError();
+  std::unique_ptr<Module> module = mlir::translateModuleToLLVMIR(source, context, name);
+  if (!module)
+    return unexplained("the translation of a kernel");
+  module->setTargetTriple((*machine)->getTargetTriple());
+  module->setDataLayout((*machine)->createDataLayout());
+  addEntry(*module, name, launch);
+  if (Error error = linkLibdevice(*module))
+    return error;
+  for (Function &function : *module) {
+    function.addFnAttr("target-cpu", chip);
+    function.addFnAttr("target-features", ptxVersion(chip));
+  }
+  optimize(*module, **machine);
+  return module;
+}
+
+Expected<std::string> cuda::printPtx(Module &module, StringRef chip) {
+  Expected<std::unique_ptr<TargetMachine>> machine = machineFor(chip);
+  if (!machine)
+    return machine.takeError();
+  SmallString<0> text;
+  raw_svector_ostream stream(text);
+  legacy::PassManager passes;
+  if ((*machine)->addPassesToEmitFile(passes, stream, nullptr, CodeGenFileType::AssemblyFile))
+    return createStringError("this build of LLVM writes no PTX");
+  passes.run(module);
+  return text.str().str();
+}

@@ -1,0 +1,204 @@
+//===- Compile.cpp - kernels compiled side by side for GPUs ---------------===//
+
+#include "cleave/Target/Cuda.h"
+
+#include "../Emit/Parallel.h"
+#include "../Emit/Program.h"
+#include "Kernel.h"
+#include "Toolkit.h"
+
+#include "cleave/Support/Failure.h"
+#include "cleave/Target/Simt.h"
+#include "cleave/Transforms/Kernel/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
+#include "llvm/Support/TargetSelect.h"
+
+#include <mutex>
+
+using namespace mlir;
+using namespace cleave;
+using namespace cleave::cuda;
+
+namespace {
+
+struct Compiled final : CompiledProgram {
+  explicit Compiled(ModuleOp module) : builder(module) {}
+  const cleave_program *program() const override { return whole; }
+  const ProgramParts &parts() const override { return builder.parts(); }
+
+  emit::ProgramBuilder builder;
+  std::vector<std::vector<char>> code;
+  const cleave_program *whole = nullptr;
+};
+
+/// A kernel on its way to the images of all chips.
+struct Job {
+  func::FuncOp kernel;
+  Launch launch;
+  std::vector<cleave_image> images; ///< without their bytes
+  std::vector<std::vector<char>> code;
+  std::vector<CubinReport> reports;
+};
+
+} // namespace
+
+static void loadDialects(MLIRContext &context) {
+  context.loadDialect<arith::ArithDialect, cf::ControlFlowDialect, gpu::GPUDialect,
+                      LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect,
+                      NVVM::NVVMDialect, scf::SCFDialect, vector::VectorDialect>();
+  DialectRegistry registry;
+  registerBuiltinDialectTranslation(registry);
+  registerLLVMDialectTranslation(registry);
+  registerNVVMDialectTranslation(registry);
+  context.appendDialectRegistry(registry);
+}
+
+static cleave_image imageOf(StringRef chip, cleave_image_kind kind) {
+  cleave_image image = {};
+  image.kind = kind;
+  StringRef digits = chip.drop_front(3).take_while(llvm::isDigit);
+  digits.getAsInteger(10, image.chip);
+  if (StringRef rest = chip.drop_front(3 + digits.size()); !rest.empty())
+    image.feature = rest.front();
+  return image;
+}
+
+static llvm::Error compileFor(Job &job, ModuleOp lowered, StringRef chip, bool isLast,
+                              const CudaOptions &options) {
+  llvm::LLVMContext context;
+  StringRef name = job.kernel.getName();
+  auto module = makeModule(lowered, context, name, job.launch, chip);
+  if (!module)
+    return module.takeError();
+  auto add = [&](cleave_image_kind kind, std::vector<char> bytes) {
+    job.images.push_back(imageOf(chip, kind));
+    job.code.push_back(std::move(bytes));
+  };
+  if (options.simulate) {
+    llvm::Expected<std::vector<char>> image = makeSimtImage(**module);
+    if (!image)
+      return image.takeError();
+    add(CLEAVE_IMAGE_SIMT, std::move(*image));
+    return llvm::Error::success();
+  }
+  llvm::Expected<std::string> ptx = printPtx(**module, chip);
+  if (!ptx)
+    return ptx.takeError();
+  llvm::Expected<Cubin> cubin = assemble(*ptx, name, chip);
+  if (!cubin)
+    return cubin.takeError();
+  add(CLEAVE_IMAGE_CUBIN, std::move(cubin->bytes));
+  job.reports.push_back(std::move(cubin->report));
+  // Chips that are not named yet read the PTX of the last that has no features of its own.
+  if (isLast && !job.images.back().feature)
+    add(CLEAVE_IMAGE_PTX, {ptx->c_str(), ptx->c_str() + ptx->size() + 1});
+  return llvm::Error::success();
+}
+
+static LogicalResult compileKernel(Job &job, const CudaOptions &options) {
+  DeviceLoops loops = emitLoops(job.kernel);
+  job.launch = loops.launch;
+  if (failed(lowerToNvvm(*loops.module)))
+    return failure();
+  size_t count = options.simulate ? 1 : options.chips.size();
+  for (size_t i = 0; i < count; ++i)
+    if (llvm::Error error =
+            compileFor(job, *loops.module, options.chips[i], i + 1 == count, options))
+      return job.kernel.emitError(llvm::toString(std::move(error)));
+  return success();
+}
+
+static LogicalResult runPasses(ModuleOp module) {
+  PassManager passes(module.getContext());
+  passes.enableVerifier(false);
+  passes.addPass(createMakeContiguous());
+  passes.addPass(createSplitLoad());
+  passes.addPass(createFuse());
+  return passes.run(module);
+}
+
+static LogicalResult link(Compiled &result, std::vector<Job> &jobs) {
+  llvm::StringMap<Job *> byName;
+  for (Job &job : jobs)
+    byName[job.kernel.getName()] = &job;
+  std::vector<cleave_device_kernel> kernels;
+  std::vector<cleave_image> images;
+  for (const std::string &name : result.builder.parts().kernels) {
+    Job &job = *byName.at(name);
+    kernels.push_back(
+        {name.c_str(), static_cast<uint32_t>(job.launch.blocks),
+         static_cast<uint32_t>(job.launch.threads), static_cast<uint32_t>(job.launch.sharedBytes),
+         static_cast<uint32_t>(images.size()), static_cast<uint32_t>(job.images.size())});
+    for (auto [image, code] : llvm::zip_equal(job.images, job.code)) {
+      result.code.push_back(std::move(code));
+      images.push_back(image);
+      images.back().data = result.code.back().data();
+      images.back().bytes = result.code.back().size();
+    }
+  }
+  result.whole = result.builder.finish(std::move(kernels), std::move(images));
+  return success();
+}
+
+static LogicalResult compile(ModuleOp module, const CudaOptions &options, Compiled &result,
+                             std::vector<CubinReport> *reports) {
+  loadDialects(*module.getContext());
+  if (failed(runPasses(module)))
+    return failure();
+  std::vector<Job> jobs;
+  for (auto kernel : module.getOps<func::FuncOp>())
+    if (kernel->hasAttr(rt::kKernel)) {
+      if (failed(emit::checkKernel(kernel, "cuda")))
+        return failure();
+      jobs.push_back({kernel, {}, {}, {}, {}});
+    }
+  auto work = [&](size_t i) { return compileKernel(jobs[i], options); };
+  if (failed(emit::forAll(*module.getContext(), jobs.size(), options.threads, work)))
+    return failure();
+  PassManager passes(module.getContext());
+  passes.enableVerifier(false);
+  passes.addPass(createPlanMemory());
+  if (failed(passes.run(module)) || failed(result.builder.build()))
+    return failure();
+  if (reports)
+    for (Job &job : jobs)
+      llvm::append_range(*reports, job.reports);
+  return link(result, jobs);
+}
+
+llvm::Expected<std::unique_ptr<CompiledProgram>>
+cleave::compileCuda(ModuleOp module, const CudaOptions &options,
+                    std::vector<CubinReport> *reports) {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    LLVMInitializeNVPTXTargetInfo();
+    LLVMInitializeNVPTXTarget();
+    LLVMInitializeNVPTXTargetMC();
+    LLVMInitializeNVPTXAsmPrinter();
+  });
+  std::string message;
+  // A caller with a handler of its own hears of it too.
+  ScopedDiagnosticHandler collect(module.getContext(), [&](Diagnostic &diagnostic) {
+    if (message.empty())
+      llvm::raw_string_ostream(message) << diagnostic.getLocation() << ": " << diagnostic;
+    return failure();
+  });
+  auto result = std::make_unique<Compiled>(module);
+  if (failed(compile(module, options, *result, reports)))
+    return message.empty() ? unexplained("the compilation of kernels")
+                           : llvm::createStringError(message);
+  return result;
+}

@@ -1,0 +1,93 @@
+//===- Kernel.cpp - a function of nn ops becomes what a thread does -------===//
+
+#include "Kernel.h"
+
+#include "Roots.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace cleave;
+using namespace cleave::cuda;
+
+/// Blocks beyond which threads take a second turn.
+static constexpr int64_t kMostBlocks = 1 << 16;
+static constexpr int64_t kElementThreads = 256;
+
+Launch cleave::cuda::launchElements(int64_t elements) {
+  int64_t steps = ceilDiv(elements, kLanes);
+  int64_t threads = std::min<int64_t>(llvm::alignTo(steps, kWarp), kElementThreads);
+  return {ceilDiv(steps, threads), threads, 0};
+}
+
+static bool isTiled(Operation *root) {
+  return isa<nn::MatmulOp, nn::ConvOp>(root) && emit::isProductType(root->getOperand(0).getType());
+}
+
+static int64_t elementsOf(func::FuncOp kernel) {
+  int64_t most = 0;
+  for (Type type : kernel.getResultTypes())
+    most = std::max(most, cast<RankedTensorType>(type).getNumElements());
+  return most;
+}
+
+static emit::ProductSizes sizesOf(Operation *root) {
+  if (auto conv = dyn_cast<nn::ConvOp>(root))
+    return emit::sizesOf(conv);
+  return emit::sizesOf(cast<nn::MatmulOp>(root));
+}
+
+static Launch launchOf(func::FuncOp kernel, Operation *root) {
+  int64_t elements = elementsOf(kernel);
+  if (elements == 0)
+    return {};
+  if (root && isTiled(root))
+    return launchProduct(sizesOf(root));
+  if (auto attention = dyn_cast_or_null<nn::AttentionOp>(root))
+    return launchAttention(attention);
+  Launch launch = launchElements(elements);
+  if (root && emit::rowLength(root))
+    launch = launchRows(root);
+  launch.blocks = std::min(launch.blocks, kMostBlocks);
+  return launch;
+}
+
+static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block) {
+  llvm::TypeSwitch<Operation *>(root)
+      .Case<nn::MatmulOp, nn::ConvOp>([&](auto op) {
+        emit::Product product = emit::productOf(emitter, op);
+        if (isTiled(op))
+          return emitProduct(emitter, product, block);
+        emitter.team = block.grid();
+        emit::emitSums(emitter, product);
+      })
+      .Case([&](nn::AttentionOp op) { emitAttention(emitter, op, block); })
+      .Case([&](nn::ScatterNdOp op) { emitScatterNd(emitter, op, block); })
+      .Case([&](nn::CacheUpdateOp op) { emitCacheUpdate(emitter, op, block); })
+      .Default([&](Operation *op) {
+        if (emit::rowLength(op))
+          return emitRows(emitter, op, block);
+        emitter.team = block.grid();
+        emit::emitColumns(emitter, op);
+      });
+}
+
+DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel) {
+  emit::Machine machine;
+  machine.lanes = kLanes;
+  machine.isParallel = true;
+  Operation *root = emit::rootOf(kernel);
+  DeviceLoops loops{emit::makeBody(kernel, machine, kSharedSpace), launchOf(kernel, root)};
+  Emitter emitter(kernel, *loops.module->getOps<func::FuncOp>().begin(), machine);
+  ThreadBlock block(emitter, loops.launch);
+  if (elementsOf(kernel) == 0) {
+    // Nothing is computed.
+  } else if (root) {
+    emitRoot(emitter, root, block);
+  } else {
+    emit::emitElementwise(emitter, block.grid());
+  }
+  func::ReturnOp::create(emitter.builder, emitter.loc);
+  loops.launch.sharedBytes = emitter.scratchBytes();
+  return loops;
+}

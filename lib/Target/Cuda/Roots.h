@@ -1,0 +1,40 @@
+//===- Roots.h - emitters for GPUs ----------------------------*- C++ -*-===//
+//
+// Each kind of root first says how its kernel is started, then writes what one
+// thread does.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef CLEAVE_LIB_TARGET_CUDA_ROOTS_H
+#define CLEAVE_LIB_TARGET_CUDA_ROOTS_H
+
+#include "ThreadBlock.h"
+
+namespace cleave::cuda {
+
+/// Vectors of 16 bytes of f32.
+inline constexpr int64_t kLanes = 4;
+/// Shared memory that every chip gives a block without being asked.
+inline constexpr int64_t kSharedBytes = 48 << 10;
+
+/// One thread takes a vector of elements at a time.
+Launch launchElements(int64_t elements);
+
+/// Reductions of contiguous rows in f32: a row lies in shared memory if it fits.
+Launch launchRows(mlir::Operation *root);
+void emitRows(Emitter &emitter, mlir::Operation *root, ThreadBlock &block);
+
+/// Floats narrower than f64, in tiles of shared memory.
+Launch launchProduct(const emit::ProductSizes &sizes);
+void emitProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block);
+
+Launch launchAttention(nn::AttentionOp root);
+void emitAttention(Emitter &emitter, nn::AttentionOp root, ThreadBlock &block);
+
+/// Each thread looks for the last update of its element.
+void emitScatterNd(Emitter &emitter, nn::ScatterNdOp root, ThreadBlock &block);
+void emitCacheUpdate(Emitter &emitter, nn::CacheUpdateOp root, ThreadBlock &block);
+
+} // namespace cleave::cuda
+
+#endif // CLEAVE_LIB_TARGET_CUDA_ROOTS_H

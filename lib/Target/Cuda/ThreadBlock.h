@@ -1,0 +1,63 @@
+//===- ThreadBlock.h - the threads that run a kernel together -------*- C++ -*-===//
+
+#ifndef CLEAVE_LIB_TARGET_CUDA_THREADBLOCK_H
+#define CLEAVE_LIB_TARGET_CUDA_THREADBLOCK_H
+
+#include "../Emit/Roots.h"
+
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+namespace cleave::cuda {
+
+using emit::Emitter;
+using emit::Index;
+using emit::Team;
+using emit::Value;
+
+inline constexpr int64_t kWarp = 32;
+/// The address space that a block shares.
+inline constexpr unsigned kSharedSpace = 3;
+
+inline int64_t ceilDiv(int64_t count, int64_t by) { return (count + by - 1) / by; }
+
+/// How a kernel is started.
+struct Launch {
+  int64_t blocks = 1, threads = kWarp;
+  int64_t sharedBytes = 0;
+};
+
+/// The view of one thread of a block of `launch.threads`. Scratch of the emitter is
+/// memory that the block shares.
+class ThreadBlock {
+public:
+  ThreadBlock(Emitter &emitter, const Launch &launch);
+
+  Team grid() const { return {globalNumber, globalCount}; }
+  Team whole() const { return {thread, e.indexConstant(launch.threads)}; }
+  Team warp() const { return {lane, e.indexConstant(kWarp)}; }
+
+  /// Everything before is seen by everybody behind it; all threads meet.
+  void sync();
+  void syncWarp();
+
+  /// Combines `x` over the warp or, with `isWhole`, the block; all threads get it. `slots`
+  /// are as many floats of scratch as the block has warps, used for nothing else until all
+  /// threads have met once more.
+  Value reduce(Value x, mlir::vector::CombiningKind kind, bool isWhole, int64_t slots);
+
+  Value thread; ///< within the block
+  Value lane, warpNumber;
+  Value number; ///< of the block
+  Launch launch;
+
+private:
+  Emitter &e;
+  Value globalNumber, globalCount;
+};
+
+/// One of the four reductions of floats.
+Value combine(Emitter &emitter, mlir::vector::CombiningKind kind, Value x, Value y);
+
+} // namespace cleave::cuda
+
+#endif // CLEAVE_LIB_TARGET_CUDA_THREADBLOCK_H

@@ -1,0 +1,20 @@
+//===- Toolkit.h - ptxas --------------------------------------*- C++ -*-===//
+
+#ifndef CLEAVE_LIB_TARGET_CUDA_TOOLKIT_H
+#define CLEAVE_LIB_TARGET_CUDA_TOOLKIT_H
+
+#include "cleave/Target/Cuda.h"
+
+namespace cleave::cuda {
+
+/// Machine code of a chip.
+struct Cubin {
+  std::vector<char> bytes;
+  CubinReport report;
+};
+
+llvm::Expected<Cubin> assemble(llvm::StringRef ptx, llvm::StringRef kernel, llvm::StringRef chip);
+
+} // namespace cleave::cuda
+
+#endif // CLEAVE_LIB_TARGET_CUDA_TOOLKIT_H

@@ -1,0 +1,311 @@
+//===- Columns.cpp - reductions along any dimension of any type -----------===//
+//
+// The loops run over what is kept, in vectors where the memory allows it; each
+// lane reduces a column of its own.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Roots.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+#include <limits>
+
+using namespace mlir;
+using namespace cleave;
+using namespace cleave::emit;
+
+static constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+namespace {
+
+struct ColumnEmitter {
+  ColumnEmitter(Emitter &e, Operation *root)
+      : e(e), b(e.builder), loc(e.loc), outputs(e.kernel, root), input(root->getOperand(0)) {
+    element = cast<RankedTensorType>(input.getType()).getElementType();
+    isSigned = !element.isUnsignedInteger() && !element.isInteger(1);
+    compute = element;
+    if (isa<FloatType>(element) && element.getIntOrFloatBitWidth() < 32)
+      compute = b.getF32Type();
+    else if (auto integer = dyn_cast<IntegerType>(element))
+      compute = b.getIntegerType(integer.getWidth());
+  }
+
+  /// [outer, length, inner] around one dimension.
+  void around(int64_t dim) {
+    ArrayRef<int64_t> shape = Emitter::shape(input);
+    outer = inner = 1;
+    for (auto [i, size] : llvm::enumerate(shape))
+      (static_cast<int64_t>(i) < dim ? outer : inner) *= static_cast<int64_t>(i) == dim ? 1 : size;
+    length = shape[dim];
+  }
+
+  Value pullWide(const Index &at, int64_t lanes) {
+    Value x = e.pull(input, at);
+    return e.isDry() ? x : e.broadcast(x, lanes);
+  }
+
+  Value bound(bool isLeast, int64_t lanes) {
+    if (isa<FloatType>(compute))
+      return e.constantOf(compute, isLeast ? -kInfinity : kInfinity, lanes);
+    unsigned width = compute.getIntOrFloatBitWidth();
+    APInt value =
+        isSigned ? (isLeast ? APInt::getSignedMinValue(width) : APInt::getSignedMaxValue(width))
+                 : (isLeast ? APInt::getZero(width) : APInt::getMaxValue(width));
+    Value scalar = arith::ConstantOp::create(b, loc, b.getIntegerAttr(compute, value));
+    return e.broadcast(scalar, lanes);
+  }
+
+  Value combine(nn::ReduceKind kind, Value x, Value y) {
+    bool isFloat = isa<FloatType>(compute);
+    switch (kind) {
+    case nn::ReduceKind::Sum:
+    case nn::ReduceKind::Mean:
+      return isFloat ? arith::AddFOp::create(b, loc, x, y).getResult()
+                     : arith::AddIOp::create(b, loc, x, y).getResult();
+    case nn::ReduceKind::Prod:
+      return isFloat ? arith::MulFOp::create(b, loc, x, y).getResult()
+                     : arith::MulIOp::create(b, loc, x, y).getResult();
+    case nn::ReduceKind::Max:
+      if (isFloat)
+        return arith::MaximumFOp::create(b, loc, x, y);
+      return isSigned ? arith::MaxSIOp::create(b, loc, x, y).getResult()
+                      : arith::MaxUIOp::create(b, loc, x, y).getResult();
+    case nn::ReduceKind::Min:
+      if (isFloat)
+        return arith::MinimumFOp::create(b, loc, x, y);
+      return isSigned ? arith::MinSIOp::create(b, loc, x, y).getResult()
+                      : arith::MinUIOp::create(b, loc, x, y).getResult();
+    }
+    return {};
+  }
+
+  void reduce(nn::ReduceOp op) {
+    // Neighbours that are both kept or both reduced count as one dimension.
+    SmallVector<int64_t> sizes;
+    SmallVector<bool> isReduced;
+    for (auto [dim, size] : llvm::enumerate(Emitter::shape(input))) {
+      bool reduced = llvm::is_contained(op.getDims(), static_cast<int64_t>(dim));
+      if (!sizes.empty() && isReduced.back() == reduced) {
+        sizes.back() *= size;
+      } else {
+        sizes.push_back(size);
+        isReduced.push_back(reduced);
+      }
+    }
+    SmallVector<int64_t> kept;
+    int64_t count = 1;
+    for (auto [size, reduced] : llvm::zip_equal(sizes, isReduced)) {
+      if (!reduced)
+        kept.push_back(size);
+      count *= reduced ? size : 1;
+    }
+    nn::ReduceKind kind = op.getKind();
+    e.nest(Emitter::size(op.getResult()), [&](const Index &at) {
+      int64_t lanes = e.lanesOf(at);
+      Value init;
+      if (!e.isDry()) {
+        if (kind == nn::ReduceKind::Max || kind == nn::ReduceKind::Min)
+          init = bound(kind == nn::ReduceKind::Max, lanes);
+        else
+          init = e.constantOf(compute, kind == nn::ReduceKind::Prod ? 1 : 0, lanes);
+      }
+      SmallVector<Index> keptAt = e.delinearize(at, kept), all(sizes.size());
+      std::function<Value(size_t, size_t, Value)> step = [&](size_t dim, size_t nextKept,
+                                                             Value acc) -> Value {
+        if (dim == sizes.size()) {
+          Value x = pullWide(e.linearize(all, sizes), lanes);
+          return e.isDry() ? acc : combine(kind, acc, x);
+        }
+        if (!isReduced[dim]) {
+          all[dim] = keptAt[nextKept];
+          return step(dim + 1, nextKept + 1, acc);
+        }
+        return e.carry(0, sizes[dim], acc, [&](const Index &i, ValueRange accs) {
+          all[dim] = i;
+          return SmallVector<Value>{step(dim + 1, nextKept, accs[0])};
+        })[0];
+      };
+      Value result = step(0, 0, init);
+      if (kind == nn::ReduceKind::Mean && !e.isDry()) {
+        Value divisor = e.constantOf(compute, count, lanes);
+        if (isa<FloatType>(compute))
+          result = arith::DivFOp::create(b, loc, result, divisor);
+        else if (count > 0)
+          result = isSigned ? arith::DivSIOp::create(b, loc, result, divisor).getResult()
+                            : arith::DivUIOp::create(b, loc, result, divisor).getResult();
+      }
+      e.define(op.getResult(), [=](const Index &) { return result; });
+      outputs.storeBehind(e, at);
+      e.undefine(op.getResult());
+    });
+  }
+
+  void softmax(nn::SoftmaxOp op) {
+    around(op.getDim());
+    e.nest(outer * inner, [&](const Index &at) {
+      int64_t lanes = e.lanesOf(at);
+      auto [o, i] = e.divide(at, inner);
+      Index column = o * (length * inner) + i;
+      Value least = e.isDry() ? Value() : bound(true, lanes);
+      Value zero = e.isDry() ? Value() : e.constantOf(compute, 0, lanes);
+      auto power = [&](const Index &k, Value top) -> Value {
+        Value x = pullWide(column + k * inner, lanes);
+        return e.isDry() ? x : buildDecay(e, arith::SubFOp::create(b, loc, x, top));
+      };
+      Value top = e.carry(0, length, least, [&](const Index &k, ValueRange acc) {
+        Value x = pullWide(column + k * inner, lanes);
+        return SmallVector<Value>{e.isDry() ? acc[0] : combine(nn::ReduceKind::Max, acc[0], x)};
+      })[0];
+      Value sum = e.carry(0, length, zero, [&](const Index &k, ValueRange acc) {
+        Value x = power(k, top);
+        return SmallVector<Value>{e.isDry() ? acc[0] : combine(nn::ReduceKind::Sum, acc[0], x)};
+      })[0];
+      e.carry(0, length, {}, [&](const Index &k, ValueRange) {
+        Value x = power(k, top);
+        if (!e.isDry())
+          x = arith::DivFOp::create(b, loc, x, sum);
+        e.define(op.getResult(), [=](const Index &) { return x; });
+        outputs.storeBehind(e, column + k * inner);
+        e.undefine(op.getResult());
+        return SmallVector<Value>{};
+      });
+    });
+  }
+
+  /// Whether x goes in front of y.
+  Value precedes(bool isMax, bool orEqual, Value x, Value y) {
+    if (isa<FloatType>(compute)) {
+      using P = arith::CmpFPredicate;
+      P predicate = isMax ? (orEqual ? P::OGE : P::OGT) : (orEqual ? P::OLE : P::OLT);
+      return arith::CmpFOp::create(b, loc, predicate, x, y);
+    }
+    using P = arith::CmpIPredicate;
+    P predicate = isSigned ? (isMax ? (orEqual ? P::sge : P::sgt) : (orEqual ? P::sle : P::slt))
+                           : (isMax ? (orEqual ? P::uge : P::ugt) : (orEqual ? P::ule : P::ult));
+    return arith::CmpIOp::create(b, loc, predicate, x, y);
+  }
+
+  Value asI64(const Index &k, int64_t lanes) {
+    Value number = arith::IndexCastOp::create(b, loc, b.getI64Type(), e.value(k));
+    return e.broadcast(number, lanes);
+  }
+
+  void argReduce(nn::ArgReduceOp op) {
+    around(op.getDim());
+    bool isMax = op.getKind() == nn::ArgKind::Max;
+    e.nest(outer * inner, [&](const Index &at) {
+      int64_t lanes = e.lanesOf(at);
+      auto [o, i] = e.divide(at, inner);
+      Index column = o * (length * inner) + i;
+      Value first = pullWide(column, lanes);
+      Value none = e.isDry() ? Value() : e.constantOf(b.getI64Type(), 0, lanes);
+      Value best = e.carry(1, length, {first, none}, [&](const Index &k, ValueRange acc) {
+        Value x = pullWide(column + k * inner, lanes);
+        if (e.isDry())
+          return llvm::to_vector(acc);
+        Value wins = precedes(isMax, op.getLast(), x, acc[0]);
+        return SmallVector<Value>{arith::SelectOp::create(b, loc, wins, x, acc[0]),
+                                  arith::SelectOp::create(b, loc, wins, asI64(k, lanes), acc[1])};
+      })[1];
+      e.store(0, at, best);
+    });
+  }
+
+  void cumSum(nn::CumSumOp op) {
+    around(op.getDim());
+    e.nest(outer * inner, [&](const Index &at) {
+      int64_t lanes = e.lanesOf(at);
+      auto [o, i] = e.divide(at, inner);
+      Index column = o * (length * inner) + i;
+      Value zero = e.isDry() ? Value() : e.constantOf(compute, 0, lanes);
+      e.carry(0, length, zero, [&](const Index &k, ValueRange acc) {
+        Index place = column + (op.getReverse() ? Index(length - 1) - k : k) * inner;
+        Value x = pullWide(place, lanes);
+        if (e.isDry())
+          return llvm::to_vector(acc);
+        Value sum = combine(nn::ReduceKind::Sum, acc[0], x);
+        e.store(0, place, op.getExclusive() ? Value(acc[0]) : sum);
+        return SmallVector<Value>{sum};
+      });
+    });
+  }
+
+  void topK(nn::TopKOp op) {
+    around(op.getDim());
+    int64_t wanted = op.getK();
+    bool isMax = op.getKind() == nn::ArgKind::Max;
+    e.nest(outer * inner, [&](const Index &at) {
+      int64_t lanes = e.lanesOf(at);
+      auto [o, i] = e.divide(at, inner);
+      Index column = o * (length * inner) + i, target = o * (wanted * inner) + i;
+      Value last, lastIndex;
+      if (!e.isDry()) {
+        last = bound(!isMax, lanes);
+        lastIndex = e.constantOf(b.getI64Type(), -1, lanes);
+      }
+      // Each turn finds the first element behind the one found before.
+      e.carry(0, wanted, {last, lastIndex}, [&](const Index &turn, ValueRange before) {
+        Value start, none;
+        if (!e.isDry()) {
+          start = bound(isMax, lanes);
+          none = e.constantOf(b.getI64Type(), -1, lanes);
+        }
+        auto found = e.carry(0, length, {start, none}, [&](const Index &k, ValueRange best) {
+          Value x = pullWide(column + k * inner, lanes);
+          if (e.isDry())
+            return llvm::to_vector(best);
+          auto both = [&](Value p, Value q) -> Value {
+            return arith::AndIOp::create(b, loc, p, q);
+          };
+          auto either = [&](Value p, Value q) -> Value {
+            return arith::OrIOp::create(b, loc, p, q);
+          };
+          auto compare = [&](arith::CmpIPredicate p, Value l, Value r) -> Value {
+            return arith::CmpIOp::create(b, loc, p, l, r);
+          };
+          Value index = asI64(k, lanes);
+          Value behind = either(precedes(isMax, false, before[0], x),
+                                both(precedes(isMax, true, before[0], x),
+                                     compare(arith::CmpIPredicate::sgt, index, before[1])));
+          Value better = precedes(isMax, false, x, best[0]);
+          Value first = compare(arith::CmpIPredicate::eq, best[1], none);
+          Value wins = both(behind, either(first, better));
+          return SmallVector<Value>{arith::SelectOp::create(b, loc, wins, x, best[0]),
+                                    arith::SelectOp::create(b, loc, wins, index, best[1])};
+        });
+        if (e.isDry())
+          return llvm::to_vector(before);
+        e.store(0, target + turn * inner, found[0]);
+        e.store(1, target + turn * inner, found[1]);
+        return SmallVector<Value>{found[0], found[1]};
+      });
+    });
+  }
+
+private:
+  Emitter &e;
+  OpBuilder &b;
+  Location loc;
+  Outputs outputs;
+  Value input;
+  Type element, compute;
+  bool isSigned;
+  int64_t outer = 1, length = 1, inner = 1;
+};
+
+} // namespace
+
+void cleave::emit::emitColumns(Emitter &emitter, Operation *root) {
+  ColumnEmitter columns(emitter, root);
+  if (auto op = dyn_cast<nn::ReduceOp>(root))
+    columns.reduce(op);
+  else if (auto op = dyn_cast<nn::SoftmaxOp>(root))
+    columns.softmax(op);
+  else if (auto op = dyn_cast<nn::ArgReduceOp>(root))
+    columns.argReduce(op);
+  else if (auto op = dyn_cast<nn::CumSumOp>(root))
+    columns.cumSum(op);
+  else if (auto op = dyn_cast<nn::TopKOp>(root))
+    columns.topK(op);
+}

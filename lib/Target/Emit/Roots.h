@@ -1,0 +1,85 @@
+//===- Roots.h - what the emitters of all targets share -------*- C++ -*-===//
+
+#ifndef CLEAVE_LIB_TARGET_EMIT_ROOTS_H
+#define CLEAVE_LIB_TARGET_EMIT_ROOTS_H
+
+#include "Emitter.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+
+namespace cleave::emit {
+
+/// Fails, with a message that names `target`, where `kernel` holds what cannot be stored.
+mlir::LogicalResult checkKernel(mlir::func::FuncOp kernel, llvm::StringRef target);
+
+/// A function `body` in a module of its own, with the arguments that an Emitter wants;
+/// scratch lies in memory space `scratchSpace`.
+mlir::OwningOpRef<mlir::ModuleOp> makeBody(mlir::func::FuncOp kernel, const Machine &machine,
+                                           unsigned scratchSpace = 0);
+
+/// The op that decides how a kernel is computed; null for a kernel without one.
+mlir::Operation *rootOf(mlir::func::FuncOp kernel);
+
+/// The results of a kernel, by what they depend on.
+struct Outputs {
+  explicit Outputs(mlir::func::FuncOp kernel, mlir::Operation *root);
+
+  /// Stores what the root's value leads to, at `at` of the root's result.
+  void storeBehind(Emitter &emitter, const Index &at) const;
+  /// Stores what leads to the root, at `at` of its first operand.
+  void storeInFront(Emitter &emitter, const Index &at) const;
+
+  mlir::Operation *end;
+  mlir::SmallVector<unsigned> behind, inFront;
+};
+
+/// Where an element of `result` lies behind the movement that follows.
+Index pushed(Emitter &emitter, Value result, Index at);
+
+/// A kernel without a root: one nest for each result, which `team` shares if there is one.
+void emitElementwise(Emitter &emitter, std::optional<Team> team = std::nullopt);
+/// Reductions along any dimension of any type.
+void emitColumns(Emitter &emitter, mlir::Operation *root);
+
+/// Whether `root` reduces contiguous rows of floats, in f32, and how long they are.
+std::optional<int64_t> rowLength(mlir::Operation *root);
+
+struct ProductSizes {
+  int64_t batch, m, n, k;
+};
+
+/// Where the elements of both operands come from.
+struct ProductOperands {
+  using Pull = std::function<Value(const Index &, const Index &, const Index &)>;
+  using Trace =
+      std::function<std::optional<Emitter::Leaf>(const Index &, const Index &, const Index &)>;
+  /// By batch, row, k and by batch, k, column.
+  Pull pullA, pullB;
+  /// The same places in memory, if they lie there; nothing for what is computed.
+  Trace traceA, traceB;
+};
+
+/// c[b, m, n] = Σk a[b, m, k] * b[b, k, n], where c is the result of `root` row by row.
+struct Product {
+  mlir::Operation *root;
+  ProductSizes sizes;
+  ProductOperands operands;
+};
+
+ProductSizes sizesOf(nn::MatmulOp root);
+ProductSizes sizesOf(nn::ConvOp root);
+Product productOf(Emitter &emitter, nn::MatmulOp root);
+Product productOf(Emitter &emitter, nn::ConvOp root);
+
+/// Whether `tensor` is multiplied in f32.
+bool isProductType(Type tensor);
+/// A product of any type, one element at a time.
+void emitSums(Emitter &emitter, const Product &product);
+
+/// e^x for x <= 0, 0 below the smallest normal number.
+Value buildDecay(Emitter &emitter, Value x);
+
+} // namespace cleave::emit
+
+#endif // CLEAVE_LIB_TARGET_EMIT_ROOTS_H

@@ -1,0 +1,4 @@
+#include "cleave/Target/Simt.h"
+llvm::Expected<std::vector<char>> cleave::makeSimtImage(llvm::Module &) {
+  return llvm::createStringError("no simulator yet");
+}

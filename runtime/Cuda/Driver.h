@@ -1,0 +1,29 @@
+//===- Driver.h - CUDA's driver, found when it is wanted ------*- C++ -*-===//
+
+#ifndef CLEAVE_RUNTIME_CUDA_DRIVER_H
+#define CLEAVE_RUNTIME_CUDA_DRIVER_H
+
+#include "cleave/Runtime/Program.h"
+
+#include <cuda.h>
+
+namespace cleave::runtime {
+
+/// The functions of a driver, by their own names. Nothing of CUDA is linked.
+struct Driver {
+#define CLEAVE_CUDA_FUNCTION(NAME) decltype(&::NAME) NAME;
+#include "Functions.def"
+  /// Of the simulator: writes what it has found since it was asked last.
+  void (*report)(char *text, size_t room);
+
+  /// What `result` means, and what the simulator has to say of it.
+  void describe(CUresult result, char *text, size_t room) const;
+};
+
+/// The driver of this machine, or the simulator, initialised; they live as long as this
+/// process. Refused, with the remedy, where there is none.
+int32_t openDriver(bool simulated, const Driver *&driver, cleave_error *error);
+
+} // namespace cleave::runtime
+
+#endif // CLEAVE_RUNTIME_CUDA_DRIVER_H

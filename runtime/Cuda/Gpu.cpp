@@ -1,0 +1,414 @@
+//===- Gpu.cpp - the local ranks of a program on GPUs ---------------------===//
+
+#include "Gpu.h"
+
+#include "../Core/Groups.h"
+#include "../Core/Verify.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+using namespace cleave::runtime;
+
+static CUdeviceptr onDevice(const void *pointer) { return reinterpret_cast<CUdeviceptr>(pointer); }
+
+static void *pointerTo(CUdeviceptr memory) { return reinterpret_cast<void *>(memory); }
+
+Gpu::Gpu(const cleave_program &program, uint32_t firstRank, uint32_t endRank, uint32_t deadlineMs)
+    : program(program), firstRank(firstRank), endRank(endRank), deadlineMs(deadlineMs),
+      ranks(endRank - firstRank) {}
+
+Gpu::~Gpu() {
+  for (Rank &rank : ranks) {
+    if (!rank.device || driver->cuCtxSetCurrent(rank.device->context))
+      continue;
+    if (rank.stream)
+      driver->cuStreamDestroy(rank.stream);
+    for (auto *list : {&rank.inputs, &rank.outputs})
+      for (CUdeviceptr memory : *list)
+        driver->cuMemFree(memory);
+    for (CUdeviceptr memory : {rank.params, rank.arena, rank.coordinates, rank.faults})
+      driver->cuMemFree(memory);
+  }
+  for (std::unique_ptr<Device> &device : devices) {
+    if (!device->context || driver->cuCtxSetCurrent(device->context))
+      continue;
+    for (auto &[range, memory] : device->files)
+      driver->cuMemFree(memory);
+    for (auto &[image, module] : device->modules)
+      driver->cuModuleUnload(module);
+    driver->cuDevicePrimaryCtxRelease(device->device);
+  }
+}
+
+int32_t Gpu::fail(CUresult result, const char *what, cleave_error *error) {
+  char text[512];
+  driver->describe(result, text, sizeof text);
+  return runtime::fail(error, CLEAVE_REFUSED, "%s: %s", what, text);
+}
+
+int32_t Gpu::prepare(cleave_error *error) {
+  bool simulated = program.num_images && program.images[0].kind == CLEAVE_IMAGE_SIMT;
+  if (int32_t status = openDriver(simulated, driver, error))
+    return status;
+  int count = 0;
+  if (CUresult result = driver->cuDeviceGetCount(&count))
+    return fail(result, "the GPUs of this machine cannot be counted", error);
+  if (count == 0)
+    return runtime::fail(error, CLEAVE_REFUSED,
+                         "this machine has no GPU that CUDA can use; compile "
+                         "the model with --target cpu");
+  uint32_t wanted = std::min(uint32_t(count), endRank - firstRank);
+  for (uint32_t i = 0; i < wanted; ++i)
+    if (int32_t status = openDevice(i, error))
+      return status;
+  for (uint32_t rank = firstRank; rank < endRank; ++rank) {
+    of(rank).device = devices[(rank - firstRank) % wanted].get();
+    if (int32_t status = allocate(rank, error))
+      return status;
+  }
+  return CLEAVE_OK;
+}
+
+int32_t Gpu::openDevice(uint32_t index, cleave_error *error) {
+  Device &device = *devices.emplace_back(std::make_unique<Device>());
+  int major = 0, minor = 0;
+  CUresult result = driver->cuDeviceGet(&device.device, int(index));
+  if (!result)
+    result = driver->cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+                                          device.device);
+  if (!result)
+    result = driver->cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+                                          device.device);
+  if (!result)
+    result = driver->cuDevicePrimaryCtxRetain(&device.context, device.device);
+  if (!result)
+    result = driver->cuCtxSetCurrent(device.context);
+  if (result)
+    return fail(result, "a GPU does not open", error);
+  device.chip = uint32_t(10 * major + minor);
+  return loadKernels(device, error);
+}
+
+/// What was made for this very chip, else for an older one of its kind, else what the
+/// driver can compile.
+const cleave_image *Gpu::imageFor(const Device &device, const cleave_device_kernel &kernel) const {
+  const cleave_image *best = nullptr;
+  auto rank = [&](const cleave_image &image) {
+    if (image.kind == CLEAVE_IMAGE_SIMT)
+      return 4;
+    if (image.kind == CLEAVE_IMAGE_PTX)
+      return image.chip <= device.chip && !image.feature ? 1 : 0;
+    if (image.chip == device.chip)
+      return 3;
+    bool isOlder = image.chip / 10 == device.chip / 10 && image.chip < device.chip;
+    return isOlder && !image.feature ? 2 : 0;
+  };
+  for (uint32_t i = 0; i < kernel.num_images; ++i) {
+    const cleave_image &image = program.images[kernel.first_image + i];
+    if (rank(image) > (best ? rank(*best) : 0))
+      best = &image;
+  }
+  return best;
+}
+
+int32_t Gpu::loadKernels(Device &device, cleave_error *error) {
+  constexpr uint32_t sharedOfAll = 48 << 10;
+  for (uint32_t i = 0; i < program.num_kernels; ++i) {
+    const cleave_device_kernel &kernel = program.device_kernels[i];
+    const cleave_image *image = imageFor(device, kernel);
+    if (!image)
+      return runtime::fail(error, CLEAVE_REFUSED,
+                           "kernel \"%.100s\" has no code for this GPU, got: sm_%u; compile the "
+                           "model with --target cuda:sm_%u",
+                           kernel.name, device.chip, device.chip);
+    CUmodule &module = device.modules[image->data];
+    CUfunction function = nullptr;
+    CUresult result = CUDA_SUCCESS;
+    if (!module)
+      result = driver->cuModuleLoadData(&module, image->data);
+    if (!result)
+      result = driver->cuModuleGetFunction(&function, module, kernel.name);
+    if (!result && kernel.shared_bytes > sharedOfAll)
+      result = driver->cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                          int(kernel.shared_bytes));
+    if (result)
+      return fail(result, "the code of a kernel does not load", error);
+    device.functions.push_back(function);
+  }
+  return CLEAVE_OK;
+}
+
+int32_t Gpu::take(uint32_t rank, CUdeviceptr &memory, uint64_t bytes, cleave_error *error) {
+  CUresult result = driver->cuMemAlloc(&memory, std::max<uint64_t>(bytes, 1));
+  if (result != CUDA_ERROR_OUT_OF_MEMORY)
+    return result ? fail(result, "a GPU gives no memory", error) : int32_t(CLEAVE_OK);
+  size_t unused = 0, all = 0;
+  driver->cuMemGetInfo(&unused, &all);
+  const cleave_rank_program &own = program.programs[program.class_of_rank[rank]];
+  return runtime::fail(error, CLEAVE_REFUSED,
+                       "the GPU has no memory for rank %u, which needs %llu bytes of parameters, "
+                       "%llu of activations; %llu of %llu are free: cut the model over more GPUs",
+                       rank, (unsigned long long)own.param_bytes,
+                       (unsigned long long)own.arena_bytes, (unsigned long long)unused,
+                       (unsigned long long)all);
+}
+
+int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
+  Rank &rank = of(r);
+  const cleave_rank_program &own = program.programs[program.class_of_rank[r]];
+  if (CUresult result = driver->cuCtxSetCurrent(rank.device->context))
+    return fail(result, "a GPU does not open", error);
+  if (CUresult result = driver->cuStreamCreateWithPriority(&rank.stream, CU_STREAM_NON_BLOCKING, 0))
+    return fail(result, "a GPU gives no stream", error);
+  rank.found.resize(std::max({own.num_load, own.num_main, 1u}));
+  const std::pair<CUdeviceptr *, uint64_t> blocks[] = {
+      {&rank.params, own.param_bytes},
+      {&rank.arena, own.arena_bytes},
+      {&rank.faults, 4 * rank.found.size()},
+      {&rank.coordinates, 8 * uint64_t(program.num_axes)}};
+  for (auto [memory, bytes] : blocks)
+    if (int32_t status = take(r, *memory, bytes, error))
+      return status;
+  const int64_t *coordinates = program.coordinates + size_t(r) * program.num_axes;
+  if (int32_t status = copyIn(*rank.device, rank.coordinates, coordinates,
+                              8 * uint64_t(program.num_axes), error))
+    return status;
+  rank.inputs.resize(program.num_inputs);
+  rank.outputs.resize(program.num_outputs);
+  for (bool load : {true, false}) {
+    uint32_t count;
+    const cleave_command *list = listOf(program, r, load, count);
+    for (uint32_t i = 0; i < count; ++i)
+      for (uint32_t b = 0; b < list[i].num_buffers; ++b)
+        if (int32_t status = allocateBuffer(r, program.buffers[list[i].first_buffer + b], error))
+          return status;
+  }
+  return allocateStages(r, error);
+}
+
+/// Files, inputs and outputs have no block that all share.
+int32_t Gpu::allocateBuffer(uint32_t r, const cleave_buffer &buffer, cleave_error *error) {
+  Rank &rank = of(r);
+  CUdeviceptr *memory = nullptr;
+  uint64_t bytes = buffer.bytes;
+  switch (buffer.space) {
+  case CLEAVE_SPACE_FILE:
+    memory = &rank.device->files[{buffer.index, buffer.offset, buffer.bytes}];
+    break;
+  case CLEAVE_SPACE_INPUT:
+    memory = &rank.inputs[buffer.index];
+    valueBytes(program.inputs[buffer.index], bytes);
+    break;
+  case CLEAVE_SPACE_OUTPUT:
+    memory = &rank.outputs[buffer.index];
+    valueBytes(program.outputs[buffer.index], bytes);
+    break;
+  }
+  return memory && !*memory ? take(r, *memory, bytes, error) : int32_t(CLEAVE_OK);
+}
+
+int32_t Gpu::allocateStages(uint32_t r, cleave_error *error) {
+  Rank &rank = of(r);
+  uint64_t shared = 0, own = 0;
+  // Sends come behind what the others share, whose size is known at the end.
+  auto each = [&](auto step) {
+    for (bool load : {true, false}) {
+      uint32_t count;
+      const cleave_command *list = listOf(program, r, load, count);
+      rank.stages[load].resize(count);
+      for (uint32_t i = 0; i < count; ++i) {
+        uint64_t bytes = 0;
+        for (uint32_t b = 0; isExchange(list[i].op) && b < list[i].num_buffers; ++b)
+          bytes += (program.buffers[list[i].first_buffer + b].bytes + 63) / 64 * 64;
+        step(list[i].op == CLEAVE_OP_SEND, bytes, rank.stages[load][i]);
+      }
+    }
+  };
+  each([&](bool isSend, uint64_t bytes, uint64_t &) {
+    if (!isSend)
+      shared = std::max(shared, bytes);
+  });
+  each([&](bool isSend, uint64_t bytes, uint64_t &at) {
+    at = isSend ? shared + own : 0;
+    own += isSend ? bytes : 0;
+  });
+  if (rank.staging.allocate(shared + own, r))
+    return CLEAVE_OK;
+  return runtime::fail(error, CLEAVE_REFUSED,
+                       "the system has no memory for what rank %u exchanges, got: %llu bytes", r,
+                       (unsigned long long)(shared + own));
+}
+
+char *Gpu::stage(uint32_t r, bool load, uint32_t index) {
+  Rank &rank = of(r);
+  return rank.staging.data() + rank.stages[load][index];
+}
+
+void *Gpu::address(uint32_t r, const cleave_buffer &buffer) {
+  Rank &rank = of(r);
+  switch (buffer.space) {
+  case CLEAVE_SPACE_FILE:
+    return pointerTo(rank.device->files[{buffer.index, buffer.offset, buffer.bytes}]);
+  case CLEAVE_SPACE_PARAM: return pointerTo(rank.params + buffer.offset);
+  case CLEAVE_SPACE_ARENA: return pointerTo(rank.arena + buffer.offset);
+  case CLEAVE_SPACE_INPUT: return pointerTo(rank.inputs[buffer.index] + buffer.offset);
+  default: return pointerTo(rank.outputs[buffer.index] + buffer.offset);
+  }
+}
+
+void **Gpu::addLaunch(uint32_t r, void **pointers, uint32_t count, uint32_t index) {
+  Rank &rank = of(r);
+  Arguments &arguments =
+      rank.arguments.emplace_back(Arguments{rank.coordinates, rank.faults + 4 * index, {}});
+  for (uint32_t i = 0; i < count; ++i)
+    arguments.list.push_back(pointers + i);
+  arguments.list.push_back(&arguments.coordinates);
+  arguments.list.push_back(&arguments.fault);
+  return arguments.list.data();
+}
+
+/// Whether a list of a local rank reads a range of a file.
+bool Gpu::readsFile(const Range &range, bool load) const {
+  for (uint32_t r = firstRank; r < endRank; ++r) {
+    uint32_t count;
+    const cleave_command *list = listOf(program, r, load, count);
+    for (uint32_t i = 0; i < count; ++i)
+      for (uint32_t b = 0; b < list[i].num_buffers; ++b) {
+        const cleave_buffer &buffer = program.buffers[list[i].first_buffer + b];
+        if (buffer.space == CLEAVE_SPACE_FILE &&
+            range == Range(buffer.index, buffer.offset, buffer.bytes))
+          return true;
+      }
+  }
+  return false;
+}
+
+int32_t Gpu::copyIn(Device &device, CUdeviceptr target, const void *source, uint64_t bytes,
+                    cleave_error *error) {
+  if (bytes == 0)
+    return CLEAVE_OK;
+  CUresult result = driver->cuCtxSetCurrent(device.context);
+  if (!result)
+    result = driver->cuMemcpyHtoD(target, source, bytes);
+  return result ? fail(result, "a GPU does not take what is copied to it", error)
+                : int32_t(CLEAVE_OK);
+}
+
+int32_t Gpu::upload(const std::vector<MappedFile> &files, cleave_error *error) {
+  for (std::unique_ptr<Device> &device : devices)
+    for (auto &[range, memory] : device->files) {
+      auto [file, offset, bytes] = range;
+      if (int32_t status = copyIn(*device, memory, files[file].data() + offset, bytes, error))
+        return status;
+    }
+  for (uint32_t r = firstRank; program.params && r < endRank; ++r) {
+    const cleave_params &params = program.params[r];
+    if (int32_t status =
+            copyIn(*of(r).device, of(r).params, files[params.file].data() + params.offset,
+                   program.programs[program.class_of_rank[r]].param_bytes, error))
+      return status;
+  }
+  return CLEAVE_OK;
+}
+
+void Gpu::endLoad() {
+  for (std::unique_ptr<Device> &device : devices) {
+    driver->cuCtxSetCurrent(device->context);
+    for (auto &[range, memory] : device->files)
+      if (!readsFile(range, /*load=*/false)) {
+        driver->cuMemFree(memory);
+        memory = 0;
+      }
+  }
+}
+
+bool Gpu::check(Rank &rank, CUresult result) {
+  if (result)
+    driver->describe(result, rank.problem, sizeof rank.problem);
+  return !result;
+}
+
+bool Gpu::begin(uint32_t r) {
+  Rank &rank = of(r);
+  return enter(rank) &&
+         check(rank, driver->cuMemsetD8Async(rank.faults, 0, 4 * rank.found.size(), rank.stream));
+}
+
+bool Gpu::writeInput(uint32_t r, uint32_t index, const void *data) {
+  uint64_t bytes;
+  valueBytes(program.inputs[index], bytes);
+  CUdeviceptr memory = of(r).inputs[index];
+  return !memory || give(r, pointerTo(memory), data, bytes);
+}
+
+bool Gpu::readOutput(uint32_t r, uint32_t index, void *data) {
+  uint64_t bytes;
+  valueBytes(program.outputs[index], bytes);
+  CUdeviceptr memory = of(r).outputs[index];
+  return !memory || fetch(r, data, pointerTo(memory), bytes);
+}
+
+bool Gpu::launch(uint32_t r, const cleave_command &command, void **arguments) {
+  Rank &rank = of(r);
+  const cleave_device_kernel &kernel = program.device_kernels[command.kernel];
+  return enter(rank) &&
+         check(rank, driver->cuLaunchKernel(rank.device->functions[command.kernel], kernel.blocks,
+                                            1, 1, kernel.threads, 1, 1, kernel.shared_bytes,
+                                            rank.stream, arguments, nullptr));
+}
+
+bool Gpu::copy(uint32_t r, void *target, const void *source, uint64_t bytes) {
+  Rank &rank = of(r);
+  return bytes == 0 ||
+         (enter(rank) && check(rank, driver->cuMemcpyDtoDAsync(onDevice(target), onDevice(source),
+                                                               bytes, rank.stream)));
+}
+
+bool Gpu::clear(uint32_t r, void *target, uint64_t bytes) {
+  Rank &rank = of(r);
+  return bytes == 0 || (enter(rank) && check(rank, driver->cuMemsetD8Async(onDevice(target), 0,
+                                                                           bytes, rank.stream)));
+}
+
+bool Gpu::fetch(uint32_t r, void *host, const void *device, uint64_t bytes) {
+  Rank &rank = of(r);
+  return bytes == 0 || (enter(rank) && check(rank, driver->cuMemcpyDtoHAsync(host, onDevice(device),
+                                                                             bytes, rank.stream)));
+}
+
+bool Gpu::give(uint32_t r, void *device, const void *host, uint64_t bytes) {
+  Rank &rank = of(r);
+  return bytes == 0 || (enter(rank) && check(rank, driver->cuMemcpyHtoDAsync(onDevice(device), host,
+                                                                             bytes, rank.stream)));
+}
+
+bool Gpu::wait(uint32_t r) {
+  Rank &rank = of(r);
+  auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(deadlineMs);
+  if (!enter(rank))
+    return false;
+  for (;;) {
+    CUresult result = driver->cuStreamQuery(rank.stream);
+    if (result != CUDA_ERROR_NOT_READY)
+      return check(rank, result);
+    if (std::chrono::steady_clock::now() > end) {
+      snprintf(rank.problem, sizeof rank.problem, "it does not end within %u ms", deadlineMs);
+      return false;
+    }
+    std::this_thread::yield();
+  }
+}
+
+bool Gpu::finish(uint32_t r, int64_t &faulty) {
+  Rank &rank = of(r);
+  faulty = -1;
+  if (!fetch(r, rank.found.data(), pointerTo(rank.faults), 4 * rank.found.size()) || !wait(r))
+    return false;
+  auto fault = std::find_if(rank.found.begin(), rank.found.end(), [](int32_t f) { return f; });
+  if (fault != rank.found.end())
+    faulty = fault - rank.found.begin();
+  return true;
+}

@@ -1,0 +1,160 @@
+//===- Collectives.cpp - what is cut and put together again is the same ---===//
+//
+// Compiled programs on real ranks, each a class of its own, with uneven parts and
+// empty ones. A tensor goes from parts of one dimension to parts of another and is
+// gathered, or is summed into parts and gathered; the runtime counts, rank by rank,
+// the bytes that the ops foretell.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Harness.h"
+#include "cleave/Runtime/Session.h"
+
+#include "Dist/Dist.h"
+#include "Nn/Nn.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Parser/Parser.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <numeric>
+#include <random>
+
+using namespace mlir;
+using namespace cleave;
+
+using Counts = std::vector<int64_t>;
+
+namespace {
+
+struct Cut {
+  std::vector<int64_t> shape; ///< of the whole tensor
+  size_t split, concat;
+  Counts splits, concats;
+};
+
+} // namespace
+
+static std::string listed(const Counts &counts) {
+  std::string text;
+  for (int64_t count : counts)
+    text += (text.empty() ? "" : ", ") + std::to_string(count);
+  return text;
+}
+
+static std::string typed(const std::vector<int64_t> &shape) {
+  std::string text = "tensor<";
+  for (int64_t size : shape)
+    text += std::to_string(size) + "x";
+  return text + "f32>";
+}
+
+static Cut draw(std::mt19937 &random) {
+  auto below = [&](int64_t n) { return int64_t(random() % n); };
+  Cut cut;
+  size_t rank = 2 + below(3), members = 2 + below(4);
+  bool even = below(3) == 0;
+  int64_t size = 1 + below(3);
+  for (Counts *counts : {&cut.splits, &cut.concats})
+    for (size_t i = 0; i < members; ++i)
+      counts->push_back(even ? size : i == 0 ? 1 + below(4) : below(4));
+  cut.split = below(rank);
+  cut.concat = (cut.split + 1 + below(rank - 1)) % rank;
+  for (size_t i = 0; i < rank; ++i)
+    cut.shape.push_back(1 + below(4));
+  cut.shape[cut.split] = std::accumulate(cut.splits.begin(), cut.splits.end(), int64_t(0));
+  cut.shape[cut.concat] = std::accumulate(cut.concats.begin(), cut.concats.end(), int64_t(0));
+  return cut;
+}
+
+/// A function a rank; its results are the tensor, and as many times it as ranks.
+static std::string programOf(const Cut &cut) {
+  Counts classes(cut.splits.size());
+  std::iota(classes.begin(), classes.end(), 0);
+  std::string text =
+      "module attributes {dist.mesh = #dist.mesh<\"x\"=" + std::to_string(classes.size()) +
+      ">, dist.classes = array<i64: " + listed(classes) + ">} {\n";
+  std::string whole = typed(cut.shape), split = std::to_string(cut.split),
+              concat = std::to_string(cut.concat);
+  std::string overSplits = " over [\"x\"] counts [" + listed(cut.splits) + "] : ";
+  for (int64_t rank : classes) {
+    std::vector<int64_t> before(cut.shape), after(cut.shape);
+    before[cut.concat] = cut.concats[rank];
+    after[cut.split] = cut.splits[rank];
+    std::string part = typed(before), moved = typed(after);
+    text += "func.func @main_" + std::to_string(rank) + "(%x: " + whole + ") -> (" + whole + ", " +
+            whole + ") {\n  %p = dist.slice %x dim " + concat + " over [\"x\"] counts [" +
+            listed(cut.concats) + "] : " + whole + " to " + part +
+            "\n  %m = dist.all_to_all %p split " + split + " concat " + concat +
+            " over [\"x\"] splits [" + listed(cut.splits) + "] concats [" + listed(cut.concats) +
+            "] : " + part + " to " + moved + "\n  %y = dist.all_gather %m dim " + split +
+            overSplits + moved + " to " + whole + "\n  %s = dist.reduce_scatter sum %x dim " +
+            split + overSplits + whole + " to " + moved + "\n  %z = dist.all_gather %s dim " +
+            split + overSplits + moved + " to " + whole + "\n  return %y, %z : " + whole + ", " +
+            whole + "\n}\n";
+  }
+  return text + "}\n";
+}
+
+/// By kind, what each rank sends.
+static std::vector<std::map<std::string, uint64_t>> foretold(ModuleOp module, int64_t members) {
+  std::vector<std::map<std::string, uint64_t>> sent(members);
+  for (auto [rank, func] : llvm::enumerate(module.getOps<func::FuncOp>()))
+    for (auto op : func.getOps<dist::CollectiveOpInterface>())
+      sent[rank][op->getName().stripDialect().str()] += op.getBytesSent(members, rank);
+  return sent;
+}
+
+static void expectSame(const Cut &cut, ModuleOp module, const cleave::test::Machine &machine) {
+  int64_t members = cut.splits.size();
+  auto wanted = foretold(module, members);
+  auto compiled = machine.compile(module);
+  ASSERT_TRUE(bool(compiled)) << llvm::toString(compiled.takeError());
+  cleave_error error = {};
+  cleave_session *session = nullptr;
+  ASSERT_EQ(cleave_session_create((*compiled)->program(), nullptr, &session, &error), CLEAVE_OK)
+      << error.message;
+
+  std::vector<float> x(
+      std::accumulate(cut.shape.begin(), cut.shape.end(), int64_t(1), std::multiplies<>()));
+  std::iota(x.begin(), x.end(), 1.0f);
+  std::vector<float> y(x.size()), z(x.size());
+  size_t bytes = x.size() * sizeof(float);
+  cleave_input input = {x.data(), bytes};
+  cleave_output outputs[] = {{y.data(), bytes}, {z.data(), bytes}};
+  EXPECT_EQ(cleave_session_run(session, &input, outputs, &error), CLEAVE_OK) << error.message;
+  for (int64_t rank = 0; rank < members; ++rank) {
+    auto *same = static_cast<const float *>(cleave_session_output(session, rank, 0));
+    auto *sums = static_cast<const float *>(cleave_session_output(session, rank, 1));
+    for (size_t i = 0; i < x.size(); ++i) {
+      ASSERT_EQ(same[i], x[i]) << "rank " << rank << ", element " << i;
+      ASSERT_EQ(sums[i], members * x[i]) << "rank " << rank << ", element " << i;
+    }
+    cleave_counters counters;
+    cleave_session_counters(session, rank, &counters);
+    for (uint8_t op : {CLEAVE_OP_ALL_TO_ALL, CLEAVE_OP_ALL_GATHER, CLEAVE_OP_REDUCE_SCATTER})
+      EXPECT_EQ(counters.bytes[op], wanted[rank][cleave_op_name(op)])
+          << cleave_op_name(op) << ", rank " << rank;
+  }
+  cleave_session_destroy(session);
+}
+
+TEST(Collectives, PartsBecomeWhatTheyWere) {
+  MLIRContext context(MLIRContext::Threading::DISABLED);
+  context.loadDialect<func::FuncDialect, nn::NnDialect, dist::DistDialect>();
+  std::mt19937 random(1);
+  for (int i = 0; i < 40; ++i) {
+    Cut cut = draw(random);
+    std::string text = programOf(cut);
+    SCOPED_TRACE(text);
+    for (const cleave::test::Machine &machine : cleave::test::machines()) {
+      auto module = parseSourceString<ModuleOp>(text, &context);
+      ASSERT_TRUE(module);
+      expectSame(cut, *module, machine);
+      if (testing::Test::HasFatalFailure())
+        return;
+    }
+  }
+}
