@@ -54,8 +54,12 @@ Session::Session(const cleave_program &program, const cleave_session_options &op
                                      : Peers::Processes) {}
 
 Session::~Session() {
-  if (process)
-    process->control->attach(nullptr, deadlineMs);
+  if (!process)
+    return;
+  process->control->attach(nullptr, deadlineMs);
+  // Memory that the wire may yet write to ends here.
+  if (messages && !messages->withdraw())
+    process->control->setFlying();
 }
 
 int32_t Session::prepare(cleave_error *error) {

@@ -64,7 +64,7 @@ static int fail(int status, std::string_view text) {
 
 /// Of a job one process tells.
 static int fail(const cleave_error &error) {
-  if (process && !cleave_process_speaks(process))
+  if (!error.message[0] || (process && !cleave_process_speaks(process)))
     return error.status;
   return fail(error.status, error.message);
 }
@@ -196,7 +196,7 @@ static int all(const Options &options) {
   cleave_error error = {};
   int32_t late = cleave_process_leave(process, &error);
   process = nullptr;
-  if (late && error.message[0])
+  if (late)
     fail(error);
   return status ? status : late;
 }
