@@ -166,6 +166,7 @@ private:
   const uint32_t deadlineMs;
   const bool timing;
   const bool checks;
+  const uint32_t runs;
   Process *const process; ///< null: all ranks are in this process
   const uint32_t firstRank, endRank;
   Fault fault;

@@ -128,6 +128,7 @@ static int createSession(const Options &options, Job &job) {
   how.threads = options.threads;
   how.deadline_ms = uint32_t(options.deadline * 1000);
   how.process = process;
+  how.runs = options.repeat;
   cleave_session *session = nullptr;
   if (cleave_session_create(job.program, &how, &session, &error))
     return fail(error);

@@ -5,6 +5,7 @@
 """
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,12 +22,13 @@ def run(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def by_variables(command, ranks=RANKS, env=None, size=None):
-    """Exit statuses and what each rank wrote, as torchrun starts them."""
+def by_variables(command, ranks=RANKS, env=None, size=None, last=()):
+    """Exit statuses and what each rank wrote, as torchrun starts them; the last one with more arguments."""
     global PORT
     PORT += 1
     size = str(size or ranks)
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={
+    own = [command] * (ranks - 1) + [[*command, *last]]
+    processes = [subprocess.Popen(own[rank], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={
         **os.environ, "RANK": str(rank), "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "LOCAL_RANK": str(rank),
         "MASTER_ADDR": "localhost", "MASTER_PORT": str(PORT), **(env or {})}) for rank in range(ranks)]
     texts = [process.communicate(timeout=120) for process in processes]
@@ -80,6 +82,8 @@ def refuses_once(folder, artifact, inputs):
     refused(by_variables([CLEAVE_RUN, artifact, "--inputs", os.path.join(folder, "none.npz")]), "none.npz")
     refused(by_variables([CLEAVE_RUN, artifact]), "--inputs")
     refused(by_variables([CLEAVE_RUN, os.path.join(folder, "none")]), "none")
+    refused(by_variables(command, last=["--repeat", "3"]),
+            f"has --repeat 1, and rank 3 on {socket.gethostname()} has --repeat 3; start all ranks with one")
     # A launcher may kill who is left when the first has gone, so that now and then another status comes out.
     for launcher in launchers() * 4:
         for rest, env, message in (([], {}, "--inputs"),
