@@ -80,6 +80,23 @@ def decode(folder):
            r'does not take at batch=1, past_len=1024, seq=1: "sixth" .*-1 to 0, got: 5\n')
 
 
+def chain(folder, name, *nodes, weights=()):
+    """y = nodes of x, f32 [batch, 64]."""
+    ends = ["x", *(f"t{i}" for i in range(len(nodes) - 1)), "y"]
+    made = [helper.make_node(op, [ends[i], *extra], [ends[i + 1]], name=label, **attributes)
+            for i, (op, label, extra, attributes) in enumerate(nodes)]
+    tensors = [numpy_helper.from_array(np.eye(64, dtype=np.float32), name) for name in weights]
+    path = os.path.join(folder, name + ".onnx")
+    onnx.save(model(made, [value("x", ["batch", 64])], [value("y", None)], tensors), path)
+    return path
+
+
+def stages(folder):
+    """Who mixes rows, of stages that idle how many, why, and once; what micro-batches are for."""
+    mixing = chain(folder, "mixing", ("MatMul", "before", ["w"], {}), ("Softmax", "mix", [], {"axis": 0}),
+                   ("MatMul", "after", ["v"], {}), weights="wv")
+    parts = ["--dim", "batch=4", "--micro-batches", "2"]
+    expect(["check", mixing, "--mesh", "pp=2", *parts], "^$", 'cleave: "mix" micro-batches would have .*\n', status=2)
 def main():
     bert = os.path.join(MODELS, "bert_optimum.onnx")
     expect(["--version"], r"^cleave \d+\.\d+\.\d+ \(LLVM 22\.\d+\.\d+\)\n$")
@@ -88,6 +105,7 @@ def main():
     empty(bert)
     with tempfile.TemporaryDirectory() as folder:
         page(bert, folder)
+        stages(folder)
         decode(folder)
     sys.exit(failed != 0)
 
