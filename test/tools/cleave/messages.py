@@ -97,6 +97,15 @@ def stages(folder):
                    ("MatMul", "after", ["v"], {}), weights="wv")
     parts = ["--dim", "batch=4", "--micro-batches", "2"]
     expect(["check", mixing, "--mesh", "pp=2", *parts], "^$", 'cleave: "mix" micro-batches would have .*\n', status=2)
+    plain = chain(folder, "plain", ("MatMul", "before", ["w"], {}), ("Tanh", "bend", [], {}),
+                  ("MatMul", "after", ["v"], {}), weights="wv")
+    few = (r"cleave: warning: \d+ of 64 stages have nothing to compute: 3 of the model's ops cost more [^\n]*, too few for "
+           r"64 chunks; [^\n]*\n")
+    expect(["check", plain, "--mesh", "pp=64"], "equal\n$", few)
+    bends = [("Tanh", f"bend{i}", [], {}) for i in range(4)]
+    one = chain(folder, "one", ("MatMul", "wide", ["w"], {}), *bends, weights="w")
+    slow = r"cleave: warning: .* nothing to compute: more cuts would not make the slowest stage faster[^\n]*\n"
+    expect(["check", one, "--mesh", "pp=4", "--dim", "batch=1"], "equal\n$", slow)
 def main():
     bert = os.path.join(MODELS, "bert_optimum.onnx")
     expect(["--version"], r"^cleave \d+\.\d+\.\d+ \(LLVM 22\.\d+\.\d+\)\n$")
