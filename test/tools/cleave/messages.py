@@ -106,6 +106,11 @@ def stages(folder):
     one = chain(folder, "one", ("MatMul", "wide", ["w"], {}), *bends, weights="w")
     slow = r"cleave: warning: .* nothing to compute: more cuts would not make the slowest stage faster[^\n]*\n"
     expect(["check", one, "--mesh", "pp=4", "--dim", "batch=1"], "equal\n$", slow)
+    alone = r'cleave: warning: micro-batches follow each other through the stages of an axis "pp", and [^\n]*\n'
+    expect(["check", plain, "--mesh", "1", *parts], "equal\n$", alone)
+    expect(["check", plain, "--mesh", "1", *parts, "--strict"], "^$", alone.replace("warning: ", ""), status=2)
+
+
 def main():
     bert = os.path.join(MODELS, "bert_optimum.onnx")
     expect(["--version"], r"^cleave \d+\.\d+\.\d+ \(LLVM 22\.\d+\.\d+\)\n$")
