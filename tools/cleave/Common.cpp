@@ -166,6 +166,9 @@ static llvm::Expected<NamedTensors> givenInputs(const ModelOptions &options, Mod
 
 llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOptions &options) {
   auto named = [&](llvm::Error error) { return inFile(options.model, std::move(error)); };
+  if (isArtifact(options.model))
+    return llvm::createStringError("\"" + options.model +
+                                   "\" is a folder, as an artifact is; give the model it is of");
   if (llvm::Error error = checkSupported(options))
     return std::move(error);
   if (llvm::Error error = compilation.checkMesh(options.mesh))

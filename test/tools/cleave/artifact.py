@@ -220,7 +220,7 @@ def refusals(t):
                        ("--micro-batches", "2")):
         t.expect([CLEAVE, "run", t.path("a"), *inputs, flag, word], "is an artifact", flag)
     for command in (["explain"], ["check", "--mesh", "tp=2"]):
-        t.expect([CLEAVE, *command, t.path("a")], "is an artifact; give the model")
+        t.expect([CLEAVE, *command, t.path("a")], "is a folder, as an artifact is; give the model")
     t.expect([CLEAVE, "run", t.path("a")], "--inputs", '"ids", "scale"')
     t.expect([CLEAVE_RUN, t.path("a")], "--inputs", '"ids", "scale"')
     t.expect([CLEAVE_RUN], "artifact")
