@@ -1,7 +1,7 @@
 //===- cleave-run.cpp - runs an artifact, without a compiler --------------===//
 
 #include "cleave/Runtime/Artifact.h"
-#include "cleave/Runtime/Tensors.h"
+#include "cleave/Runtime/CommandLine.h"
 
 #include <CLI/CLI.hpp>
 
@@ -44,21 +44,9 @@ struct Job {
 
 } // namespace
 
-/// Names in a file are foreign: what would move a terminal's cursor is spelt out. In one
-/// piece, since a launcher writes notes of its own beside.
 static int fail(int status, std::string_view text) {
-  std::string line = "cleave-run: ";
-  for (unsigned char c : text)
-    if (c < 0x20 || c == 0x7f) {
-      char spelt[5];
-      std::snprintf(spelt, sizeof spelt, "\\x%02x", c);
-      line += spelt;
-    } else {
-      line += char(c);
-    }
-  line += '\n';
   std::fflush(stdout);
-  std::fwrite(line.data(), 1, line.size(), stderr);
+  runtime::printLine("cleave-run: " + std::string(text));
   return status;
 }
 
@@ -207,12 +195,10 @@ int main(int argc, char **argv) {
   Options options;
   app.set_version_flag("--version", "cleave-run " CLEAVE_VERSION);
   app.add_option("artifact", options.artifact, "the folder")->required();
-  auto isNamed = [](const std::string &text) {
-    return std::string(text.empty() ? "wants the name of a file, got an empty one" : "");
-  };
-  app.add_option("--inputs", options.inputs, "an .npz, or a folder of .npy files")->check(isNamed);
+  app.add_option("--inputs", options.inputs, "an .npz, or a folder of .npy files")
+      ->check(runtime::fileNameError);
   app.add_option("--outputs", options.outputs, "an .npz to write, keys are output names")
-      ->check(isNamed);
+      ->check(runtime::fileNameError);
   app.add_option("--repeat", options.repeat, "how often it runs")->check(CLI::Range(1, 1000000));
   app.add_option("--threads", options.threads, "cores to use, however many ranks; default: all")
       ->check(CLI::Range(1, 4096));

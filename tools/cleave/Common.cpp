@@ -9,7 +9,6 @@
 #include "Onnx/Onnx.h"
 
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/Format.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -20,9 +19,7 @@ using namespace mlir;
 using namespace cleave;
 
 CLI::Option *cleave::addPath(CLI::App &app, const char *flag, std::string &path, const char *what) {
-  return app.add_option(flag, path, what)->check([](const std::string &text) {
-    return std::string(text.empty() ? "wants the name of a file, got an empty one" : "");
-  });
+  return app.add_option(flag, path, what)->check(runtime::fileNameError);
 }
 
 /// CLI11 takes a sign for an unsigned number and wraps.
@@ -53,19 +50,9 @@ void ModelOptions::addTo(CLI::App &app, bool meshWanted, const char *what) {
   app.add_flag("--strict", strict, "warnings are errors");
 }
 
-/// Names in a file are foreign: what would move a terminal's cursor is spelt out.
-static void printLine(llvm::StringRef text) {
-  for (unsigned char c : text)
-    if (c < 0x20 || c == 0x7f)
-      llvm::errs() << llvm::format("\\x%02x", c);
-    else
-      llvm::errs() << c;
-  llvm::errs() << "\n";
-}
-
 void cleave::note(llvm::StringRef text) {
   Progress::clear();
-  printLine("cleave: " + text.str());
+  runtime::printLine("cleave: " + text.str());
 }
 
 int cleave::fail(llvm::Error error) {

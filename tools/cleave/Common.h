@@ -4,6 +4,7 @@
 #define CLEAVE_TOOLS_CLEAVE_COMMON_H
 
 #include "cleave/Driver/Compile.h"
+#include "cleave/Runtime/CommandLine.h"
 
 #include <CLI/CLI.hpp>
 

@@ -1,0 +1,20 @@
+//===- CommandLine.h - what the programs say and take alike ---*- C++ -*-===//
+
+#ifndef CLEAVE_RUNTIME_COMMANDLINE_H
+#define CLEAVE_RUNTIME_COMMANDLINE_H
+
+#include "cleave/Runtime/Tensors.h"
+
+namespace cleave::runtime {
+
+/// What is wrong with `text` as the name of a file; empty where nothing is.
+std::string fileNameError(const std::string &text);
+
+/// Writes `text` and the end of a line to standard error, in one piece, since other
+/// processes may write there too. Names in a file are foreign: what would move a
+/// terminal's cursor is spelt out. That it cannot be written changes no status.
+void printLine(std::string_view text);
+
+} // namespace cleave::runtime
+
+#endif // CLEAVE_RUNTIME_COMMANDLINE_H

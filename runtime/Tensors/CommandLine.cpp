@@ -1,0 +1,39 @@
+//===- CommandLine.cpp - what the programs say and take alike -------------===//
+
+#include "cleave/Runtime/CommandLine.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <fcntl.h>
+#include <filesystem>
+#include <unistd.h>
+
+using namespace cleave;
+using namespace cleave::runtime;
+namespace fs = std::filesystem;
+
+std::string runtime::fileNameError(const std::string &text) {
+  return text.empty() ? "wants the name of a file, got an empty one" : "";
+}
+
+void runtime::printLine(std::string_view text) {
+  std::string line;
+  for (unsigned char c : text)
+    if (c < 0x20 || c == 0x7f) {
+      char spelt[5];
+      std::snprintf(spelt, sizeof spelt, "\\x%02x", c);
+      line += spelt;
+    } else {
+      line += char(c);
+    }
+  line += '\n';
+  std::string_view rest = line;
+  while (!rest.empty()) {
+    ssize_t count = ::write(STDERR_FILENO, rest.data(), rest.size());
+    if (count < 0 && errno != EINTR)
+      return;
+    rest.remove_prefix(size_t(std::max<ssize_t>(count, 0)));
+  }
+}
+
