@@ -37,3 +37,12 @@ void runtime::printLine(std::string_view text) {
   }
 }
 
+void runtime::keepStandardError() {
+  if (::fcntl(STDERR_FILENO, F_GETFD) >= 0)
+    return;
+  int nowhere = ::open("/dev/null", O_WRONLY);
+  if (nowhere < 0 || nowhere == STDERR_FILENO)
+    return;
+  ::dup2(nowhere, STDERR_FILENO);
+  ::close(nowhere);
+}

@@ -208,6 +208,7 @@ int main(int argc, char **argv) {
   app.add_flag("--json", options.json, "one JSON object: outputs, what each rank counted, times");
   app.add_flag("--verify", options.verify,
                "reads all weights and holds them against their digests");
+  runtime::keepStandardError();
   // A file that may not grow is an error to report, not an end.
   std::signal(SIGXFSZ, SIG_IGN);
   try {

@@ -15,6 +15,9 @@ std::string fileNameError(const std::string &text);
 /// terminal's cursor is spelt out. That it cannot be written changes no status.
 void printLine(std::string_view text);
 
+/// Where standard error is closed no file that is opened becomes it.
+void keepStandardError();
+
 } // namespace cleave::runtime
 
 #endif // CLEAVE_RUNTIME_COMMANDLINE_H

@@ -62,6 +62,19 @@ def page(bert, folder):
            f"cleave: wrote {re.escape(path)}\n")
 
 
+def silent(bert, folder):
+    """What cannot be said changes no status, and goes into no file."""
+    global failed
+    out = os.path.join(folder, "y.npz")
+    for rest, status in ((["--dim", "none=1"], 2), (["--outputs", out, "--trace", os.path.join(folder, "t.json")], 0)):
+        for end in ("2>/dev/full", "2>&-"):
+            done = subprocess.run(["sh", "-c", f'"$@" {end}', "sh", CLEAVE, "run", bert, *rest], stdout=subprocess.PIPE)
+            if done.returncode != status:
+                failed += 1
+                print(rest, end, f"ends with {done.returncode}")
+    np.load(out)
+
+
 def decode(folder):
     """A model that reads its sixth token does not take the one of a decode step."""
     nodes = [helper.make_node("Concat", ["past", "x"], ["all"], axis=1),
@@ -120,6 +133,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         page(bert, folder)
         stages(folder)
+        silent(bert, folder)
         decode(folder)
     sys.exit(failed != 0)
 
