@@ -17,6 +17,38 @@ std::string runtime::fileNameError(const std::string &text) {
   return text.empty() ? "wants the name of a file, got an empty one" : "";
 }
 
+/// Without links and dots; what is not there yet is as it is written.
+static fs::path wholePath(const std::string &path) {
+  std::error_code error;
+  fs::path whole = fs::weakly_canonical(path, error);
+  return error ? fs::path(path) : whole;
+}
+
+static bool isWithin(const fs::path &path, const fs::path &folder) {
+  std::error_code error;
+  fs::path rest = path.lexically_relative(folder);
+  return fs::is_directory(folder, error) && !rest.empty() && *rest.begin() != ".." &&
+         fs::exists(path, error);
+}
+
+Reason runtime::checkResults(std::span<const NamedFile> results, std::span<const NamedFile> read) {
+  for (size_t i = 0; i < results.size(); ++i) {
+    const auto &[flag, path] = results[i];
+    if (path.empty())
+      continue;
+    fs::path whole = wholePath(path);
+    for (const NamedFile &other : results.first(i))
+      if (!other.path.empty() && wholePath(other.path) == whole)
+        return flag + " and " + other.name + " both write \"" + path + "\"; give them two names";
+    for (const NamedFile &other : read)
+      if (fs::path own = wholePath(other.path);
+          !other.path.empty() && (own == whole || isWithin(whole, own)))
+        return flag + " \"" + path + "\" would be written over what is read, " + other.name +
+               "; give another name";
+  }
+  return {};
+}
+
 void runtime::printLine(std::string_view text) {
   std::string line;
   for (unsigned char c : text)

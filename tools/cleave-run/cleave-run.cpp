@@ -96,9 +96,21 @@ static int open(const Options &options, Job &job) {
   return 0;
 }
 
+static int checkOutputs(const Options &options, const Job &job) {
+  std::vector<runtime::NamedFile> read = {{"the artifact", options.artifact},
+                                          {"--inputs", options.inputs}};
+  for (uint32_t i = 0; i < job.program->num_files; ++i)
+    read.push_back({"its weights", job.program->files[i].path});
+  runtime::NamedFile outputs = {"--outputs", options.outputs};
+  Reason reason = runtime::checkResults({&outputs, 1}, read);
+  return reason.empty() ? 0 : failAll(CLEAVE_REFUSED, reason);
+}
+
 static int readInputs(const Options &options, Job &job) {
   if (!isRoot())
     return 0;
+  if (int status = checkOutputs(options, job))
+    return status;
   if (!options.inputs.empty()) {
     Reason reason = runtime::readTensors(options.inputs, job.inputs);
     return reason.empty() ? 0 : failAll(CLEAVE_REFUSED, reason);

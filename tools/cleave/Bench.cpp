@@ -217,8 +217,9 @@ void cleave::addBench(CLI::App &app, int &status) {
   command->add_option("--iters", options->iters, "timed runs")->check(CLI::Range(1, 1000000));
   command->add_option("--warmup", options->warmup, "runs before them")
       ->check(CLI::Range(0, 1000000));
-  addPath(*command, "--output", options->output, "an .npy for the first output, as f32");
-  addPath(*command, "--html", options->page, "a page to write, which needs nothing else");
+  options->addResult(*command, "--output", options->output, "an .npy for the first output, as f32");
+  options->addResult(*command, "--html", options->page,
+                     "a page to write, which needs nothing else");
   addTrace(*command, *options);
   command->add_flag("--json", options->json, "a line of JSON for each configuration");
   command->callback([=, &status] {

@@ -13,6 +13,7 @@
 #include "llvm/Support/raw_ostream.h"
 
 #include <chrono>
+#include <set>
 #include <unistd.h>
 
 using namespace mlir;
@@ -20,6 +21,36 @@ using namespace cleave;
 
 CLI::Option *cleave::addPath(CLI::App &app, const char *flag, std::string &path, const char *what) {
   return app.add_option(flag, path, what)->check(runtime::fileNameError);
+}
+
+void ModelOptions::addResult(CLI::App &app, const char *flag, std::string &path, const char *what) {
+  addPath(app, flag, path, what);
+  results.emplace_back(flag, &path);
+}
+
+/// Refuses where a result would be written over what is read, `more` among it.
+static llvm::Error checkResults(const ModelOptions &options,
+                                const std::vector<runtime::NamedFile> &more = {}) {
+  std::vector<runtime::NamedFile> results;
+  for (auto [flag, path] : options.results)
+    results.push_back({flag, *path});
+  std::vector<runtime::NamedFile> read = {{"the model", options.model},
+                                          {"--inputs", options.inputs}};
+  llvm::append_range(read, more);
+  return toError(runtime::checkResults(results, read));
+}
+
+/// The files that hold the tensors of the imported `module`.
+static std::vector<runtime::NamedFile> weightFiles(ModuleOp module) {
+  std::set<std::string> paths;
+  module->walk([&](Operation *op) {
+    op->getAttrDictionary().walk(
+        [&](onnx::DataAttr data) { paths.insert(data.getFile().getValue().str()); });
+  });
+  std::vector<runtime::NamedFile> files;
+  for (const std::string &path : paths)
+    files.push_back({"its weights", path});
+  return files;
 }
 
 /// CLI11 takes a sign for an unsigned number and wraps.
@@ -160,11 +191,15 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
     return std::move(error);
   if (llvm::Error error = compilation.checkMesh(options.mesh))
     return std::move(error);
+  if (llvm::Error error = checkResults(options))
+    return std::move(error);
   LoadedModel result;
   llvm::Expected<OwningOpRef<ModuleOp>> module = compilation.import(options.model);
   if (!module)
     return named(module.takeError());
   result.module = std::move(*module);
+  if (llvm::Error error = checkResults(options, weightFiles(*result.module)))
+    return std::move(error);
   llvm::Expected<std::vector<ModelInput>> inputs = modelInputs(*result.module);
   if (!inputs)
     return named(inputs.takeError());
@@ -221,6 +256,12 @@ llvm::Expected<OpenedArtifact> cleave::openArtifact(const ModelOptions &options,
   llvm::Expected<std::unique_ptr<ArtifactProgram>> program = openArtifact(options.model);
   if (!program)
     return program.takeError();
+  std::vector<runtime::NamedFile> weights;
+  for (const cleave_file &file :
+       llvm::ArrayRef((*program)->program()->files, (*program)->program()->num_files))
+    weights.push_back({"its weights", file.path});
+  if (llvm::Error error = checkResults(options, weights))
+    return std::move(error);
   OpenedArtifact opened;
   opened.mesh = (*program)->mesh();
   std::vector<std::string> names;
@@ -282,8 +323,8 @@ llvm::Error cleave::writeText(llvm::StringRef path, llvm::StringRef text) {
 }
 
 void cleave::addTrace(CLI::App &app, ModelOptions &options) {
-  addPath(app, "--trace", options.trace,
-          "a JSON to write: the commands of the last run as a timeline, for Perfetto");
+  options.addResult(app, "--trace", options.trace,
+                    "a JSON to write: the commands of the last run as a timeline, for Perfetto");
 }
 
 llvm::Error cleave::writeTrace(const Runner &runner, const ModelOptions &options) {

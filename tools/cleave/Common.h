@@ -32,6 +32,11 @@ struct ModelOptions {
   std::string trace;
   bool draws = true; ///< inputs that are not given
 
+  /// What is written, by its flag.
+  std::vector<std::pair<const char *, const std::string *>> results;
+
+  /// Adds an option that names a file to write. `path` stays where it is.
+  void addResult(CLI::App &app, const char *flag, std::string &path, const char *what);
   /// Adds the options to `app`; `meshWanted` makes --mesh obligatory.
   void addTo(CLI::App &app, bool meshWanted, const char *what = "an ONNX file");
 };
