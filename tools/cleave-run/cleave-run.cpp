@@ -106,6 +106,20 @@ static int checkOutputs(const Options &options, const Job &job) {
   return reason.empty() ? 0 : failAll(CLEAVE_REFUSED, reason);
 }
 
+static Reason checkIndices(const Job &job) {
+  for (uint32_t i = 0; i < job.program->num_inputs; ++i) {
+    runtime::IndexRange range;
+    const char *node = cleave_artifact_indices(job.artifact.get(), i, &range.from, &range.to);
+    auto given = job.inputs.find(job.program->inputs[i].name);
+    if (!node || given == job.inputs.end())
+      continue;
+    range.node = node;
+    if (Reason reason = runtime::checkIndices(given->first, given->second, range); !reason.empty())
+      return reason;
+  }
+  return {};
+}
+
 static int readInputs(const Options &options, Job &job) {
   if (!isRoot())
     return 0;
@@ -113,6 +127,8 @@ static int readInputs(const Options &options, Job &job) {
     return status;
   if (!options.inputs.empty()) {
     Reason reason = runtime::readTensors(options.inputs, job.inputs);
+    if (reason.empty())
+      reason = checkIndices(job);
     return reason.empty() ? 0 : failAll(CLEAVE_REFUSED, reason);
   }
   std::string names;

@@ -226,7 +226,7 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
   auto decode = decodeDims(*inputs, sizes, dataRanks(options.mesh), cache);
   if (imported && decode)
     compilation.decodeFirst(*result.module, *imported, *decode, options.mesh);
-  if (llvm::Error error = checkIndices(*result.module, result.inputs))
+  if (llvm::Error error = checkIndices(indexRanges(*result.module), result.inputs))
     return std::move(error);
   if (options.inputs.empty() && options.draws) {
     compilation.onPhase("drawing inputs");
@@ -279,6 +279,8 @@ llvm::Expected<OpenedArtifact> cleave::openArtifact(const ModelOptions &options,
       return tensors.takeError();
     opened.inputs = std::move(*tensors);
   }
+  if (llvm::Error error = checkIndices((*program)->indices(), opened.inputs))
+    return std::move(error);
   llvm::Expected<std::unique_ptr<Runner>> runner =
       Runner::create(std::move(*program), options.threads, timing);
   if (!runner)

@@ -78,9 +78,13 @@ std::vector<std::string> replaceableInputs(mlir::ModuleOp module);
 /// all others.
 void replaceInputs(mlir::ModuleOp module, const NamedTensors &tensors);
 
-/// Fails if an element of one of `inputs` indexes what is not there: for inputs that
-/// reach a gather of `module`, which no phase has sharded yet, as they are.
-llvm::Error checkIndices(mlir::ModuleOp module, const NamedTensors &inputs);
+/// What the elements of inputs may index, by name: of those that reach a gather of
+/// `module`, which no phase has sharded yet, as they are.
+std::map<std::string, runtime::IndexRange> indexRanges(mlir::ModuleOp module);
+
+/// Fails if an element of one of `inputs` indexes what is not there.
+llvm::Error checkIndices(const std::map<std::string, runtime::IndexRange> &ranges,
+                         const NamedTensors &inputs);
 
 /// Whether `path` is to be opened as an artifact: it is a folder.
 bool isArtifact(llvm::StringRef path);
@@ -89,6 +93,8 @@ class ArtifactProgram : public RunnableProgram {
 public:
   /// As --mesh takes it.
   virtual const char *mesh() const = 0;
+  /// As indexRanges says of the model.
+  virtual std::map<std::string, runtime::IndexRange> indices() const = 0;
 };
 
 /// Opens an artifact; `verifyWeights` reads all of them.
