@@ -165,6 +165,7 @@ private:
   const FileUse fileUse;
   const uint32_t deadlineMs;
   const bool timing;
+  const bool harmed; ///< CLEAVE_FAULT is for it
   const bool checks;
   const uint32_t runs;
   Process *const process; ///< null: all ranks are in this process

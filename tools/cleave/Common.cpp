@@ -309,7 +309,7 @@ llvm::Expected<std::unique_ptr<Runner>> cleave::prepare(Compilation &compilation
   if (!program)
     return program.takeError();
   compilation.onPhase("loading weights");
-  return Runner::create(std::move(*program), options.threads, timing);
+  return Runner::create(std::move(*program), options.threads, timing, options.unharmed);
 }
 
 llvm::Error cleave::writeText(llvm::StringRef path, llvm::StringRef text) {

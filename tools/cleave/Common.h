@@ -23,6 +23,7 @@ struct ModelOptions {
   unsigned threads = 0;
   bool strict = false;
   int64_t microBatches = 1, virtualStages = 1;
+  bool unharmed = false; ///< by CLEAVE_FAULT
 
   /// Whether a program over `mesh` is cut at all, by rank or in time.
   bool isCut(llvm::StringRef mesh) const {

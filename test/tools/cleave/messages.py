@@ -62,6 +62,13 @@ def page(bert, folder):
            f"cleave: wrote {re.escape(path)}\n")
 
 
+def faults(bert):
+    """A fault is for the run that is cut."""
+    os.environ["CLEAVE_FAULT"] = "rank=1,command=0,kind=kill"
+    expect(["check", bert, "--mesh", "tp=2"], "^$", r"cleave: rank 1, command 0, .*killed by CLEAVE_FAULT\n", status=1)
+    del os.environ["CLEAVE_FAULT"]
+
+
 def silent(bert, folder):
     """What cannot be said changes no status, and goes into no file."""
     global failed
@@ -133,6 +140,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         page(bert, folder)
         stages(folder)
+        faults(bert)
         silent(bert, folder)
         decode(folder)
     sys.exit(failed != 0)
