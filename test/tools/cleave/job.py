@@ -77,6 +77,7 @@ def refused(result, message):
 def refuses_once(folder, artifact, inputs):
     command = [CLEAVE_RUN, artifact, "--inputs", inputs]
     refused(by_variables(command, ranks=2), "the program has 4 ranks and 2 processes were started; start 4")
+    refused(by_variables(command, ranks=1), "the program has 4 ranks and 1 process was started; start 4")
     refused(by_variables(command, env={"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "4"}, ranks=1),
             "variables of two launchers are set, OMPI_COMM_WORLD_RANK of Open MPI and RANK of torchrun")
     refused(by_variables([CLEAVE_RUN, artifact, "--inputs", os.path.join(folder, "none.npz")]), "none.npz")
