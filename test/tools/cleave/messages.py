@@ -44,8 +44,10 @@ def axes(bert):
 
 def one_rank(bert):
     for mesh in ([], ["--mesh", "1"]):
-        expect(["explain", bert, *mesh], r"^mesh 1: one rank, so nothing is cut\n\nranks\n +0: weights +\d.*B\n$")
-    expect(["explain", bert, "--json"], r'"mesh": \{\}.*"ranks": \[\s*\{\s*"stage": 0,\s*"weights": [1-9].*"collectives": \[\]')
+        expect(["explain", bert, *mesh], r"^mesh 1: one rank, so nothing is cut\nsizes batch_size=1 sequence_length=16\n"
+               r"\nranks\n +0: weights +\d.*B\n$")
+    expect(["explain", bert, "--json"], r'"mesh": \{\}.*"dims": \{\s*"batch_size": 1,\s*'
+           r'"sequence_length": 16\s*\}.*"ranks": \[\s*\{\s*"stage": 0,\s*"weights": [1-9].*"collectives": \[\]')
 
 
 def empty(bert):
