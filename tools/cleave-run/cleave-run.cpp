@@ -227,7 +227,9 @@ int main(int argc, char **argv) {
       ->check(runtime::fileNameError);
   app.add_option("--outputs", options.outputs, "an .npz to write, keys are output names")
       ->check(runtime::fileNameError);
-  app.add_option("--repeat", options.repeat, "how often it runs")->check(CLI::Range(1, 1000000));
+  app.add_option("--repeat", options.repeat, "how often it runs")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
   app.add_option("--threads", options.threads, "cores to use, however many ranks; default: all")
       ->check(CLI::Range(1, 4096));
   app.add_option("--deadline", options.deadline,

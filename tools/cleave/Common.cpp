@@ -68,15 +68,19 @@ void ModelOptions::addTo(CLI::App &app, bool meshWanted, const char *what) {
     axes->required();
   addPath(app, "--inputs", inputs, "an .npz, a folder of .npy files, or a test_data_set_N");
   app.add_option("--dim", dims, "the size of a symbolic dimension, as in batch=2");
-  app.add_option("--seed", seed, "draws the inputs that are not given")->check(seedError);
+  app.add_option("--seed", seed, "draws the inputs that are not given")
+      ->capture_default_str()
+      ->check(seedError);
   app.add_option("--threads", threads, "cores to use, however many ranks; default: all")
       ->check(CLI::Range(1, 4096));
-  app.add_option("--target", target, "what runs it: cpu");
+  app.add_option("--target", target, "what runs it: cpu, the default");
   app.add_option("--precision", precision, "of products and attention; default: the model's");
   app.add_option("--micro-batches", microBatches,
                  "parts of the batch that follow each other through the stages of pp")
+      ->capture_default_str()
       ->check(CLI::Range(1, 4096));
   app.add_option("--virtual-stages", virtualStages, "chunks of the model a stage of pp")
+      ->capture_default_str()
       ->check(CLI::Range(1, 64));
   app.add_flag("--strict", strict, "warnings are errors");
 }

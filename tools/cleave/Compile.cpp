@@ -60,6 +60,7 @@ void cleave::addCompile(CLI::App &app, int &status) {
       ->add_option("--weights", options->weights,
                    "shards: a file a rank, to be mapped; reference: the model's files stay where "
                    "they are, and are read at each start")
+      ->capture_default_str()
       ->check(CLI::IsMember({"shards", "reference"}));
   command->callback([=, &status] { status = compile(*options); });
 }

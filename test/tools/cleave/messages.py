@@ -64,6 +64,20 @@ def page(bert, folder):
            f"cleave: wrote {re.escape(path)}\n")
 
 
+def positions(bert):
+    expect(["run", bert, "--dim", "sequence_length=65"], "^$",
+           r'cleave: .*: "/embeddings/Add_1" .*; sequence_length = 65 and 64 have to be equal, or the first at most 64 '
+           r"if that is the length of a table of positions; give other sizes with --dim\n", status=2)
+
+
+def helps(bert):
+    """What an option is that nobody gives."""
+    shown = {"run": "seed micro-batches virtual-stages", "bench": "iters warmup", "compile": "weights"}
+    for command, flags in shown.items():
+        for flag in flags.split():
+            expect([command, "--help"], rf"--{flag} [^\n]*=\w+\s")
+
+
 def faults(bert):
     """A fault is for the run that is cut."""
     os.environ["CLEAVE_FAULT"] = "rank=1,command=0,kind=kill"
@@ -142,6 +156,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         page(bert, folder)
         stages(folder)
+        positions(bert)
+        helps(bert)
         faults(bert)
         silent(bert, folder)
         decode(folder)
