@@ -32,9 +32,11 @@ function(cleave_install_package)
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/cleave/Runtime COMPONENT runtime
           DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/cleave
           FILES_MATCHING PATTERN "*.h" PATTERN "*.def"
-          PATTERN ArtifactFormat.h EXCLUDE PATTERN Tensors.h EXCLUDE)
-  # Those two are C++, and for the compiler.
+          PATTERN ArtifactFormat.h EXCLUDE PATTERN CommandLine.h EXCLUDE
+          PATTERN Tensors.h EXCLUDE)
+  # Those are C++, and for the compiler.
   install(FILES ${CMAKE_SOURCE_DIR}/include/cleave/Runtime/ArtifactFormat.h
+                ${CMAKE_SOURCE_DIR}/include/cleave/Runtime/CommandLine.h
                 ${CMAKE_SOURCE_DIR}/include/cleave/Runtime/Tensors.h
           COMPONENT compiler DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/cleave/Runtime)
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/cleave ${CMAKE_BINARY_DIR}/include/cleave

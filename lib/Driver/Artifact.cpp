@@ -14,6 +14,16 @@ struct Opened final : ArtifactProgram {
   const cleave_program *program() const override { return cleave_artifact_program(artifact); }
   const char *mesh() const override { return cleave_artifact_mesh(artifact); }
 
+  std::map<std::string, runtime::IndexRange> indices() const override {
+    std::map<std::string, runtime::IndexRange> ranges;
+    for (uint32_t i = 0; i < program()->num_inputs; ++i) {
+      runtime::IndexRange range;
+      if (const char *node = cleave_artifact_indices(artifact, i, &range.from, &range.to))
+        ranges[program()->inputs[i].name] = {range.from, range.to, node};
+    }
+    return ranges;
+  }
+
   cleave_artifact *artifact = nullptr;
 };
 

@@ -77,22 +77,23 @@ static nn::GatherOp gatherOf(Value value) {
   return found;
 }
 
-llvm::Error cleave::checkIndices(ModuleOp module, const NamedTensors &inputs) {
+std::map<std::string, runtime::IndexRange> cleave::indexRanges(ModuleOp module) {
+  std::map<std::string, runtime::IndexRange> ranges;
   auto main = module.lookupSymbol<func::FuncOp>("main");
-  for (BlockArgument argument : main.getArguments()) {
-    auto name = main.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "onnx.name");
-    nn::GatherOp gather = gatherOf(argument);
-    auto given = inputs.find(name.str());
-    if (!gather || given == inputs.end())
-      continue;
-    auto [low, high] = rangeOf(gather);
-    for (int64_t i = 0; i < given->second.size(); ++i)
-      if (double index = given->second.at(i);
-          index < static_cast<double>(low) || index > static_cast<double>(high))
-        return llvm::createStringError(
-            "input \"%s\" holds %.0f, and node \"%s\" takes indices from %lld to %lld",
-            name.str().c_str(), index, nodeName(gather.getLoc()).str().c_str(),
-            static_cast<long long>(low), static_cast<long long>(high));
-  }
+  for (BlockArgument argument : main.getArguments())
+    if (nn::GatherOp gather = gatherOf(argument)) {
+      auto [from, to] = rangeOf(gather);
+      auto name = main.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "onnx.name");
+      ranges[name.str()] = {from, to, nodeName(gather.getLoc()).str()};
+    }
+  return ranges;
+}
+
+llvm::Error cleave::checkIndices(const std::map<std::string, runtime::IndexRange> &ranges,
+                                 const NamedTensors &inputs) {
+  for (const auto &[name, range] : ranges)
+    if (auto given = inputs.find(name); given != inputs.end())
+      if (llvm::Error error = toError(runtime::checkIndices(name, given->second, range)))
+        return error;
   return llvm::Error::success();
 }

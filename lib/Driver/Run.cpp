@@ -15,7 +15,8 @@ static llvm::Error sessionError(const cleave_error &error) {
 }
 
 llvm::Expected<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<RunnableProgram> program,
-                                                       unsigned threads, bool timing) {
+                                                       unsigned threads, bool timing,
+                                                       bool unharmed) {
   std::unique_ptr<Runner> runner(new Runner);
   runner->runnable = std::move(program);
   uint64_t bytes = 0;
@@ -30,6 +31,7 @@ llvm::Expected<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<RunnableP
   cleave_session_options options = CLEAVE_SESSION_OPTIONS;
   options.threads = threads;
   options.timing = timing;
+  options.unharmed = unharmed;
   cleave_error error;
   if (cleave_session_create(runner->program(), &options, &runner->handle, &error) != CLEAVE_OK)
     return sessionError(error);

@@ -470,10 +470,7 @@ OwningOpRef<ModuleOp> Importer::importModel(const ::onnx::ModelProto &model) {
 OwningOpRef<ModuleOp> cleave::importOnnx(StringRef path, MLIRContext *context) {
   // Weights are read by offset, so a pipe would not do.
   if (llvm::sys::fs::exists(path) && !llvm::sys::fs::is_regular_file(path))
-    return emitError(UnknownLoc::get(context), llvm::sys::fs::exists(path + "/manifest.json")
-                                                   ? "is an artifact; give the model it is of"
-                                                   : "is no regular file"),
-           nullptr;
+    return emitError(UnknownLoc::get(context), "is no regular file"), nullptr;
   auto file = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
                                           /*RequiresNullTerminator=*/false);
   if (!file)

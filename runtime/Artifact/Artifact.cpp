@@ -287,6 +287,20 @@ const char *cleave_artifact_mesh(const cleave_artifact *artifact) {
   return reinterpret_cast<const Artifact *>(artifact)->manifest.mesh.c_str();
 }
 
+const char *cleave_artifact_indices(const cleave_artifact *artifact, uint32_t input, int64_t *from,
+                                    int64_t *to) {
+  const Artifact &own = *reinterpret_cast<const Artifact *>(artifact);
+  // The manifest lists inputs for people too, and is bound to no order.
+  for (const Manifest::Value &value : own.manifest.inputs)
+    if (input < own.decoded.program.num_inputs && value.indices &&
+        value.name == own.decoded.program.inputs[input].name) {
+      *from = value.indices->from;
+      *to = value.indices->to;
+      return value.indices->node.c_str();
+    }
+  return nullptr;
+}
+
 void cleave_artifact_close(cleave_artifact *artifact) {
   delete reinterpret_cast<Artifact *>(artifact);
 }

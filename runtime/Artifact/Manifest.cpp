@@ -20,8 +20,12 @@ static constexpr size_t kDigits = 32;
 
 static Json valuesJson(const std::vector<Manifest::Value> &values) {
   Json list = Json::array();
-  for (const Manifest::Value &value : values)
+  for (const Manifest::Value &value : values) {
     list.push_back({{"name", value.name}, {"type", value.type}, {"shape", value.shape}});
+    if (value.indices)
+      list.back()["indices"] = {
+          {"from", value.indices->from}, {"to", value.indices->to}, {"node", value.indices->node}};
+  }
   return list;
 }
 
@@ -75,12 +79,21 @@ template <typename Count> static void getCount(const Json &json, Count &count) {
   count = Count(*number);
 }
 
+static int64_t wholeNumber(const Json &json) {
+  if (!json.is_number_integer())
+    throw std::out_of_range("an index is to be a whole number, got: " + json.dump());
+  return json.get<int64_t>();
+}
+
 static std::vector<Manifest::Value> parseValues(const Json &list) {
   std::vector<Manifest::Value> values;
   for (const Json &value : list) {
     Manifest::Value &made = values.emplace_back(value.at("name"), value.at("type"));
     for (const Json &size : value.at("shape"))
       getCount(size, made.shape.emplace_back());
+    if (auto indices = value.find("indices"); indices != value.end())
+      made.indices = {wholeNumber(indices->at("from")), wholeNumber(indices->at("to")),
+                      indices->at("node")};
   }
   return values;
 }

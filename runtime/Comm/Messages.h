@@ -34,6 +34,8 @@ public:
   /// A job that failed has ended: nothing runs after it.
   void reset() noexcept override {}
   const char *problem() const noexcept override;
+  /// When nothing is to be exchanged any more: whether nothing flies.
+  bool withdraw() noexcept { return !api || api->withdraw(wire) > 0; }
 
   // What a session moves beside its commands, ranks that agree on it: any number
   // of posts, then `finish`. The memory stays as it is until then.

@@ -36,9 +36,10 @@ static int32_t create(const cleave_program *program, const cleave_session_option
   auto *process = reinterpret_cast<Process *>(options.process);
   if (process && process->size != program->num_ranks)
     return fail(error, CLEAVE_REFUSED,
-                "the program has %u ranks and %u processes were started; start %u, or one alone "
-                "without a launcher",
-                program->num_ranks, process->size, program->num_ranks);
+                "the program has %u rank%s and %u %s started; start %u, or one alone without a "
+                "launcher",
+                program->num_ranks, program->num_ranks == 1 ? "" : "s", process->size,
+                process->size == 1 ? "process was" : "processes were", program->num_ranks);
   Session *made = nullptr;
   try {
     made = new Session(*program, options);

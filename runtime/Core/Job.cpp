@@ -202,6 +202,12 @@ bool Session::meet(Waiter &waiter) noexcept {
 
 namespace {
 
+/// What all ranks of a job have to mean.
+struct Intent {
+  uint64_t digest[2];
+  uint64_t runs;
+};
+
 /// Which command rank 0 asks another about.
 struct Question {
   uint32_t asked; ///< 0: there is none
@@ -215,15 +221,15 @@ struct Reply {
 } // namespace
 
 /// Rank 0 compares all programs with its own, and looks for the first difference with
-/// the first rank that has another one.
+/// the first rank that has another one. Then it compares how often they are to run.
 bool Session::agree(Waiter &waiter) noexcept {
   try {
-    uint64_t own[2];
-    cleave_program_digest(&program, own);
+    Intent own = {{}, runs};
+    cleave_program_digest(&program, own.digest);
     Outcome outcome = Outcome::Done;
     if (firstRank > 0) {
       Question question;
-      outcome = messages->postSend(0, own, sizeof own, waiter);
+      outcome = messages->postSend(0, &own, sizeof own, waiter);
       if (outcome)
         outcome = messages->finish(waiter);
       if (outcome)
@@ -233,15 +239,18 @@ bool Session::agree(Waiter &waiter) noexcept {
       return moved(outcome, "while they compare programs") &&
              (!question.asked || explainTo(waiter));
     }
-    std::vector<uint64_t> theirs(2 * program.num_ranks);
+    std::vector<Intent> theirs(program.num_ranks);
     for (uint32_t r = 1; r < program.num_ranks && outcome; ++r)
-      outcome = messages->postReceive(r, &theirs[2 * r], sizeof own, waiter);
+      outcome = messages->postReceive(r, &theirs[r], sizeof own, waiter);
     if (outcome)
       outcome = messages->finish(waiter);
-    uint32_t other = 0;
-    for (uint32_t r = program.num_ranks; --r > 0;)
-      if (theirs[2 * r] != own[0] || theirs[2 * r + 1] != own[1])
+    uint32_t other = 0, uneven = 0;
+    for (uint32_t r = program.num_ranks; --r > 0;) {
+      if (memcmp(theirs[r].digest, own.digest, sizeof own.digest))
         other = r;
+      if (theirs[r].runs != own.runs)
+        uneven = r;
+    }
     std::vector<Question> questions(program.num_ranks);
     for (uint32_t r = 1; r < program.num_ranks && outcome; ++r) {
       questions[r].asked = r == other;
@@ -249,7 +258,16 @@ bool Session::agree(Waiter &waiter) noexcept {
     }
     if (outcome)
       outcome = messages->finish(waiter);
-    return moved(outcome, "while they compare programs") && (!other || compareWith(other, waiter));
+    if (!moved(outcome, "while they compare programs") || (other && !compareWith(other, waiter)))
+      return false;
+    if (!uneven)
+      return true;
+    reportPlain("has --repeat %llu, and rank %u on %.60s has --repeat %llu; start all ranks with "
+                "one",
+                (unsigned long long)own.runs, uneven, hostOf(uneven),
+                (unsigned long long)theirs[uneven].runs);
+    failure.status = CLEAVE_REFUSED;
+    return false;
   } catch (const std::bad_alloc &) {
     reportPlain("out of memory to compare programs");
     return false;

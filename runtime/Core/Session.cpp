@@ -44,7 +44,8 @@ FileUse::FileUse(const cleave_program &program) : ranges(program.num_files) {
 Session::Session(const cleave_program &program, const cleave_session_options &options)
     : program(program), ranks(std::make_unique<Rank[]>(program.num_ranks)), groups(program),
       fileUse(program), deadlineMs(options.deadline_ms ? options.deadline_ms : defaultDeadlineMs),
-      timing(options.timing), checks(options.checks || getenv("CLEAVE_FAULT")),
+      timing(options.timing), harmed(!options.unharmed && getenv("CLEAVE_FAULT")),
+      checks(options.checks || harmed), runs(options.runs),
       process(reinterpret_cast<Process *>(options.process)), firstRank(process ? process->rank : 0),
       endRank(process ? firstRank + 1 : program.num_ranks), files(program.num_files),
       workers(endRank - firstRank, options.threads ? options.threads : Workers::available(),
@@ -54,12 +55,16 @@ Session::Session(const cleave_program &program, const cleave_session_options &op
                                      : Peers::Processes) {}
 
 Session::~Session() {
-  if (process)
-    process->control->attach(nullptr, deadlineMs);
+  if (!process)
+    return;
+  process->control->attach(nullptr, deadlineMs);
+  // Memory that the wire may yet write to ends here.
+  if (messages && !messages->withdraw())
+    process->control->setFlying();
 }
 
 int32_t Session::prepare(cleave_error *error) {
-  if (int32_t status = readFault(program, groups, fault, error))
+  if (int32_t status = harmed ? readFault(program, groups, fault, error) : int32_t(CLEAVE_OK))
     return status;
   if (!process)
     communicator = createThreads(program, groups, checks);

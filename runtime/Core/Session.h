@@ -172,7 +172,9 @@ private:
   const FileUse fileUse;
   const uint32_t deadlineMs;
   const bool timing;
+  const bool harmed; ///< CLEAVE_FAULT is for it
   const bool checks;
+  const uint32_t runs;
   Process *const process; ///< null: all ranks are in this process
   const uint32_t firstRank, endRank;
   Fault fault;

@@ -33,7 +33,7 @@ Control::Control(uint32_t rank, std::vector<ControlPeer> given, Board &board)
       deadlineMs(60'000) {
   for (uint32_t r = 0; r < peers.size(); ++r)
     if (r != rank && (isHub() || r == 0))
-      lines.push_back({r, true, false, 0, Clock::now()});
+      lines.push_back({r, true, false, false, 0, Clock::now()});
   thread = std::thread([this] { threadMain(); });
 }
 
@@ -64,6 +64,11 @@ void Control::attach(JobMember *session, uint32_t sessionDeadlineMs) {
 void Control::setInside(bool value) {
   Lock lock(mutex);
   inside = value;
+}
+
+void Control::setFlying() {
+  Lock lock(mutex);
+  flying = true;
 }
 
 void Control::interrupt(int number) {
@@ -119,6 +124,7 @@ void Control::send(Line &line, Kind kind, const cleave_error *error) {
   frame.step = own.step.load(std::memory_order_relaxed);
   frame.run = own.run.load(std::memory_order_relaxed);
   frame.process = board.isShared() ? getpid() : 0;
+  frame.flying = flying;
   if (error)
     frame.error = *error;
   if (peers[line.rank].socket.writeAll(&frame, sizeof frame, Deadline(20)))
@@ -169,6 +175,7 @@ bool Control::receive(Line &line, bool gone) {
   peers[line.rank].socket.readAll(&frame, sizeof frame, Deadline(0));
   line.heard = Clock::now();
   line.process = frame.process;
+  line.flying = frame.flying;
   // Else it writes to the board itself, which knows more than a message.
   if (!board.isShared() || !frame.process) {
     Position &at = board.position(line.rank);
@@ -181,6 +188,7 @@ bool Control::receive(Line &line, bool gone) {
   case Kind::Failure:
   case Kind::Verdict: decide(frame.error); break;
   case Kind::Bye: line.bye = true; break;
+  case Kind::ToldAll: whole = true; [[fallthrough]];
   case Kind::Told: hubTold = true; break;
   }
   changed.notify_all();
@@ -306,29 +314,35 @@ int32_t Control::leave(uint32_t waitMs, cleave_error *error) {
     if (isHub() && !verdict)
       sendAll(Kind::Bye);
   }
-  if (!verdict)
+  if (!verdict) {
+    whole = true;
     return CLEAVE_OK;
+  }
   if (error) {
     *error = *verdict;
     if (!claimWord())
       error->message[0] = '\0';
   }
-  endStragglers(lock);
+  leaveFailed(lock);
   return verdict->status;
 }
 
 /// The hub lets all go once it has told the user, since a launcher ends the rest of a
 /// job with its first process; who does not go is ended.
-void Control::endStragglers(Lock &lock) {
-  auto allClosed = [&] {
-    return std::none_of(lines.begin(), lines.end(), [](const Line &line) { return line.open; });
-  };
+void Control::leaveFailed(Lock &lock) {
   if (!isHub()) {
-    changed.wait_for(lock, leaveGrace, [&] { return hubTold || hubGone; });
+    sendAll(Kind::Bye);
+    // The hub waits for the others first.
+    changed.wait_for(lock, 2 * leaveGrace, [&] { return hubTold || hubGone; });
     return;
   }
-  sendAll(Kind::Told);
-  if (changed.wait_for(lock, leaveGrace, allClosed))
+  auto count = [&](bool Line::*what) {
+    return size_t(std::count_if(lines.begin(), lines.end(), [&](Line &l) { return l.*what; }));
+  };
+  changed.wait_for(lock, leaveGrace, [&] { return count(&Line::open) < lines.size() || allBye(); });
+  whole = count(&Line::open) == lines.size() && allBye() && !flying && !count(&Line::flying);
+  sendAll(whole ? Kind::ToldAll : Kind::Told);
+  if (changed.wait_for(lock, leaveGrace, [&] { return !count(&Line::open); }))
     return;
   for (const Line &line : lines)
     if (line.open && line.process)

@@ -69,22 +69,29 @@ public:
 
   /// Waits until all have come this far; the verdict, if there is one.
   int32_t leave(uint32_t deadlineMs, cleave_error *error);
+  /// Whether all processes have left, and nothing that they sent flies: they may end
+  /// the wire together.
+  bool leftWhole() const { return whole; }
+  /// What this process sent or awaits has no end.
+  void setFlying();
 
   const std::string &host(uint32_t rank) const { return peers[rank].host; }
 
 private:
-  enum class Kind : uint32_t { Beat, Failure, Verdict, Bye, Told };
+  enum class Kind : uint32_t { Beat, Failure, Verdict, Bye, Told, ToldAll };
   struct Frame {
     Kind kind;
     Phase phase;
     uint32_t step, run;
     int32_t process; ///< see Line
+    uint32_t flying; ///< the same
     cleave_error error;
   };
   struct Line {
     uint32_t rank;
     bool open = true;
     bool bye = false;    ///< it will leave, or has left, in order
+    bool flying = false; ///< see setFlying
     int32_t process = 0; ///< that shares the board; 0: of another host
     std::chrono::steady_clock::time_point heard;
   };
@@ -104,7 +111,7 @@ private:
   bool claimWord();
   void wakeThread();
   bool allBye() const;
-  void endStragglers(Lock &lock);
+  void leaveFailed(Lock &lock);
 
   const uint32_t rank;
   std::vector<ControlPeer> peers;
@@ -121,6 +128,7 @@ private:
   std::chrono::steady_clock::time_point decided, beaten, signalled;
   bool hubGone = false;
   bool hubTold = false; ///< rank 0 has told the user
+  bool whole = false, flying = false;
   bool inside = false;
   bool ending = false;
   std::optional<cleave_error> outgoing;

@@ -18,6 +18,8 @@
 /// MPI promises no larger tag; two equal ones are so far apart that messages
 /// between them cannot all be lost.
 static constexpr uint32_t tagMask = 0x7fff;
+/// What a failed job waits for messages that are on their way, in seconds.
+static constexpr double withdrawSeconds = 0.02;
 /// Of what is too large for a count of MPI.
 static constexpr uint64_t pieceBytes = uint64_t(1) << 20;
 
@@ -34,7 +36,8 @@ struct cleave_wire {
 
   MPI_Comm channels[CLEAVE_NUM_CHANNELS];
   std::vector<MPI_Request> requests;
-  bool initialised = false; ///< by us
+  std::vector<bool> awaited; ///< by slot: it receives
+  bool initialised = false;  ///< by us
   char problem[300] = "";
 };
 
@@ -71,6 +74,7 @@ static int32_t broadcast(cleave_wire *wire, void *data, uint64_t bytes) {
 
 static int32_t reserve(cleave_wire *wire, uint32_t slots) {
   wire->requests.resize(std::max<size_t>(wire->requests.size(), slots), MPI_REQUEST_NULL);
+  wire->awaited.resize(wire->requests.size());
   return 0;
 }
 
@@ -95,6 +99,7 @@ static int32_t inOnePiece(cleave_wire *wire, uint64_t bytes, Start start) {
 
 static int32_t sendMessage(cleave_wire *wire, uint32_t slot, uint32_t peer, uint32_t channel,
                            uint32_t tag, const void *data, uint64_t bytes) {
+  wire->awaited[slot] = false;
   return inOnePiece(wire, bytes, [&](int count, MPI_Datatype type) {
     return MPI_Isend(data, count, type, int(peer), int(tag & tagMask), wire->channels[channel],
                      &wire->requests[slot]);
@@ -103,6 +108,7 @@ static int32_t sendMessage(cleave_wire *wire, uint32_t slot, uint32_t peer, uint
 
 static int32_t receiveMessage(cleave_wire *wire, uint32_t slot, uint32_t peer, uint32_t channel,
                               uint32_t tag, void *data, uint64_t bytes) {
+  wire->awaited[slot] = true;
   return inOnePiece(wire, bytes, [&](int count, MPI_Datatype type) {
     return MPI_Irecv(data, count, type, int(peer), int(tag & tagMask), wire->channels[channel],
                      &wire->requests[slot]);
@@ -113,6 +119,18 @@ static int32_t test(cleave_wire *wire, uint32_t first, uint32_t count) {
   int done = 0;
   if (!wire->check(MPI_Testall(int(count), &wire->requests[first], &done, MPI_STATUSES_IGNORE)))
     return -1;
+  return done;
+}
+
+static int32_t withdraw(cleave_wire *wire) {
+  auto size = uint32_t(wire->requests.size());
+  for (uint32_t slot = 0; slot < size; ++slot)
+    if (wire->awaited[slot] && wire->requests[slot] != MPI_REQUEST_NULL)
+      MPI_Cancel(&wire->requests[slot]);
+  double end = MPI_Wtime() + withdrawSeconds;
+  int32_t done = 0;
+  while (done == 0 && MPI_Wtime() < end)
+    done = test(wire, 0, size);
   return done;
 }
 
@@ -130,7 +148,8 @@ static void close(cleave_wire *wire, int32_t failed) {
 }
 
 const cleave_wire_api *cleave_wire_get(void) {
-  static const cleave_wire_api api = {CLEAVE_WIRE_VERSION, "mpi",          open, broadcast, reserve,
-                                      sendMessage,         receiveMessage, test, error,     close};
+  static const cleave_wire_api api = {
+      CLEAVE_WIRE_VERSION, "mpi", open,     broadcast, reserve, sendMessage,
+      receiveMessage,      test,  withdraw, error,     close};
   return &api;
 }

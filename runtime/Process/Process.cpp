@@ -16,13 +16,16 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <condition_variable>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <mutex>
 #include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 
 using namespace cleave::runtime;
 
@@ -33,6 +36,8 @@ static constexpr uint32_t greetingMs = 2000;
 /// which the end of a process cuts short: so the first ones end one by one.
 static constexpr std::chrono::milliseconds apart{25};
 static constexpr uint32_t lastPlace = 3;
+/// What the wire of a failed job may take to close.
+static constexpr std::chrono::milliseconds closingGrace{500};
 static constexpr uint32_t controlPurpose = CLEAVE_NUM_CHANNELS;
 
 static Address localAddress(const std::string &name) {
@@ -60,16 +65,33 @@ cleave_error Process::settle(cleave_error error) {
   return control->settle(error, /*afterMs=*/0);
 }
 
+static void goApart(uint32_t rank) {
+  std::this_thread::sleep_for((1 + std::min(rank, lastPlace)) * apart);
+}
+
 static const char *variable(const char *name) {
   const char *text = getenv(name);
   return text && *text ? text : nullptr;
 }
 
 Process::~Process() {
-  bool failed = !control || control->failed(nullptr);
+  bool whole = control && control->leftWhole();
+  cleave_error verdict;
+  bool failed = control && control->failed(&verdict);
   control.reset();
-  if (wire)
-    api->close(wire, failed);
+  if (!wire)
+    return;
+  std::jthread guard;
+  // What a failed job left on its way may keep the wire from its end.
+  if (whole && failed)
+    guard = std::jthread([status = verdict.status](std::stop_token closed) {
+      std::mutex mutex;
+      std::unique_lock lock(mutex);
+      std::condition_variable_any().wait_for(lock, closed, closingGrace, [] { return false; });
+      if (!closed.stop_requested())
+        _exit(status);
+    });
+  api->close(wire, !whole);
 }
 
 int32_t Process::join(cleave_error *error) {
@@ -167,10 +189,14 @@ int32_t Process::findForMpi(cleave_error *error) {
   }
   if (api->broadcast(wire, &notice, sizeof notice))
     return fail(error, CLEAVE_FAILED, "%.500s", api->error(wire));
-  if (status)
-    return status;
-  if (!notice.meeting.name[0])
-    return fail(error, CLEAVE_REFUSED, "rank 0 cannot listen for the others; it says why");
+  if (!notice.meeting.name[0]) {
+    api->close(std::exchange(wire, nullptr), /*failed=*/false);
+    if (rank == 0)
+      return status;
+    // Behind rank 0, which tells the user.
+    goApart(rank);
+    return fail(error, CLEAVE_REFUSED, "%s", "");
+  }
   meeting = notice.meeting;
   secret.assign(notice.secret, sizeof notice.secret);
   return CLEAVE_OK;
@@ -427,9 +453,9 @@ int32_t cleave_process_leave(cleave_process *process, cleave_error *error) {
   int32_t status = control.leave(inside(process)->deadlineMs, error);
   joined.store(nullptr);
   bool goesApart = status && inside(process)->launch.launcher == CLEAVE_LAUNCHER_OPEN_MPI;
-  auto place = inside(process)->rank;
+  auto rank = inside(process)->rank;
   delete inside(process);
   if (goesApart)
-    std::this_thread::sleep_for((1 + std::min(place, lastPlace)) * apart);
+    goApart(rank);
   return status;
 }

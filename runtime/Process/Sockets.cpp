@@ -171,6 +171,9 @@ static int32_t test(cleave_wire *wire, uint32_t first, uint32_t count) {
   return 1;
 }
 
+/// A stream may end anywhere.
+static int32_t withdraw(cleave_wire *) { return 1; }
+
 static const char *error(const cleave_wire *wire) { return wire->problem; }
 
 static void close(cleave_wire *wire, int32_t) { delete wire; }
@@ -179,7 +182,7 @@ const cleave_wire_api *cleave::runtime::socketsApi() {
   static const cleave_wire_api api = {
       CLEAVE_WIRE_VERSION,   "sockets",
       /*open=*/nullptr,
-      /*broadcast=*/nullptr, reserve,   sendMessage, receiveMessage, test, error, close};
+      /*broadcast=*/nullptr, reserve,   sendMessage, receiveMessage, test, withdraw, error, close};
   return &api;
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 
 using namespace cleave;
@@ -93,6 +94,19 @@ runtime::Reason cleave::runtime::bindInputs(const cleave_program &program,
              ", got: " + shapeText(tensor.dims);
     bound.push_back({tensor.bytes.data(), tensor.bytes.size()});
   }
+  return {};
+}
+
+runtime::Reason cleave::runtime::checkIndices(const std::string &name, const Tensor &tensor,
+                                              const IndexRange &range) {
+  for (int64_t i = 0; i < tensor.size(); ++i)
+    if (double index = tensor.at(i); index < double(range.from) || index > double(range.to)) {
+      char number[32];
+      std::snprintf(number, sizeof number, "%.0f", index);
+      return "input \"" + name + "\" holds " + number + ", and node \"" + range.node +
+             "\" takes indices from " + std::to_string(range.from) + " to " +
+             std::to_string(range.to);
+    }
   return {};
 }
 

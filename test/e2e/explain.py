@@ -51,7 +51,7 @@ def schema(tree):
     for name, mesh in (("llama_mobius", "tp=4"), ("gpt2_odd_optimum", "tp=8"),
                        ("bert_optimum", "dp=2,tp=2"), ("t5_decoder_past_optimum", "tp=3")):
         said = tree.json("explain", name, "--mesh", mesh, *batch(name, 2))
-        tree.expect(list(said) == ["mesh", "stages", "cuts", "ranks", "tensors", "collectives"],
+        tree.expect(list(said) == ["mesh", "dims", "stages", "cuts", "ranks", "tensors", "collectives"],
                     name, "has the keys", list(said))
         axes = dict(axis.split("=") for axis in mesh.split(","))
         tree.expect(said["mesh"] == {axis: int(size) for axis, size in axes.items()}, name, said["mesh"])

@@ -1,7 +1,7 @@
 //===- cleave-run.cpp - runs an artifact, without a compiler --------------===//
 
 #include "cleave/Runtime/Artifact.h"
-#include "cleave/Runtime/Tensors.h"
+#include "cleave/Runtime/CommandLine.h"
 
 #include <CLI/CLI.hpp>
 
@@ -44,27 +44,15 @@ struct Job {
 
 } // namespace
 
-/// Names in a file are foreign: what would move a terminal's cursor is spelt out. In one
-/// piece, since a launcher writes notes of its own beside.
 static int fail(int status, std::string_view text) {
-  std::string line = "cleave-run: ";
-  for (unsigned char c : text)
-    if (c < 0x20 || c == 0x7f) {
-      char spelt[5];
-      std::snprintf(spelt, sizeof spelt, "\\x%02x", c);
-      line += spelt;
-    } else {
-      line += char(c);
-    }
-  line += '\n';
   std::fflush(stdout);
-  std::fwrite(line.data(), 1, line.size(), stderr);
+  runtime::printLine("cleave-run: " + std::string(text));
   return status;
 }
 
 /// Of a job one process tells.
 static int fail(const cleave_error &error) {
-  if (process && !cleave_process_speaks(process))
+  if (!error.message[0] || (process && !cleave_process_speaks(process)))
     return error.status;
   return fail(error.status, error.message);
 }
@@ -108,11 +96,39 @@ static int open(const Options &options, Job &job) {
   return 0;
 }
 
+static int checkOutputs(const Options &options, const Job &job) {
+  std::vector<runtime::NamedFile> read = {{"the artifact", options.artifact},
+                                          {"--inputs", options.inputs}};
+  for (uint32_t i = 0; i < job.program->num_files; ++i)
+    read.push_back({"its weights", job.program->files[i].path});
+  runtime::NamedFile outputs = {"--outputs", options.outputs};
+  Reason reason = runtime::checkResults({&outputs, 1}, read);
+  return reason.empty() ? 0 : failAll(CLEAVE_REFUSED, reason);
+}
+
+static Reason checkIndices(const Job &job) {
+  for (uint32_t i = 0; i < job.program->num_inputs; ++i) {
+    runtime::IndexRange range;
+    const char *node = cleave_artifact_indices(job.artifact.get(), i, &range.from, &range.to);
+    auto given = job.inputs.find(job.program->inputs[i].name);
+    if (!node || given == job.inputs.end())
+      continue;
+    range.node = node;
+    if (Reason reason = runtime::checkIndices(given->first, given->second, range); !reason.empty())
+      return reason;
+  }
+  return {};
+}
+
 static int readInputs(const Options &options, Job &job) {
   if (!isRoot())
     return 0;
+  if (int status = checkOutputs(options, job))
+    return status;
   if (!options.inputs.empty()) {
     Reason reason = runtime::readTensors(options.inputs, job.inputs);
+    if (reason.empty())
+      reason = checkIndices(job);
     return reason.empty() ? 0 : failAll(CLEAVE_REFUSED, reason);
   }
   std::string names;
@@ -128,6 +144,7 @@ static int createSession(const Options &options, Job &job) {
   how.threads = options.threads;
   how.deadline_ms = uint32_t(options.deadline * 1000);
   how.process = process;
+  how.runs = options.repeat;
   cleave_session *session = nullptr;
   if (cleave_session_create(job.program, &how, &session, &error))
     return fail(error);
@@ -196,7 +213,7 @@ static int all(const Options &options) {
   cleave_error error = {};
   int32_t late = cleave_process_leave(process, &error);
   process = nullptr;
-  if (late && error.message[0])
+  if (late)
     fail(error);
   return status ? status : late;
 }
@@ -206,13 +223,13 @@ int main(int argc, char **argv) {
   Options options;
   app.set_version_flag("--version", "cleave-run " CLEAVE_VERSION);
   app.add_option("artifact", options.artifact, "the folder")->required();
-  auto isNamed = [](const std::string &text) {
-    return std::string(text.empty() ? "wants the name of a file, got an empty one" : "");
-  };
-  app.add_option("--inputs", options.inputs, "an .npz, or a folder of .npy files")->check(isNamed);
+  app.add_option("--inputs", options.inputs, "an .npz, or a folder of .npy files")
+      ->check(runtime::fileNameError);
   app.add_option("--outputs", options.outputs, "an .npz to write, keys are output names")
-      ->check(isNamed);
-  app.add_option("--repeat", options.repeat, "how often it runs")->check(CLI::Range(1, 1000000));
+      ->check(runtime::fileNameError);
+  app.add_option("--repeat", options.repeat, "how often it runs")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
   app.add_option("--threads", options.threads, "cores to use, however many ranks; default: all")
       ->check(CLI::Range(1, 4096));
   app.add_option("--deadline", options.deadline,
@@ -221,6 +238,7 @@ int main(int argc, char **argv) {
   app.add_flag("--json", options.json, "one JSON object: outputs, what each rank counted, times");
   app.add_flag("--verify", options.verify,
                "reads all weights and holds them against their digests");
+  runtime::keepStandardError();
   // A file that may not grow is an error to report, not an end.
   std::signal(SIGXFSZ, SIG_IGN);
   try {

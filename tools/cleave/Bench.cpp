@@ -214,11 +214,15 @@ void cleave::addBench(CLI::App &app, int &status) {
   command->get_option("--mesh")->description("named axes of ranks; several as in \"1;tp=2;tp=4\"");
   command->get_option("--dim")->description(
       "the size of a symbolic dimension; several as in batch=1,2,4");
-  command->add_option("--iters", options->iters, "timed runs")->check(CLI::Range(1, 1000000));
+  command->add_option("--iters", options->iters, "timed runs")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000000));
   command->add_option("--warmup", options->warmup, "runs before them")
+      ->capture_default_str()
       ->check(CLI::Range(0, 1000000));
-  addPath(*command, "--output", options->output, "an .npy for the first output, as f32");
-  addPath(*command, "--html", options->page, "a page to write, which needs nothing else");
+  options->addResult(*command, "--output", options->output, "an .npy for the first output, as f32");
+  options->addResult(*command, "--html", options->page,
+                     "a page to write, which needs nothing else");
   addTrace(*command, *options);
   command->add_flag("--json", options->json, "a line of JSON for each configuration");
   command->callback([=, &status] {

@@ -69,6 +69,7 @@ static int check(const ModelOptions &options, const std::string &golden, double 
   std::unique_ptr<Runner> runners[2];
   ModelOptions uncut = options;
   uncut.microBatches = uncut.virtualStages = 1;
+  uncut.unharmed = true;
   for (bool sharded : {false, true}) {
     llvm::Expected<std::unique_ptr<Runner>> runner = prepare(
         compilation, *model->module, sharded ? options.mesh : "", sharded ? options : uncut);

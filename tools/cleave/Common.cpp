@@ -9,20 +9,48 @@
 #include "Onnx/Onnx.h"
 
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/Format.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <chrono>
+#include <set>
 #include <unistd.h>
 
 using namespace mlir;
 using namespace cleave;
 
 CLI::Option *cleave::addPath(CLI::App &app, const char *flag, std::string &path, const char *what) {
-  return app.add_option(flag, path, what)->check([](const std::string &text) {
-    return std::string(text.empty() ? "wants the name of a file, got an empty one" : "");
+  return app.add_option(flag, path, what)->check(runtime::fileNameError);
+}
+
+void ModelOptions::addResult(CLI::App &app, const char *flag, std::string &path, const char *what) {
+  addPath(app, flag, path, what);
+  results.emplace_back(flag, &path);
+}
+
+/// Refuses where a result would be written over what is read, `more` among it.
+static llvm::Error checkResults(const ModelOptions &options,
+                                const std::vector<runtime::NamedFile> &more = {}) {
+  std::vector<runtime::NamedFile> results;
+  for (auto [flag, path] : options.results)
+    results.push_back({flag, *path});
+  std::vector<runtime::NamedFile> read = {{"the model", options.model},
+                                          {"--inputs", options.inputs}};
+  llvm::append_range(read, more);
+  return toError(runtime::checkResults(results, read));
+}
+
+/// The files that hold the tensors of the imported `module`.
+static std::vector<runtime::NamedFile> weightFiles(ModuleOp module) {
+  std::set<std::string> paths;
+  module->walk([&](Operation *op) {
+    op->getAttrDictionary().walk(
+        [&](onnx::DataAttr data) { paths.insert(data.getFile().getValue().str()); });
   });
+  std::vector<runtime::NamedFile> files;
+  for (const std::string &path : paths)
+    files.push_back({"its weights", path});
+  return files;
 }
 
 /// CLI11 takes a sign for an unsigned number and wraps.
@@ -40,7 +68,9 @@ void ModelOptions::addTo(CLI::App &app, bool meshWanted, const char *what) {
     axes->required();
   addPath(app, "--inputs", inputs, "an .npz, a folder of .npy files, or a test_data_set_N");
   app.add_option("--dim", dims, "the size of a symbolic dimension, as in batch=2");
-  app.add_option("--seed", seed, "draws the inputs that are not given")->check(seedError);
+  app.add_option("--seed", seed, "draws the inputs that are not given")
+      ->capture_default_str()
+      ->check(seedError);
   app.add_option("--threads", threads, "cores to use, however many ranks; default: all")
       ->check(CLI::Range(1, 4096));
   app.add_option("--target", target,
@@ -49,8 +79,10 @@ void ModelOptions::addTo(CLI::App &app, bool meshWanted, const char *what) {
   app.add_option("--precision", precision, "of products and attention; default: the model's");
   app.add_option("--micro-batches", microBatches,
                  "parts of the batch that follow each other through the stages of pp")
+      ->capture_default_str()
       ->check(CLI::Range(1, 4096));
   app.add_option("--virtual-stages", virtualStages, "chunks of the model a stage of pp")
+      ->capture_default_str()
       ->check(CLI::Range(1, 64));
   app.add_flag("--strict", strict, "warnings are errors");
 }
@@ -62,19 +94,9 @@ llvm::Expected<Target> ModelOptions::parseTarget() const {
   return parsed;
 }
 
-/// Names in a file are foreign: what would move a terminal's cursor is spelt out.
-static void printLine(llvm::StringRef text) {
-  for (unsigned char c : text)
-    if (c < 0x20 || c == 0x7f)
-      llvm::errs() << llvm::format("\\x%02x", c);
-    else
-      llvm::errs() << c;
-  llvm::errs() << "\n";
-}
-
 void cleave::note(llvm::StringRef text) {
   Progress::clear();
-  printLine("cleave: " + text.str());
+  runtime::printLine("cleave: " + text.str());
 }
 
 int cleave::fail(llvm::Error error) {
@@ -174,15 +196,22 @@ static llvm::Expected<NamedTensors> givenInputs(const ModelOptions &options, Mod
 
 llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOptions &options) {
   auto named = [&](llvm::Error error) { return inFile(options.model, std::move(error)); };
+  if (isArtifact(options.model))
+    return llvm::createStringError("\"" + options.model +
+                                   "\" is a folder, as an artifact is; give the model it is of");
   if (llvm::Error error = checkSupported(options))
     return std::move(error);
   if (llvm::Error error = compilation.checkMesh(options.mesh))
+    return std::move(error);
+  if (llvm::Error error = checkResults(options))
     return std::move(error);
   LoadedModel result;
   llvm::Expected<OwningOpRef<ModuleOp>> module = compilation.import(options.model);
   if (!module)
     return named(module.takeError());
   result.module = std::move(*module);
+  if (llvm::Error error = checkResults(options, weightFiles(*result.module)))
+    return std::move(error);
   llvm::Expected<std::vector<ModelInput>> inputs = modelInputs(*result.module);
   if (!inputs)
     return named(inputs.takeError());
@@ -209,7 +238,7 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
   auto decode = decodeDims(*inputs, sizes, dataRanks(options.mesh), cache);
   if (imported && decode)
     compilation.decodeFirst(*result.module, *imported, *decode, options.mesh);
-  if (llvm::Error error = checkIndices(*result.module, result.inputs))
+  if (llvm::Error error = checkIndices(indexRanges(*result.module), result.inputs))
     return std::move(error);
   if (options.inputs.empty() && options.draws) {
     compilation.onPhase("drawing inputs");
@@ -239,6 +268,12 @@ llvm::Expected<OpenedArtifact> cleave::openArtifact(const ModelOptions &options,
   llvm::Expected<std::unique_ptr<ArtifactProgram>> program = openArtifact(options.model);
   if (!program)
     return program.takeError();
+  std::vector<runtime::NamedFile> weights;
+  for (const cleave_file &file :
+       llvm::ArrayRef((*program)->program()->files, (*program)->program()->num_files))
+    weights.push_back({"its weights", file.path});
+  if (llvm::Error error = checkResults(options, weights))
+    return std::move(error);
   OpenedArtifact opened;
   opened.mesh = (*program)->mesh();
   std::vector<std::string> names;
@@ -256,6 +291,8 @@ llvm::Expected<OpenedArtifact> cleave::openArtifact(const ModelOptions &options,
       return tensors.takeError();
     opened.inputs = std::move(*tensors);
   }
+  if (llvm::Error error = checkIndices((*program)->indices(), opened.inputs))
+    return std::move(error);
   llvm::Expected<std::unique_ptr<Runner>> runner =
       Runner::create(std::move(*program), options.threads, timing);
   if (!runner)
@@ -286,7 +323,7 @@ llvm::Expected<std::unique_ptr<Runner>> cleave::prepare(Compilation &compilation
   if (!program)
     return program.takeError();
   compilation.onPhase("loading weights");
-  return Runner::create(std::move(*program), options.threads, timing);
+  return Runner::create(std::move(*program), options.threads, timing, options.unharmed);
 }
 
 llvm::Error cleave::writeText(llvm::StringRef path, llvm::StringRef text) {
@@ -302,8 +339,8 @@ llvm::Error cleave::writeText(llvm::StringRef path, llvm::StringRef text) {
 }
 
 void cleave::addTrace(CLI::App &app, ModelOptions &options) {
-  addPath(app, "--trace", options.trace,
-          "a JSON to write: the commands of the last run as a timeline, for Perfetto");
+  options.addResult(app, "--trace", options.trace,
+                    "a JSON to write: the commands of the last run as a timeline, for Perfetto");
 }
 
 llvm::Error cleave::writeTrace(const Runner &runner, const ModelOptions &options) {

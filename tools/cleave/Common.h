@@ -4,6 +4,7 @@
 #define CLEAVE_TOOLS_CLEAVE_COMMON_H
 
 #include "cleave/Driver/Compile.h"
+#include "cleave/Runtime/CommandLine.h"
 
 #include <CLI/CLI.hpp>
 
@@ -22,6 +23,7 @@ struct ModelOptions {
   unsigned threads = 0;
   bool strict = false;
   int64_t microBatches = 1, virtualStages = 1;
+  bool unharmed = false; ///< by CLEAVE_FAULT
 
   /// Whether a program over `mesh` is cut at all, by rank or in time.
   bool isCut(llvm::StringRef mesh) const {
@@ -33,6 +35,11 @@ struct ModelOptions {
   std::string trace;
   bool draws = true; ///< inputs that are not given
 
+  /// What is written, by its flag.
+  std::vector<std::pair<const char *, const std::string *>> results;
+
+  /// Adds an option that names a file to write. `path` stays where it is.
+  void addResult(CLI::App &app, const char *flag, std::string &path, const char *what);
   /// Adds the options to `app`; `meshWanted` makes --mesh obligatory.
   void addTo(CLI::App &app, bool meshWanted, const char *what = "an ONNX file");
 };

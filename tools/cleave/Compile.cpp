@@ -24,6 +24,7 @@ static int compile(const CompileOptions &options) {
   llvm::Expected<LoadedModel> model = load(compilation, options);
   if (!model)
     return fail(model.takeError());
+  auto indices = indexRanges(*model->module);
   if (options.isCut(options.mesh))
     if (llvm::Error error = shard(compilation, *model->module, options.mesh, options))
       return fail(std::move(error));
@@ -40,9 +41,9 @@ static int compile(const CompileOptions &options) {
   if (!program)
     return fail(program.takeError());
   compilation.onPhase("writing weights");
-  llvm::Expected<ArtifactSizes> sizes =
-      writeArtifact(**program, options.output,
-                    {options.mesh, options.weights == "reference", options.threads}, interrupts);
+  llvm::Expected<ArtifactSizes> sizes = writeArtifact(
+      **program, options.output,
+      {options.mesh, options.weights == "reference", options.threads, indices}, interrupts);
   if (!sizes)
     return fail(sizes.takeError());
   Progress::end();
@@ -64,6 +65,7 @@ void cleave::addCompile(CLI::App &app, int &status) {
       ->add_option("--weights", options->weights,
                    "shards: a file a rank, to be mapped; reference: the model's files stay where "
                    "they are, and are read at each start")
+      ->capture_default_str()
       ->check(CLI::IsMember({"shards", "reference"}));
   command->callback([=, &status] { status = compile(*options); });
 }

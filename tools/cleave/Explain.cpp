@@ -36,6 +36,6 @@ void cleave::addExplain(CLI::App &app, int &status) {
       app.add_subcommand("explain", "says what is cut, what travels, how much and why");
   options->addTo(*command, /*meshWanted=*/false);
   command->add_flag("--json", *json, "one JSON object");
-  addPath(*command, "--html", *page, "a page to write, which needs nothing else");
+  options->addResult(*command, "--html", *page, "a page to write, which needs nothing else");
   command->callback([=, &status] { status = explain(*options, *json, *page); });
 }

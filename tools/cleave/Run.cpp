@@ -113,7 +113,8 @@ void cleave::addRun(CLI::App &app, int &status) {
   auto options = std::make_shared<RunOptions>();
   CLI::App *command = app.add_subcommand("run", "runs a model over the ranks of a mesh");
   options->addTo(*command, /*meshWanted=*/false, "an ONNX file, or an artifact");
-  addPath(*command, "--outputs", options->outputs, "an .npz to write, keys are output names");
+  options->addResult(*command, "--outputs", options->outputs,
+                     "an .npz to write, keys are output names");
   addTrace(*command, *options);
   command->add_flag("--json", options->json,
                     "one JSON object: the outputs, and what each rank counted");

@@ -70,6 +70,7 @@ int main(int argc, char **argv) {
   addCompile(app, status);
   addInspect(app, status);
   addBench(app, status);
+  runtime::keepStandardError();
   // A file that may not grow is an error to report, not an end.
   std::signal(SIGXFSZ, SIG_IGN);
   try {

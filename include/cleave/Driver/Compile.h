@@ -79,9 +79,13 @@ std::vector<std::string> replaceableInputs(mlir::ModuleOp module);
 /// all others.
 void replaceInputs(mlir::ModuleOp module, const NamedTensors &tensors);
 
-/// Fails if an element of one of `inputs` indexes what is not there: for inputs that
-/// reach a gather of `module`, which no phase has sharded yet, as they are.
-llvm::Error checkIndices(mlir::ModuleOp module, const NamedTensors &inputs);
+/// What the elements of inputs may index, by name: of those that reach a gather of
+/// `module`, which no phase has sharded yet, as they are.
+std::map<std::string, runtime::IndexRange> indexRanges(mlir::ModuleOp module);
+
+/// Fails if an element of one of `inputs` indexes what is not there.
+llvm::Error checkIndices(const std::map<std::string, runtime::IndexRange> &ranges,
+                         const NamedTensors &inputs);
 
 /// Whether `path` is to be opened as an artifact: it is a folder.
 bool isArtifact(llvm::StringRef path);
@@ -90,6 +94,8 @@ class ArtifactProgram : public RunnableProgram {
 public:
   /// As --mesh takes it.
   virtual const char *mesh() const = 0;
+  /// As indexRanges says of the model.
+  virtual std::map<std::string, runtime::IndexRange> indices() const = 0;
 };
 
 /// Opens an artifact; `verifyWeights` reads all of them.
@@ -99,10 +105,11 @@ llvm::Expected<std::unique_ptr<ArtifactProgram>> openArtifact(llvm::StringRef pa
 /// A program with memory for its outputs.
 class Runner {
 public:
-  /// Creates the session, which loads the weights; `timing` has it time each command.
-  /// Fails if the machine cannot hold it.
+  /// Creates the session, which loads the weights; `timing` has it time each command,
+  /// `unharmed` keeps CLEAVE_FAULT from it. Fails if the machine cannot hold it.
   static llvm::Expected<std::unique_ptr<Runner>> create(std::unique_ptr<RunnableProgram> program,
-                                                        unsigned threads, bool timing = false);
+                                                        unsigned threads, bool timing = false,
+                                                        bool unharmed = false);
   ~Runner();
 
   /// Runs once; `inputs` holds exactly the program's inputs. Fails, naming the input,

@@ -49,6 +49,12 @@ const cleave_program *cleave_artifact_program(const cleave_artifact *artifact);
 /// What its ranks are, as in "dp=2,tp=4"; "1" for one rank.
 const char *cleave_artifact_mesh(const cleave_artifact *artifact);
 
+/// The least and the largest index that elements of an input may be, and the node that
+/// looks them up, by which a caller may refuse others before a run fails of them. Null
+/// where they are no indices.
+const char *cleave_artifact_indices(const cleave_artifact *artifact, uint32_t input, int64_t *from,
+                                    int64_t *to);
+
 /// May be null. Sessions of its program end before.
 void cleave_artifact_close(cleave_artifact *artifact);
 

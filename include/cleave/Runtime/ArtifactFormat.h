@@ -15,6 +15,8 @@
 
 #include "cleave/Runtime/Tensors.h"
 
+#include <optional>
+
 namespace cleave::runtime {
 
 inline constexpr char kManifest[] = "manifest.json";
@@ -102,6 +104,7 @@ struct Manifest {
   struct Value {
     std::string name, type;
     std::vector<int64_t> shape;
+    std::optional<IndexRange> indices = {};
   };
   /// A file beside it. The digest of weights is that of the digests of their blocks.
   struct File {

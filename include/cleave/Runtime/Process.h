@@ -56,7 +56,8 @@ int32_t cleave_launch_read(cleave_launch *launch, cleave_error *error);
 /// found by MASTER_ADDR and MASTER_PORT, or by the job of Slurm on one host.
 /// CLEAVE_INTERFACE names the network interface to use between hosts, and
 /// CLEAVE_TOKEN_FILE the secret, a file that only its owner may read.
-/// Waits `deadline_ms` for the others; 0 means 30 000.
+/// Waits `deadline_ms` for the others; 0 means 30 000. `error` has an empty message
+/// where rank 0 tells the user.
 int32_t cleave_process_join(const cleave_launch *launch, uint32_t deadline_ms,
                             cleave_process **process, cleave_error *error);
 

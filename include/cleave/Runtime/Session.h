@@ -41,10 +41,12 @@ typedef struct cleave_session_options {
   uint32_t checks;      ///< nonzero: find bytes that change on their way to another rank
   /// This process runs its rank of the program alone; default: it runs all ranks.
   cleave_process *process;
+  uint32_t runs;     ///< how often it is to run, where that is known; equal on all ranks of a job
+  uint32_t unharmed; ///< nonzero: CLEAVE_FAULT is meant for other sessions
 } cleave_session_options;
 
 /// As in `cleave_session_options options = CLEAVE_SESSION_OPTIONS;`
-#define CLEAVE_SESSION_OPTIONS {sizeof(cleave_session_options), 0, 0, 0, 0, 0}
+#define CLEAVE_SESSION_OPTIONS {sizeof(cleave_session_options), 0, 0, 0, 0, 0, 0, 0}
 
 /// Memory of one input or output of the caller, row-major. `bytes` must be
 /// what the value's type and dims say.

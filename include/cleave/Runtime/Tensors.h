@@ -64,6 +64,13 @@ Reason writeNpy(const std::string &path, const Tensor &tensor);
 /// unknown, or of another type or shape. `bound` points into `tensors`.
 Reason bindInputs(const cleave_program &program, const NamedTensors &tensors,
                   std::vector<cleave_input> &bound);
+/// The indices that elements of an input may be, which `node` looks up.
+struct IndexRange {
+  int64_t from = 0, to = 0;
+  std::string node;
+};
+/// Refuses an element of `tensor`, the input `name`, beyond `range`.
+Reason checkIndices(const std::string &name, const Tensor &tensor, const IndexRange &range);
 /// Makes `tensors` the outputs of `program`; where they lie, in its order.
 std::vector<cleave_output> bindOutputs(const cleave_program &program, NamedTensors &tensors);
 

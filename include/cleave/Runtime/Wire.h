@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 /// Changes whenever this header does.
-#define CLEAVE_WIRE_VERSION 1u
+#define CLEAVE_WIRE_VERSION 2u
 
 typedef struct cleave_wire cleave_wire;
 
@@ -54,6 +54,10 @@ typedef struct cleave_wire_api {
   /// Moves what flies; 1 when all of the slots [first, first + count) are done or
   /// empty, 0 when not, negative when the wire is broken.
   int32_t (*test)(cleave_wire *wire, uint32_t first, uint32_t count);
+
+  /// Takes back what is awaited, and gives what was sent a moment to arrive; 1 when
+  /// nothing flies any more.
+  int32_t (*withdraw)(cleave_wire *wire);
 
   /// Why the last call failed.
   const char *(*error)(const cleave_wire *wire);

@@ -3,6 +3,7 @@
 #ifndef CLEAVE_TARGET_ARTIFACT_H
 #define CLEAVE_TARGET_ARTIFACT_H
 
+#include "cleave/Runtime/Tensors.h"
 #include "cleave/Support/Interrupts.h"
 #include "cleave/Target/Program.h"
 
@@ -15,6 +16,8 @@ struct ArtifactOptions {
   /// The weights stay in the model's files, and each session loads them anew.
   bool reference = false;
   unsigned threads = 0; ///< to write with; 0: all that this process may use
+  /// Of inputs, by name.
+  std::map<std::string, runtime::IndexRange> indices = {};
 };
 
 struct ArtifactSizes {

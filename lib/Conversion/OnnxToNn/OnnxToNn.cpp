@@ -222,7 +222,8 @@ LogicalResult GraphConverter::convertNode(onnx::NodeOp node, DictionaryAttr bind
     error << " of domain \"" << domain << "\"";
   return error << (node.getSinceVersion() ? " is not supported"
                                           : " is not known to the ONNX standard and not "
-                                            "supported");
+                                            "supported")
+               << "; export or rewrite the model without it (cleave inspect lists all such nodes)";
 }
 
 LogicalResult GraphConverter::convertBlock(Block &block, DictionaryAttr bindings, int depth) {
@@ -301,6 +302,19 @@ static void simplify(Diagnostic &diagnostic) {
             DiagnosticArgument(RankedTensorType::get(type.getShape(), type.getElementType()));
 }
 
+/// Says which sizes differ, and what helps. A table of positions that is cut off at its end
+/// looks like any other size.
+static void addRemedy(Diagnostic &diagnostic, const Conflict &conflict, const OpenDims &dims) {
+  auto [open, other] = std::pair(conflict.one, conflict.other);
+  if (!open.isOpen())
+    std::swap(open, other);
+  diagnostic << "; " << dims.textOf(open) << " and " << dims.textOf(other) << " have to be equal";
+  if (!other.isOpen() && other.value < open.value)
+    diagnostic << ", or the first at most " << other.value
+               << " if that is the length of a table of positions";
+  diagnostic << "; give other sizes with --dim";
+}
+
 /// Converts `graph` at the sizes of `dims`, corrected until what has to be equal is.
 static LogicalResult convertAtSizes(ModuleOp module, onnx::GraphOp graph, OpenDims &dims) {
   DiagnosticEngine &engine = module.getContext()->getDiagEngine();
@@ -323,8 +337,7 @@ static LogicalResult convertAtSizes(ModuleOp module, onnx::GraphOp graph, OpenDi
       continue;
     if (failed(converted) && conflict && !said.empty() &&
         (conflict->one.isOpen() || conflict->other.isOpen()))
-      said.back() << "; " << dims.textOf(conflict->one) << " and " << dims.textOf(conflict->other)
-                  << " have to be equal";
+      addRemedy(said.back(), *conflict, dims);
     for (Diagnostic &diagnostic : said) {
       simplify(diagnostic);
       engine.emit(std::move(diagnostic));

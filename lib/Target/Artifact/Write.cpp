@@ -66,6 +66,9 @@ llvm::Expected<ArtifactSizes> cleave::writeArtifact(const CompiledProgram &compi
   manifest.ranks = program.num_ranks;
   manifest.features = compiled.parts().features;
   manifest.inputs = valuesOf(program.inputs, program.num_inputs);
+  for (runtime::Manifest::Value &input : manifest.inputs)
+    if (auto found = options.indices.find(input.name); found != options.indices.end())
+      input.indices = found->second;
   manifest.outputs = valuesOf(program.outputs, program.num_outputs);
 
   Staging staging(interrupts);

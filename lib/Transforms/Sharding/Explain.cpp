@@ -3,6 +3,7 @@
 #include "ExplainParts.h"
 #include "PipelinePlan.h"
 #include "Reshard.h"
+#include "SearchProblem.h"
 #include "cleave/Support/NodeName.h"
 #include "cleave/Transforms/Sharding/Search.h"
 
@@ -205,6 +206,16 @@ static void collectSchedule(ModuleOp module, Explanation &out) {
   out.bubble = bubbleOf(slots, out.stages);
 }
 
+/// Without those that follow from others, whose names are sums and products.
+static std::map<std::string, int64_t> collectDims(func::FuncOp func) {
+  std::map<std::string, int64_t> dims;
+  for (BlockArgument argument : func.getArguments())
+    for (auto [i, name] : llvm::enumerate(inputDims(func, argument)))
+      if (!name.empty() && name.find_first_of(" +*") == name.npos)
+        dims[name] = cast<RankedTensorType>(argument.getType()).getDimSize(i);
+  return dims;
+}
+
 Explanation cleave::collectExplain(ModuleOp module) {
   Explanation out;
   auto mesh = module->getAttrOfType<MeshAttr>(dist::kMesh);
@@ -216,6 +227,7 @@ Explanation cleave::collectExplain(ModuleOp module) {
 
   for (auto [name, size] : llvm::zip(mesh.getNames(), mesh.getSizes()))
     out.mesh.push_back({name.str(), size});
+  out.dims = collectDims(functions.front());
   if (auto cuts = module->getAttrOfType<ArrayAttr>(kCuts))
     out.cuts = collectCuts(cuts);
   SmallVector<ExplainedRank> memory;

@@ -17,6 +17,7 @@ std::string cleave::toJson(const Explanation &explanation) {
   out["mesh"] = Json::object();
   for (auto &[name, size] : explanation.mesh)
     out["mesh"][name] = size;
+  out["dims"] = explanation.dims;
   out["stages"] = explanation.stages;
   if (!explanation.schedule.empty()) {
     out["bubble"] = explanation.bubble;
@@ -102,6 +103,15 @@ static void printRanks(llvm::raw_ostream &os, const Explanation &explanation) {
   }
 }
 
+static void printDims(llvm::raw_ostream &os, const Explanation &explanation) {
+  if (explanation.dims.empty())
+    return;
+  os << "sizes";
+  for (auto &[name, size] : explanation.dims)
+    os << " " << name << "=" << size;
+  os << "\n";
+}
+
 std::string cleave::toText(const Explanation &explanation) {
   std::string text;
   llvm::raw_string_ostream os(text);
@@ -110,10 +120,12 @@ std::string cleave::toText(const Explanation &explanation) {
     os << " " << name << "=" << extent;
   if (explanation.ranks.size() == 1) {
     os << (explanation.mesh.empty() ? " 1" : "") << ": one rank, so nothing is cut\n";
+    printDims(os, explanation);
     printRanks(os, explanation);
     return text;
   }
   os << "\n";
+  printDims(os, explanation);
   if (!explanation.schedule.empty())
     printSchedule(os, explanation);
   printCuts(os, explanation);

@@ -19,6 +19,7 @@
 
 #include "PipelinePlan.h"
 #include "Reshard.h"
+#include "cleave/Support/NodeName.h"
 #include "cleave/Transforms/Sharding/Passes.h"
 #include "cleave/Transforms/Sharding/Search.h"
 
@@ -141,6 +142,18 @@ LogicalResult StageBuilder::makeAvailable(Value value, int64_t micro) {
   return clone(producer, micro);
 }
 
+/// Where rows of a batch meet that are to be exchanged: in what sums along them, which
+/// is what `collective` is of, or else in the first that reads them.
+static Location whereRowsMeet(Operation *collective) {
+  if (isa<dist::AllReduceOp, dist::ReduceScatterOp>(collective))
+    return collective->getLoc();
+  Operation *reader = collective;
+  while (isa<dist::DistDialect>(reader->getDialect()) && !reader->use_empty())
+    reader = *llvm::min_element(reader->getUsers(),
+                                [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+  return nodeName(reader->getLoc()).empty() ? collective->getLoc() : reader->getLoc();
+}
+
 LogicalResult StageBuilder::clone(Operation *op, int64_t micro) {
   for (Value operand : op->getOperands())
     if (failed(makeAvailable(operand, micro)))
@@ -153,7 +166,7 @@ LogicalResult StageBuilder::clone(Operation *op, int64_t micro) {
   else if (auto collective = dyn_cast<dist::CollectiveOpInterface>(op);
            collective &&
            llvm::is_contained(collective.getGroupAxes(), builder.getStringAttr(kMicroBatchAxis)))
-    return emitError(op->getLoc())
+    return emitError(whereRowsMeet(op))
            << "micro-batches would have to exchange rows here: the model mixes them, or another "
               "axis cuts the batch too and does not divide it; leave --micro-batches out, or give "
               "a batch that all of them divide";

@@ -209,23 +209,35 @@ LogicalResult PipelinePlan::cut(ArrayRef<func::FuncOp> classes, int64_t numMicro
   return reportIdle(strict);
 }
 
+/// One message for all stages that have no op.
 LogicalResult PipelinePlan::reportIdle(bool strict) const {
-  for (int64_t stage = 0; stages > 1 && stage < stages; ++stage) {
-    bool works = false;
-    for (int64_t chunk = stage; chunk < numChunks; chunk += stages)
-      works |= !functions.front().chunks[chunk].empty();
-    if (works)
-      continue;
-    func::FuncOp function = functions.front().function;
-    function.getContext()->getDiagEngine().emit(
-        function.getLoc(), strict ? DiagnosticSeverity::Error : DiagnosticSeverity::Warning)
-        << "stage " << stage << " of " << stages
-        << " has nothing to compute: the model has too few ops to be cut into " << numChunks
-        << " chunks; make \"" << dist::kStageAxis << "\" smaller";
-    if (strict)
-      return failure();
+  const ChunkedFunction &first = functions.front();
+  std::set<int64_t> busy;
+  std::set<size_t> places; ///< between which it may be cut
+  for (auto [op, chunk] : first.chunkOf) {
+    busy.insert(chunk % stages);
+    places.insert(numberOf(op));
   }
-  return success();
+  int64_t idle = stages - static_cast<int64_t>(busy.size()), stage = 0;
+  if (stages == 1 || idle == 0)
+    return success();
+  while (busy.contains(stage))
+    ++stage;
+  func::FuncOp function = first.function;
+  InFlightDiagnostic report = function.getContext()->getDiagEngine().emit(
+      function.getLoc(), strict ? DiagnosticSeverity::Error : DiagnosticSeverity::Warning);
+  if (idle == 1)
+    report << "stage " << stage << " of " << stages << " has";
+  else
+    report << idle << " of " << stages << " stages have";
+  report << " nothing to compute: ";
+  if (static_cast<int64_t>(places.size()) < numChunks)
+    report << places.size() << " of the model's ops cost more to repeat than to move, by the times "
+           << "of a CPU core, too few for " << numChunks << " chunks";
+  else
+    report << "more cuts would not make the slowest stage faster, by the times of a CPU core";
+  report << "; make \"" << dist::kStageAxis << "\" smaller";
+  return failure(strict);
 }
 
 //===----------------------------------------------------------------------===//

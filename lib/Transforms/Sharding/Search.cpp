@@ -100,13 +100,29 @@ static const DimName *findBatch(func::FuncOp func, DimNames &names) {
   return batch;
 }
 
+/// Of what is asked for in vain: an error with `strict`.
+static DiagnosticSeverity severityOf(const SearchRequest &request) {
+  return request.strict ? DiagnosticSeverity::Error : DiagnosticSeverity::Warning;
+}
+
+/// Warns, or with `strict` fails, where no stages wait for micro-batches.
+static LogicalResult reportNoStages(func::FuncOp func, const SearchRequest &request) {
+  for (auto [name, size] : llvm::zip(request.mesh.getNames(), request.mesh.getSizes()))
+    if (name == dist::kStageAxis && size > 1)
+      return success();
+  func.getContext()->getDiagEngine().emit(func.getLoc(), severityOf(request))
+      << "micro-batches follow each other through the stages of an axis \"" << dist::kStageAxis
+      << "\", and --mesh has none: they run one after another and save no time; add the axis, or "
+         "leave --micro-batches out";
+  return failure(request.strict);
+}
+
 /// Warns, or with `strict` fails, unless there are as many micro-batches as wanted.
 static LogicalResult reportFewer(func::FuncOp func, const SearchRequest &request, int64_t found,
                                  const DimName *batch) {
   if (found == request.microBatches)
     return success();
-  auto severity = request.strict ? DiagnosticSeverity::Error : DiagnosticSeverity::Warning;
-  Diagnostic report(func.getLoc(), severity);
+  Diagnostic report(func.getLoc(), severityOf(request));
   report << request.microBatches << " micro-batches are asked for and " << found
          << (found == 1 ? " is" : " are") << " made: ";
   if (batch)
@@ -124,6 +140,8 @@ static FailureOr<const DimName *> addMicroBatches(func::FuncOp func, DimNames &n
                                                   SearchRequest &request) {
   if (request.microBatches == 1)
     return static_cast<const DimName *>(nullptr);
+  if (failed(reportNoStages(func, request)))
+    return failure();
   const DimName *batch = findBatch(func, names);
   int64_t size = batch ? batch->size : 1, count = std::min(size, request.microBatches);
   // Parts are as large as the first, so that fewer may hold all of the batch.

@@ -1,20 +1,22 @@
 #!/usr/bin/env python3
 """Requests that cannot be met: flags, meshes, sizes, inputs, and places to write to.
 
-    python bad_requests.py CLEAVE CLEAVE_OPT
+    python bad_requests.py CLEAVE CLEAVE_OPT CLEAVE_RUN
 """
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
 from refusals import Refusals, gather, model as graph, value  # noqa: E402
 
-CLEAVE, CLEAVE_OPT = sys.argv[1:]
+CLEAVE, CLEAVE_OPT, CLEAVE_RUN = sys.argv[1:]
 
 
 def flags(t, model):
@@ -200,6 +202,7 @@ def outputs(t, model):
             if file.read() != b"kept":
                 t.report(command, "destroys what was there")
         os.remove(kept)
+    overwritten(t, model)
     for command in (run, bench):
         t.expect([*command, t.path("pipe")], "pipe", "regular file")
         t.expect([*command, "/dev/full"], "/dev/full", "regular file")
@@ -217,6 +220,38 @@ def outputs(t, model):
     with open("/dev/full", "w") as full:
         t.expect([CLEAVE, "run", model], "standard output", stdout=full)
         t.expect([CLEAVE, "inspect", model], "standard output", stdout=full)
+
+
+def overwritten(t, model):
+    """What is read, or written by another flag."""
+    np.savez(t.path("own.npz"), ids=np.zeros((2, 3), np.int64), scale=np.ones(2, np.float32))
+    os.makedirs(t.path("arrays"))
+    for name, array in np.load(t.path("own.npz")).items():
+        np.save(t.path(f"arrays/{name}.npy"), array)
+    os.symlink(t.path("own.npz"), t.path("link.npz"))
+    run = [CLEAVE, "run", model]
+    over = "would be written over what is read"
+    t.expect([*run, "--outputs", model], "--outputs", over, "the model")
+    t.expect([*run, "--outputs", os.path.join(t.folder, ".", "model.onnx")], "--outputs", over, "the model")
+    t.expect([CLEAVE, "explain", model, "--html", model], "--html", over, "the model")
+    t.expect([CLEAVE, "bench", model, "--output", model], "--output", over, "the model")
+    for inputs, path in (("own.npz", "own.npz"), ("own.npz", "link.npz"), ("link.npz", "own.npz"),
+                         ("arrays", "arrays/ids.npy")):
+        t.expect([*run, "--inputs", t.path(inputs), "--outputs", t.path(path)], "--outputs", over, "--inputs")
+    t.expect([*run, "--outputs", t.path("new"), "--trace", t.path("new")], "--outputs", "--trace", "two names")
+    t.expect([CLEAVE, "bench", model, "--html", t.path("new"), "--trace", t.path("new")], "--html", "--trace", "two names")
+    far = gather()
+    table = far.graph.initializer[0]
+    table.CopyFrom(numpy_helper.from_array(np.zeros((4096, 2), np.float32), "table"))
+    onnx.save(far, t.path("far.onnx"), save_as_external_data=True, location="far.bin", size_threshold=0)
+    t.expect([CLEAVE, "run", t.path("far.onnx"), "--trace", t.path("far.bin")], "--trace", over, "its weights")
+    artifact, inputs = t.path("made"), ["--inputs", t.path("own.npz")]
+    compile_it = [CLEAVE, "compile", t.path("far.onnx"), *inputs, "--weights", "reference", "-o", artifact]
+    subprocess.run(compile_it, check=True, stdout=subprocess.DEVNULL)
+    for program in ([CLEAVE_RUN], [CLEAVE, "run"]):
+        t.expect([*program, artifact, *inputs, "--outputs", artifact + "/program"], "--outputs", over)
+        t.expect([*program, artifact, *inputs, "--outputs", t.path("own.npz")], "--outputs", over, "--inputs")
+        t.expect([*program, artifact, *inputs, "--outputs", t.path("far.bin")], "--outputs", over, "its weights")
 
 
 def main():

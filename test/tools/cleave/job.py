@@ -5,6 +5,7 @@
 """
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,12 +22,13 @@ def run(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def by_variables(command, ranks=RANKS, env=None, size=None):
-    """Exit statuses and what each rank wrote, as torchrun starts them."""
+def by_variables(command, ranks=RANKS, env=None, size=None, last=()):
+    """Exit statuses and what each rank wrote, as torchrun starts them; the last one with more arguments."""
     global PORT
     PORT += 1
     size = str(size or ranks)
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={
+    own = [command] * (ranks - 1) + [[*command, *last]]
+    processes = [subprocess.Popen(own[rank], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={
         **os.environ, "RANK": str(rank), "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "LOCAL_RANK": str(rank),
         "MASTER_ADDR": "localhost", "MASTER_PORT": str(PORT), **(env or {})}) for rank in range(ranks)]
     texts = [process.communicate(timeout=120) for process in processes]
@@ -75,11 +77,21 @@ def refused(result, message):
 def refuses_once(folder, artifact, inputs):
     command = [CLEAVE_RUN, artifact, "--inputs", inputs]
     refused(by_variables(command, ranks=2), "the program has 4 ranks and 2 processes were started; start 4")
+    refused(by_variables(command, ranks=1), "the program has 4 ranks and 1 process was started; start 4")
     refused(by_variables(command, env={"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "4"}, ranks=1),
             "variables of two launchers are set, OMPI_COMM_WORLD_RANK of Open MPI and RANK of torchrun")
     refused(by_variables([CLEAVE_RUN, artifact, "--inputs", os.path.join(folder, "none.npz")]), "none.npz")
     refused(by_variables([CLEAVE_RUN, artifact]), "--inputs")
     refused(by_variables([CLEAVE_RUN, os.path.join(folder, "none")]), "none")
+    refused(by_variables(command, last=["--repeat", "3"]),
+            f"has --repeat 1, and rank 3 on {socket.gethostname()} has --repeat 3; start all ranks with one")
+    # A launcher may kill who is left when the first has gone, so that now and then another status comes out.
+    for launcher in launchers() * 4:
+        for rest, env, message in (([], {}, "--inputs"),
+                                   (["--inputs", inputs], {"CLEAVE_INTERFACE": "none"}, "none"),
+                                   (["--inputs", inputs, "--outputs", os.path.join(folder, "none/y.npz")], {}, "none/y")):
+            status, text, err = by_mpi(launcher, [CLEAVE_RUN, artifact, *rest], env=env)
+            assert status == 2 and err.count("cleave-run:") == 1 and message in err, (launcher, status, text, err)
 
 
 def ends_as_one(folder, artifact, inputs):
@@ -94,7 +106,7 @@ def ends_as_one(folder, artifact, inputs):
         assert told.count("cleave-run:") == 1 and "rank 2 on " in told and "command " in told, (kind, told)
         for launcher in launchers():
             status, text, err = by_mpi(launcher, command, env=fault)
-            assert status != 0, (kind, launcher, err)
+            assert status == 1 if kind == "corrupt" else status != 0, (kind, launcher, status, err)
             # MPICH's launcher kills all others with the first that dies, at times before they speak.
             if (kind, launcher) != ("kill", "mpirun.mpich") or "cleave-run:" in err:
                 assert err.count("cleave-run:") == 1 and "rank 2 on " in err, (kind, launcher, err)

@@ -44,8 +44,10 @@ def axes(bert):
 
 def one_rank(bert):
     for mesh in ([], ["--mesh", "1"]):
-        expect(["explain", bert, *mesh], r"^mesh 1: one rank, so nothing is cut\n\nranks\n +0: weights +\d.*B\n$")
-    expect(["explain", bert, "--json"], r'"mesh": \{\}.*"ranks": \[\s*\{\s*"stage": 0,\s*"weights": [1-9].*"collectives": \[\]')
+        expect(["explain", bert, *mesh], r"^mesh 1: one rank, so nothing is cut\nsizes batch_size=1 sequence_length=16\n"
+               r"\nranks\n +0: weights +\d.*B\n$")
+    expect(["explain", bert, "--json"], r'"mesh": \{\}.*"dims": \{\s*"batch_size": 1,\s*'
+           r'"sequence_length": 16\s*\}.*"ranks": \[\s*\{\s*"stage": 0,\s*"weights": [1-9].*"collectives": \[\]')
 
 
 def empty(bert):
@@ -60,6 +62,40 @@ def page(bert, folder):
     path = os.path.join(folder, "page.html")
     expect(["explain", bert, "--mesh", "tp=2", "--html", path], "^mesh tp=2\n.*in these lines\n",
            f"cleave: wrote {re.escape(path)}\n")
+
+
+def positions(bert):
+    expect(["run", bert, "--dim", "sequence_length=65"], "^$",
+           r'cleave: .*: "/embeddings/Add_1" .*; sequence_length = 65 and 64 have to be equal, or the first at most 64 '
+           r"if that is the length of a table of positions; give other sizes with --dim\n", status=2)
+
+
+def helps(bert):
+    """What an option is that nobody gives."""
+    shown = {"run": "seed micro-batches virtual-stages", "bench": "iters warmup", "compile": "weights"}
+    for command, flags in shown.items():
+        for flag in flags.split():
+            expect([command, "--help"], rf"--{flag} [^\n]*=\w+\s")
+
+
+def faults(bert):
+    """A fault is for the run that is cut."""
+    os.environ["CLEAVE_FAULT"] = "rank=1,command=0,kind=kill"
+    expect(["check", bert, "--mesh", "tp=2"], "^$", r"cleave: rank 1, command 0, .*killed by CLEAVE_FAULT\n", status=1)
+    del os.environ["CLEAVE_FAULT"]
+
+
+def silent(bert, folder):
+    """What cannot be said changes no status, and goes into no file."""
+    global failed
+    out = os.path.join(folder, "y.npz")
+    for rest, status in ((["--dim", "none=1"], 2), (["--outputs", out, "--trace", os.path.join(folder, "t.json")], 0)):
+        for end in ("2>/dev/full", "2>&-"):
+            done = subprocess.run(["sh", "-c", f'"$@" {end}', "sh", CLEAVE, "run", bert, *rest], stdout=subprocess.PIPE)
+            if done.returncode != status:
+                failed += 1
+                print(rest, end, f"ends with {done.returncode}")
+    np.load(out)
 
 
 def decode(folder):
@@ -80,6 +116,37 @@ def decode(folder):
            r'does not take at batch=1, past_len=1024, seq=1: "sixth" .*-1 to 0, got: 5\n')
 
 
+def chain(folder, name, *nodes, weights=()):
+    """y = nodes of x, f32 [batch, 64]."""
+    ends = ["x", *(f"t{i}" for i in range(len(nodes) - 1)), "y"]
+    made = [helper.make_node(op, [ends[i], *extra], [ends[i + 1]], name=label, **attributes)
+            for i, (op, label, extra, attributes) in enumerate(nodes)]
+    tensors = [numpy_helper.from_array(np.eye(64, dtype=np.float32), name) for name in weights]
+    path = os.path.join(folder, name + ".onnx")
+    onnx.save(model(made, [value("x", ["batch", 64])], [value("y", None)], tensors), path)
+    return path
+
+
+def stages(folder):
+    """Who mixes rows, of stages that idle how many, why, and once; what micro-batches are for."""
+    mixing = chain(folder, "mixing", ("MatMul", "before", ["w"], {}), ("Softmax", "mix", [], {"axis": 0}),
+                   ("MatMul", "after", ["v"], {}), weights="wv")
+    parts = ["--dim", "batch=4", "--micro-batches", "2"]
+    expect(["check", mixing, "--mesh", "pp=2", *parts], "^$", 'cleave: "mix" micro-batches would have .*\n', status=2)
+    plain = chain(folder, "plain", ("MatMul", "before", ["w"], {}), ("Tanh", "bend", [], {}),
+                  ("MatMul", "after", ["v"], {}), weights="wv")
+    few = (r"cleave: warning: \d+ of 64 stages have nothing to compute: 3 of the model's ops cost more [^\n]*, too few for "
+           r"64 chunks; [^\n]*\n")
+    expect(["check", plain, "--mesh", "pp=64"], "equal\n$", few)
+    bends = [("Tanh", f"bend{i}", [], {}) for i in range(4)]
+    one = chain(folder, "one", ("MatMul", "wide", ["w"], {}), *bends, weights="w")
+    slow = r"cleave: warning: .* nothing to compute: more cuts would not make the slowest stage faster[^\n]*\n"
+    expect(["check", one, "--mesh", "pp=4", "--dim", "batch=1"], "equal\n$", slow)
+    alone = r'cleave: warning: micro-batches follow each other through the stages of an axis "pp", and [^\n]*\n'
+    expect(["check", plain, "--mesh", "1", *parts], "equal\n$", alone)
+    expect(["check", plain, "--mesh", "1", *parts, "--strict"], "^$", alone.replace("warning: ", ""), status=2)
+
+
 def main():
     bert = os.path.join(MODELS, "bert_optimum.onnx")
     expect(["--version"], r"^cleave \d+\.\d+\.\d+ \(LLVM 22\.\d+\.\d+\)\n$")
@@ -88,6 +155,11 @@ def main():
     empty(bert)
     with tempfile.TemporaryDirectory() as folder:
         page(bert, folder)
+        stages(folder)
+        positions(bert)
+        helps(bert)
+        faults(bert)
+        silent(bert, folder)
         decode(folder)
     sys.exit(failed != 0)
 

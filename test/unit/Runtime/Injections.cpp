@@ -126,6 +126,20 @@ TEST(Injections, AMessageThatWasLostInTheRunBeforeIsNamed) {
                            {{"CLEAVE_FAULT", lost.variable()}}));
 }
 
+/// A rank has its own bytes from nowhere.
+TEST(Injections, AnotherRankThanTheOneToBlameFindsIt) {
+  for (const char *kind : {"corrupt", "diverge"})
+    for (int i = 0; i < 8; ++i) {
+      Injection drawn{kind, 3, 1, 1, true, {Launcher::Torchrun, 1}};
+      JobResult result =
+          runJob(drawn.job, {"layers", "3", "600"}, {{"CLEAVE_FAULT", drawn.variable()}});
+      expectEnd(drawn, result);
+      EXPECT_TRUE(result.text.find("at rank 1 as") == result.text.npos &&
+                  result.text.find("than rank 1 ") == result.text.npos)
+          << result.text;
+    }
+}
+
 static void expectRefusal(const JobResult &result, const std::string &message) {
   EXPECT_EQ(result.worst, 2);
   EXPECT_NE(result.text.find(message), std::string::npos) << result.text;

@@ -58,6 +58,7 @@ struct ExplainedBlock {
 
 struct Explanation {
   std::vector<std::pair<std::string, int64_t>> mesh;
+  std::map<std::string, int64_t> dims; ///< of the inputs, by name: what all counts are for
   int64_t stages = 1;
   std::vector<ExplainedBlock> schedule; ///< by stage, in its order; of stages or micro-batches
   double bubble = 0;                    ///< share of the time of all stages in which they wait
