@@ -55,7 +55,7 @@ def Dist_ExtentAttr : Dist_Attr<"Extent", "extent"> {
   let description = [{
     One of
     - `16`: a run of 16 indices; `16 over "tp"`: each member of a group over "tp" holds
-      a part of it, `16 over ["dp", "tp"]` likewise over both;
+      a part of it, `16 over ["dp", "tp"]` a part over "tp" of its part over "dp";
     - `4 over "tp" * 16`: a product, major to minor: here four blocks of 16;
     - `(4 over "tp" * 16 | 2 over "tp" * 16 | 32)`: a concatenation of segments.
 

@@ -4,6 +4,8 @@
 
 #include "mlir/IR/Builders.h"
 
+#include <map>
+
 using namespace mlir;
 using namespace cleave::dist;
 
@@ -181,7 +183,7 @@ int64_t MeshAttr::getMember(ArrayRef<StringAttr> axes, int64_t rank) const {
 SmallVector<SmallVector<int64_t>> MeshAttr::getGroups(ArrayRef<StringAttr> axes) const {
   // Ranks whose coordinates agree once those of `axes` are taken out.
   SmallVector<SmallVector<int64_t>> groups;
-  SmallVector<SmallVector<int64_t>> keys;
+  std::map<SmallVector<int64_t>, size_t> numbers;
   int64_t groupSize = getGroupSize(axes).value_or(1);
   for (int64_t rank = 0; rank < getNumRanks(); ++rank) {
     SmallVector<int64_t> key = getCoordinates(rank);
@@ -191,13 +193,10 @@ SmallVector<SmallVector<int64_t>> MeshAttr::getGroups(ArrayRef<StringAttr> axes)
       if (resolve(*this, axis, index, size, inner))
         key[index] -= key[index] / inner % size * inner;
     }
-    auto *it = llvm::find(keys, key);
-    if (it == keys.end()) {
-      keys.push_back(key);
+    auto [entry, isNew] = numbers.try_emplace(std::move(key), groups.size());
+    if (isNew)
       groups.emplace_back(groupSize);
-      it = std::prev(keys.end());
-    }
-    groups[it - keys.begin()][getMember(axes, rank)] = rank;
+    groups[entry->second][getMember(axes, rank)] = rank;
   }
   return groups;
 }

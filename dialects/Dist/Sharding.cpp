@@ -17,12 +17,20 @@ bool ExtentAttr::isCut() const {
          llvm::any_of(getParts(), [](ExtentAttr part) { return part.isCut(); });
 }
 
-int64_t ExtentAttr::getLocalSize(MeshAttr mesh, int64_t rank) const {
-  if (isLeaf()) {
-    if (getAxes().empty())
-      return getSize();
-    return partOf(getSize(), *mesh.getGroupSize(getAxes()), mesh.getMember(getAxes(), rank)).size;
+/// What a rank holds of a run: of the part by one axis the part by the next. Sub-axes that
+/// make one axis cut as it does.
+static Part leafPart(ExtentAttr leaf, MeshAttr mesh, int64_t rank) {
+  Part part{0, leaf.getSize()};
+  for (StringAttr axis : joinAxes(mesh, leaf.getAxes())) {
+    Part inner = partOf(part.size, *mesh.getGroupSize(axis), mesh.getMember(axis, rank));
+    part = {part.begin + inner.begin, inner.size};
   }
+  return part;
+}
+
+int64_t ExtentAttr::getLocalSize(MeshAttr mesh, int64_t rank) const {
+  if (isLeaf())
+    return getAxes().empty() ? getSize() : leafPart(*this, mesh, rank).size;
   int64_t size = getIsConcat() ? 0 : 1;
   for (ExtentAttr part : getParts()) {
     int64_t local = part.getLocalSize(mesh, rank);
@@ -34,9 +42,7 @@ int64_t ExtentAttr::getLocalSize(MeshAttr mesh, int64_t rank) const {
 SmallVector<int64_t> ExtentAttr::getLocalIndices(MeshAttr mesh, int64_t rank) const {
   SmallVector<int64_t> indices;
   if (isLeaf()) {
-    Part part{0, getSize()};
-    if (!getAxes().empty())
-      part = partOf(getSize(), *mesh.getGroupSize(getAxes()), mesh.getMember(getAxes(), rank));
+    Part part = getAxes().empty() ? Part{0, getSize()} : leafPart(*this, mesh, rank);
     for (int64_t i = 0; i < part.size; ++i)
       indices.push_back(part.begin + i);
     return indices;

@@ -35,6 +35,17 @@ inline mlir::Type elementOf(mlir::Value value) { return typeOf(value).getElement
 /// Bytes that one element takes in memory; a bool takes one.
 int64_t elementBytes(mlir::Type elementType);
 
+/// Where the result of `op` begins in its operand, in bytes, if its elements lie there one
+/// behind the other: of a reshape, and of a slice that takes neighbours.
+std::optional<int64_t> viewOffset(mlir::Operation *op);
+
+/// What holds the bytes of a value that may be seen through views, and where in it they begin.
+struct Storage {
+  mlir::Value value;
+  int64_t offset;
+};
+Storage storageOf(mlir::Value value);
+
 } // namespace cleave::nn
 
 #endif // CLEAVE_DIALECTS_NN_NN_H

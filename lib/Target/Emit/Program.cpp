@@ -56,8 +56,11 @@ uint32_t ProgramBuilder::group(ArrayAttr axes) {
 }
 
 rt::PlaceAttr ProgramBuilder::placeOf(Value value) {
-  while (auto reshape = value.getDefiningOp<nn::ReshapeOp>())
-    value = reshape.getInput();
+  if (auto [storage, offset] = nn::storageOf(value); storage != value) {
+    rt::PlaceAttr whole = placeOf(storage);
+    return rt::PlaceAttr::get(module.getContext(), whole.getSpace(), whole.getIndex(),
+                              whole.getOffset() + offset, bytesOf(value.getType()));
+  }
   if (auto weight = value.getDefiningOp<nn::WeightOp>()) {
     uint64_t offset = weight.getOffset(), bytes = weight.getLength();
     uint32_t index = file(weight.getFile(), offset + bytes);
@@ -167,7 +170,7 @@ LogicalResult ProgramBuilder::addCollective(Operation *op, cleave_command &comma
 LogicalResult ProgramBuilder::addCommands(func::FuncOp function, ArrayAttr paramPlaces,
                                           std::vector<cleave_command> &list) {
   for (Operation &op : function.getBody().front().without_terminator()) {
-    if (isa<nn::ReshapeOp, nn::WeightOp>(op))
+    if (nn::viewOffset(&op) || isa<nn::WeightOp>(op))
       continue;
     cleave_command command = {};
     command.first_buffer = buffers.size();

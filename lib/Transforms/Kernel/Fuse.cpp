@@ -31,6 +31,99 @@ using namespace cleave::kernel;
 namespace nn = cleave::nn;
 namespace rt = cleave::rt;
 
+static void eraseDead(Block &block) {
+  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+    if (isOpTriviallyDead(&op))
+      op.erase();
+}
+
+/// As one slice where that takes neighbours.
+static void mergeSlices(nn::SliceOp outer) {
+  auto inner = outer.getInput().getDefiningOp<nn::SliceOp>();
+  if (!inner)
+    return;
+  SmallVector<int64_t> starts, steps;
+  for (size_t dim = 0; dim < outer.getSizes().size(); ++dim) {
+    starts.push_back(inner.getStarts()[dim] + outer.getStarts()[dim] * inner.getSteps()[dim]);
+    steps.push_back(inner.getSteps()[dim] * outer.getSteps()[dim]);
+  }
+  OpBuilder builder(outer);
+  auto merged = nn::SliceOp::create(builder, outer.getLoc(), inner.getInput(), starts,
+                                    outer.getSizes(), steps);
+  if (!nn::viewOffset(merged))
+    return merged.erase();
+  outer.replaceAllUsesWith(merged.getResult());
+  outer.erase();
+}
+
+/// Whether another slice differs in nothing but where it begins.
+static bool hasSibling(nn::SliceOp slice) {
+  return llvm::any_of(slice.getInput().getUsers(), [&](Operation *user) {
+    auto other = dyn_cast<nn::SliceOp>(user);
+    return other && other.getSizes() == slice.getSizes() && other.getSteps() == slice.getSteps() &&
+           other.getStarts() != slice.getStarts();
+  });
+}
+
+/// As the slice at the start of a piece: of what lies from its first element to its last.
+/// The piece is a view, and filled up to the shape of the whole, of which no more is read.
+static void shiftSlice(nn::SliceOp slice) {
+  if (nn::viewOffset(slice) ||
+      llvm::any_of(slice.getSteps(), [](int64_t step) { return step < 0; }))
+    return;
+  Value whole = slice.getInput();
+  RankedTensorType type = nn::typeOf(whole);
+  int64_t count = type.getNumElements(), begin = 0, span = 1, stride = 1;
+  for (int64_t dim = type.getRank(); dim-- > 0; stride *= type.getDimSize(dim)) {
+    begin += slice.getStarts()[dim] * stride;
+    span += (slice.getSizes()[dim] - 1) * slice.getSteps()[dim] * stride;
+  }
+  OpBuilder b(slice);
+  Location loc = slice.getLoc();
+  const int64_t zero = 0, one = 1, rest = count - span;
+  SmallVector<int64_t> starts(type.getRank(), 0);
+  auto scalar = RankedTensorType::get({}, type.getElementType());
+  Value frame = nn::ConstantOp::create(b, loc, scalar, cast<ElementsAttr>(b.getZeroAttr(scalar)));
+  Value flat = nn::ReshapeOp::create(b, loc, type.clone(ArrayRef(count)), whole);
+  Value piece = nn::SliceOp::create(b, loc, flat, ArrayRef(begin), ArrayRef(span), ArrayRef(one));
+  Value filled = nn::PadOp::create(b, loc, piece, frame, ArrayRef(zero), ArrayRef(rest));
+  Value shaped = nn::ReshapeOp::create(b, loc, type, filled);
+  slice.replaceAllUsesWith(
+      nn::SliceOp::create(b, loc, shaped, starts, slice.getSizes(), slice.getSteps()).getResult());
+}
+
+/// As what a kernel gives.
+static Value stored(nn::ConstantOp constant) {
+  OpBuilder builder(constant->getContext());
+  builder.setInsertionPointAfter(constant);
+  return nn::BroadcastOp::create(builder, constant.getLoc(), constant.getType(), constant);
+}
+
+/// A constant that a command or the caller wants is what a kernel gives.
+static void materializeConstants(Block &block) {
+  for (auto constant : llvm::to_vector(block.getOps<nn::ConstantOp>()))
+    for (OpOperand &use : llvm::make_early_inc_range(constant->getUses()))
+      if (use.getOwner()->getName().getDialectNamespace() != "nn")
+        use.set(stored(constant));
+}
+
+/// Of parts of one size it is then their places that say where they begin, and not the
+/// kernels that read them.
+static void separateParts(Block &block) {
+  auto slices = [&] { return llvm::to_vector(block.getOps<nn::SliceOp>()); };
+  llvm::for_each(slices(), mergeSlices);
+  DenseMap<Value, Value> tables;
+  for (nn::SliceOp part : llvm::filter_to_vector(slices(), hasSibling)) {
+    Value &table = tables[part.getInput()];
+    if (auto constant = part.getInput().getDefiningOp<nn::ConstantOp>(); constant && !table)
+      table = stored(constant);
+    if (table)
+      part.getInputMutable().assign(table);
+    if (table || isa<BlockArgument>(part.getInput()))
+      shiftSlice(part);
+  }
+}
+
 namespace {
 
 /// A group in the order of its ops, with what it takes and gives.
@@ -112,10 +205,10 @@ struct Rewriter {
       : block(function.getBody().front()), kernels(kernels), builder(function.getContext()) {}
 
   void run() {
-    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
-      if (isOpTriviallyDead(&op))
-        op.erase();
-    materializeConstants();
+    eraseDead(block);
+    separateParts(block);
+    eraseDead(block);
+    materializeConstants(block);
     Grouping grouping(block);
     SmallVector<Operation *> original;
     for (Operation &op : block)
@@ -128,17 +221,6 @@ struct Rewriter {
   }
 
 private:
-  /// A constant that a command or the caller wants is what a kernel gives.
-  void materializeConstants() {
-    for (auto constant : llvm::to_vector(block.getOps<nn::ConstantOp>()))
-      for (OpOperand &use : llvm::make_early_inc_range(constant->getUses())) {
-        if (use.getOwner()->getName().getDialectNamespace() == "nn")
-          continue;
-        builder.setInsertionPointAfter(constant);
-        use.set(nn::BroadcastOp::create(builder, constant.getLoc(), constant.getType(), constant));
-      }
-  }
-
   void emit(Operation *op, const Grouping &grouping) {
     if (!done.insert(op).second)
       return;
@@ -172,14 +254,17 @@ private:
   }
 
   Region regionOf(const Group &group) {
-    llvm::SmallPtrSet<Operation *, 16> members(group.ops.begin(), group.ops.end());
-    Region region;
-    for (Operation *op : group.ops)
+    SmallVector<Operation *> ops(group.ops.begin(), group.ops.end());
+    llvm::sort(ops, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
+    // Where constants stand in the block has nothing to do with what is computed.
+    llvm::SetVector<Operation *> members;
+    for (Operation *op : ops)
       for (Value operand : op->getOperands())
         if (auto constant = operand.getDefiningOp<nn::ConstantOp>())
           members.insert(constant);
+    members.insert(ops.begin(), ops.end());
+    Region region;
     region.ops.assign(members.begin(), members.end());
-    llvm::sort(region.ops, [](Operation *a, Operation *b) { return a->isBeforeInBlock(b); });
 
     llvm::SetVector<Value> inputs;
     for (Operation *op : region.ops) {

@@ -1,8 +1,9 @@
 //===- Grouping.cpp - which ops make one kernel ---------------------------===//
 //
-// Three sweeps. Roots open groups. Elementwise ops follow a root as long as
+// Four sweeps. Roots open groups. Elementwise ops follow a root as long as
 // they have as many elements as its result. What is left joins, from the end
-// backwards, the one group that uses it, or opens a group of its own.
+// backwards, the one group that uses it, or opens a group of its own. Views of
+// what other groups and commands store leave again.
 //
 //===----------------------------------------------------------------------===//
 
@@ -44,9 +45,12 @@ bool cleave::kernel::isPullable(Operation *op) {
              dist::OffsetOp>(op);
 }
 
-/// Pure movement with one operand: reading through it costs an address.
+/// Pure movement with one operand: reading through it costs an address. A broadcast to the
+/// same shape is there to be stored.
 static bool isView(Operation *op) {
-  return isa<nn::ReshapeOp, nn::TransposeOp, nn::SliceOp, nn::BroadcastOp, dist::SliceOp>(op);
+  if (isa<nn::BroadcastOp>(op))
+    return op->getOperand(0).getType() != op->getResult(0).getType();
+  return isa<nn::ReshapeOp, nn::TransposeOp, nn::SliceOp, dist::SliceOp>(op);
 }
 
 /// A few instructions, so that computing it twice is cheaper than storing it.
@@ -261,6 +265,28 @@ static void duplicateViews(Block &block) {
   }
 }
 
+/// Neighbours in what is stored anyway are a place, not code: else each place would have
+/// a kernel of its own.
+void Grouping::releaseViews() {
+  for (Operation &op : block) {
+    Group *group = of(&op);
+    if (!group || !isa<nn::SliceOp>(op) || !nn::viewOffset(&op))
+      continue;
+    SmallVector<Operation *> views = {&op};
+    Operation *source = op.getOperand(0).getDefiningOp();
+    for (; isa_and_nonnull<nn::ReshapeOp>(source) && of(source) == group;
+         source = source->getOperand(0).getDefiningOp())
+      views.push_back(source);
+    if (source && (of(source) == group || isa<nn::ConstantOp>(source)))
+      continue;
+    for (Operation *view : views) {
+      groupOf.erase(view);
+      llvm::erase(group->ops, view);
+    }
+  }
+  llvm::erase_if(groups, [](const auto &group) { return group->ops.empty(); });
+}
+
 Grouping::Grouping(Block &block) : block(block) {
   mergeConstants(block);
   duplicateViews(block);
@@ -280,4 +306,5 @@ Grouping::Grouping(Block &block) : block(block) {
   for (Operation &op : llvm::reverse(block))
     if (hasGroup(&op) && !of(&op))
       lead(&op);
+  releaseViews();
 }

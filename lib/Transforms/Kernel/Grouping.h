@@ -43,6 +43,7 @@ private:
   void add(Group *group, mlir::Operation *op);
   void follow(Group &group);
   void lead(mlir::Operation *op);
+  void releaseViews();
   bool accepts(Group &group, mlir::Operation *op) const;
   /// How often `group` computes each element of `op`, about.
   double evaluations(Group &group, mlir::Operation *op) const;

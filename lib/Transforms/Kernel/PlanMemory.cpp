@@ -33,15 +33,10 @@ static int64_t bytesOf(Value value) {
   return type.getNumElements() * nn::elementBytes(type.getElementType());
 }
 
-/// What holds the bytes of `value`: reshapes are views.
-static Value storageOf(Value value) {
-  while (auto reshape = value.getDefiningOp<nn::ReshapeOp>())
-    value = reshape.getInput();
-  return value;
-}
+static Value storageOf(Value value) { return nn::storageOf(value).value; }
 
 static bool isCommand(Operation *op) {
-  return !isa<nn::ReshapeOp, nn::WeightOp>(op) && !op->hasTrait<OpTrait::IsTerminator>();
+  return !nn::viewOffset(op) && !isa<nn::WeightOp>(op) && !op->hasTrait<OpTrait::IsTerminator>();
 }
 
 namespace {
@@ -88,7 +83,8 @@ private:
     list[result] = where;
   }
 
-  /// Each returned value is then the only returned one of its command.
+  /// Each returned value is then all of what holds it, and the only returned one of its
+  /// command.
   void separateReturns() {
     Operation *end = function.getBody().front().getTerminator();
     builder.setInsertionPoint(end);
@@ -96,7 +92,8 @@ private:
     for (OpOperand &use : end->getOpOperands()) {
       Value storage = storageOf(use.get());
       Operation *producer = storage.getDefiningOp();
-      if (producer && isCommand(producer) && returned.insert(storage).second)
+      if (producer && isCommand(producer) && bytesOf(storage) == bytesOf(use.get()) &&
+          returned.insert(storage).second)
         continue;
       Value copy = rt::CopyOp::create(builder, use.get().getLoc(), use.get().getType(), use.get());
       use.set(copy);

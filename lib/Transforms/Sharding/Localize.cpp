@@ -19,6 +19,8 @@
 #include "mlir/IR/SymbolTable.h"
 #include "llvm/ADT/MapVector.h"
 
+#include <map>
+
 namespace cleave {
 #define GEN_PASS_DEF_LOCALIZE
 #include "cleave/Transforms/Sharding/Passes.h.inc"
@@ -47,14 +49,6 @@ static void forEachSharding(func::FuncOp func, function_ref<void(ShardingAttr)> 
       visit(held);
 }
 
-/// The group of `rank` over `axes`, by member number.
-static SmallVector<int64_t> groupOf(dist::MeshAttr mesh, ArrayRef<StringAttr> axes, int64_t rank) {
-  for (SmallVector<int64_t> &group : mesh.getGroups(axes))
-    if (llvm::is_contained(group, rank))
-      return group;
-  llvm_unreachable("every rank is in a group");
-}
-
 static void collectLeaves(ExtentAttr extent, llvm::SetVector<ExtentAttr> &leaves) {
   if (extent.isLeaf() && extent.isCut())
     leaves.insert(extent);
@@ -72,21 +66,22 @@ static SmallVector<int64_t> classesOf(func::FuncOp func, dist::MeshAttr mesh) {
       for (ExtentAttr extent : sharding.getDims())
         collectLeaves(extent, leaves);
   });
-  SmallVector<int64_t> classes;
-  SmallVector<SmallVector<int64_t>> signatures;
-  for (int64_t rank = 0; rank < mesh.getNumRanks(); ++rank) {
-    SmallVector<int64_t> signature;
-    for (ExtentAttr leaf : leaves) {
-      signature.push_back(leaf.getLocalSize(mesh, rank));
-      for (size_t i = 1; i < leaf.getAxes().size(); ++i)
-        for (int64_t other : groupOf(mesh, leaf.getAxes().drop_front(i), rank))
-          signature.push_back(leaf.getLocalSize(mesh, other));
-    }
-    auto *it = llvm::find(signatures, signature);
-    classes.push_back(it - signatures.begin());
-    if (it == signatures.end())
-      signatures.push_back(std::move(signature));
+  int64_t ranks = mesh.getNumRanks();
+  std::vector<std::vector<int64_t>> signatures(ranks);
+  for (ExtentAttr leaf : leaves) {
+    SmallVector<int64_t> sizes;
+    for (int64_t rank = 0; rank < ranks; ++rank)
+      signatures[rank].push_back(sizes.emplace_back(leaf.getLocalSize(mesh, rank)));
+    for (size_t i = 1; i < leaf.getAxes().size(); ++i)
+      for (ArrayRef<int64_t> group : mesh.getGroups(leaf.getAxes().drop_front(i)))
+        for (int64_t rank : group)
+          for (int64_t other : group)
+            signatures[rank].push_back(sizes[other]);
   }
+  std::map<std::vector<int64_t>, int64_t> numbers;
+  SmallVector<int64_t> classes;
+  for (std::vector<int64_t> &signature : signatures)
+    classes.push_back(numbers.try_emplace(std::move(signature), numbers.size()).first->second);
   return classes;
 }
 

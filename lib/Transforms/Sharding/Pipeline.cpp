@@ -167,9 +167,8 @@ LogicalResult StageBuilder::clone(Operation *op, int64_t micro) {
            collective &&
            llvm::is_contained(collective.getGroupAxes(), builder.getStringAttr(kMicroBatchAxis)))
     return emitError(whereRowsMeet(op))
-           << "micro-batches would have to exchange rows here: the model mixes them, or another "
-              "axis cuts the batch too and does not divide it; leave --micro-batches out, or give "
-              "a batch that all of them divide";
+           << "micro-batches would have to exchange rows here, since the model mixes them; leave "
+              "--micro-batches out";
   if (failed(part))
     return failure();
   if (*part) {

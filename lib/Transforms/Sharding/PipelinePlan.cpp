@@ -194,16 +194,18 @@ LogicalResult PipelinePlan::cut(ArrayRef<func::FuncOp> classes, int64_t numMicro
   std::vector<std::vector<double>> seconds(numChunks, std::vector<double>(numMicros, 0));
   std::vector<std::vector<double>> transfers = seconds;
   int64_t ranks = classOfRank.size() / numMicros;
-  for (int64_t chunk = 0; chunk < numChunks; ++chunk)
-    for (auto [i, number] : llvm::enumerate(classOfRank)) {
-      const ChunkedFunction &function = functions[number];
+  for (auto [number, function] : llvm::enumerate(functions))
+    for (int64_t chunk = 0; chunk < numChunks; ++chunk) {
       double own = 0, moved = 0;
       for (Operation *op : function.chunks[chunk])
         own += localSeconds(machine, mesh, op);
       for (Value value : function.wanted[chunk])
         moved += transferSeconds(machine, bytesOf(value));
-      seconds[chunk][i / ranks] = std::max(seconds[chunk][i / ranks], own);
-      transfers[chunk][i / ranks] = std::max(transfers[chunk][i / ranks], moved);
+      for (auto [i, ofRank] : llvm::enumerate(classOfRank))
+        if (ofRank == static_cast<int64_t>(number)) {
+          seconds[chunk][i / ranks] = std::max(seconds[chunk][i / ranks], own);
+          transfers[chunk][i / ranks] = std::max(transfers[chunk][i / ranks], moved);
+        }
     }
   schedule = makeSchedule(stages, seconds, transfers);
   return reportIdle(strict);

@@ -281,11 +281,15 @@ static ExtentAttr structuredLike(ExtentAttr extent, ExtentAttr model) {
   return mapLeaves(model, model, [](ExtentAttr leaf, ExtentAttr) { return withAxes(leaf, {}); });
 }
 
-/// Whether cutting by `more` after `fewer`, a prefix of it, gives the same parts.
+/// Whether cutting by `more` after `fewer`, a prefix of it, gives the same parts: between
+/// the sub-axes of one axis only where it divides them.
 static bool nests(dist::MeshAttr mesh, int64_t size, ArrayRef<StringAttr> fewer,
                   ArrayRef<StringAttr> more) {
-  return fewer.size() <= more.size() && more.take_front(fewer.size()) == fewer &&
-         (fewer.empty() || fewer == more || size % *mesh.getGroupSize(more) == 0);
+  if (fewer.size() > more.size() || more.take_front(fewer.size()) != fewer)
+    return false;
+  SmallVector<StringAttr> first = dist::joinAxes(mesh, fewer), all = dist::joinAxes(mesh, more);
+  return ArrayRef(all).take_front(first.size()) == ArrayRef(first) ||
+         size % *mesh.getGroupSize(more) == 0;
 }
 
 /// The cut between two: what gathers lead to and slices start from.

@@ -54,6 +54,25 @@ INSTANTIATE_TEST_SUITE_P(
           %y = nn.slice %x starts [4, 39] sizes [5, 40] steps [-1, -1] : tensor<5x40xELT>
           return %y : tensor<5x40xELT> })"},
         Case{
+            "parts_that_are_views",
+            R"(func.func @main(%x: tensor<6x3x7xELT>) -> (tensor<2x3x7xELT>, tensor<3x7xELT>, tensor<1x2x7xELT>, tensor<0x3x7xELT>) {
+          %a = nn.slice %x starts [3, 0, 0] sizes [2, 3, 7] steps [1, 1, 1] : tensor<6x3x7xELT>
+          %p = nn.slice %a starts [1, 1, 0] sizes [1, 2, 7] steps [-1, 1, 1] : tensor<2x3x7xELT>
+          %z = nn.slice %x starts [6, 0, 0] sizes [0, 3, 7] steps [1, 1, 1] : tensor<6x3x7xELT>
+          %r = nn.reshape %x : tensor<6x3x7xELT> to tensor<18x7xELT>
+          %b = nn.slice %r starts [15, 0] sizes [3, 7] steps [1, 1] : tensor<18x7xELT>
+          %q = nn.transpose %b [1, 0] : tensor<3x7xELT>
+          %c = nn.transpose %q [1, 0] : tensor<7x3xELT>
+          return %a, %c, %p, %z : tensor<2x3x7xELT>, tensor<3x7xELT>, tensor<1x2x7xELT>, tensor<0x3x7xELT> })"},
+        Case{
+            "parts_that_are_shifted",
+            R"(func.func @main(%x: tensor<3x5x7xELT>) -> (tensor<3x2x7xELT>, tensor<3x2x7xELT>, tensor<2x5x3xELT>, tensor<2x5x3xELT>) {
+          %a = nn.slice %x starts [0, 0, 0] sizes [3, 2, 7] steps [1, 1, 1] : tensor<3x5x7xELT>
+          %b = nn.slice %x starts [0, 3, 0] sizes [3, 2, 7] steps [1, 1, 1] : tensor<3x5x7xELT>
+          %c = nn.slice %x starts [0, 0, 0] sizes [2, 5, 3] steps [2, 1, 2] : tensor<3x5x7xELT>
+          %d = nn.slice %x starts [0, 0, 2] sizes [2, 5, 3] steps [2, 1, 2] : tensor<3x5x7xELT>
+          return %a, %b, %c, %d : tensor<3x2x7xELT>, tensor<3x2x7xELT>, tensor<2x5x3xELT>, tensor<2x5x3xELT> })"},
+        Case{
             "concat_inner",
             R"(func.func @main(%x: tensor<3x7xELT>, %y: tensor<3x18xELT>, %z: tensor<3x0xELT>) -> tensor<3x25xELT> {
           %c = nn.concat %x, %z, %y axis 1 : tensor<3x7xELT>, tensor<3x0xELT>, tensor<3x18xELT>

@@ -65,3 +65,109 @@ func.func @reshape_at_the_end_is_a_view(%x: tensor<4x8xf32>) -> tensor<1x32xf32>
   %r = nn.reshape %m : tensor<4x8xf32> to tensor<1x32xf32>
   return %r : tensor<1x32xf32>
 }
+
+// -----
+
+// Rows that lie one behind the other are a place: equal parts are one kernel.
+// CHECK-LABEL: @parts_of_an_argument_are_views
+// CHECK-DAG: %[[A:.*]] = nn.slice %arg0 starts [0, 0] sizes [2, 8]
+// CHECK-DAG: %[[B:.*]] = nn.slice %arg0 starts [2, 0] sizes [2, 8]
+// CHECK-DAG: rt.launch @kernel_0(%[[A]])
+// CHECK-DAG: rt.launch @kernel_0(%[[B]])
+// CHECK-NOT: @kernel_1
+func.func @parts_of_an_argument_are_views(%x: tensor<4x8xf32>) -> (tensor<2x8xf32>, tensor<2x8xf32>) {
+  %a = nn.slice %x starts [0, 0] sizes [2, 8] steps [1, 1] : tensor<4x8xf32>
+  %b = nn.slice %x starts [2, 0] sizes [2, 8] steps [1, 1] : tensor<4x8xf32>
+  %c = nn.softmax %a dim 1 : tensor<2x8xf32>
+  %d = nn.softmax %b dim 1 : tensor<2x8xf32>
+  return %c, %d : tensor<2x8xf32>, tensor<2x8xf32>
+}
+
+// -----
+
+// So are parts of what two kernels read; behind a reshape too.
+// CHECK-LABEL: @parts_of_what_is_stored_are_views
+// CHECK: %[[E:.*]] = rt.launch @kernel_0(%arg0)
+// CHECK-COUNT-2: nn.reshape %[[E]]
+// CHECK: %[[A:.*]] = nn.slice {{.*}} starts [1, 1, 0] sizes [1, 1, 8]
+// CHECK: %[[B:.*]] = nn.slice {{.*}} starts [0, 0, 0] sizes [1, 1, 8]
+// CHECK-NEXT: rt.launch @kernel_1(%[[A]])
+// CHECK-NEXT: rt.launch @kernel_1(%[[B]])
+// CHECK-NOT: @kernel_2
+func.func @parts_of_what_is_stored_are_views(%x: tensor<4x8xf32>) -> (tensor<1x1x8xf32>, tensor<1x1x8xf32>) {
+  %e = nn.exp %x : tensor<4x8xf32>
+  %r = nn.reshape %e : tensor<4x8xf32> to tensor<2x2x8xf32>
+  %a = nn.slice %r starts [1, 1, 0] sizes [1, 1, 8] steps [1, 1, 1] : tensor<2x2x8xf32>
+  %b = nn.slice %r starts [0, 0, 0] sizes [1, 1, 8] steps [1, 1, 1] : tensor<2x2x8xf32>
+  %c = nn.softmax %a dim 2 : tensor<1x1x8xf32>
+  %d = nn.softmax %b dim 2 : tensor<1x1x8xf32>
+  return %c, %d : tensor<1x1x8xf32>, tensor<1x1x8xf32>
+}
+
+// -----
+
+// What only the part needs is not computed in full; and what is not in one piece is
+// picked where it is read.
+// CHECK-LABEL: @other_parts_stay_in_kernels
+// CHECK-NEXT: rt.launch @kernel_0(%arg0)
+// CHECK-NEXT: rt.launch @kernel_1(%arg1)
+// CHECK-NEXT: return
+func.func @other_parts_stay_in_kernels(%x: tensor<4x8xf32>, %y: tensor<4x8xf32>) -> (tensor<2x8xf32>, tensor<4x4xf32>) {
+  %e = nn.exp %x : tensor<4x8xf32>
+  %a = nn.slice %e starts [2, 0] sizes [2, 8] steps [1, 1] : tensor<4x8xf32>
+  %c = nn.softmax %a dim 1 : tensor<2x8xf32>
+  %b = nn.slice %y starts [0, 4] sizes [4, 4] steps [1, 1] : tensor<4x8xf32>
+  %d = nn.softmax %b dim 1 : tensor<4x4xf32>
+  return %c, %d : tensor<2x8xf32>, tensor<4x4xf32>
+}
+
+// -----
+
+// Where a part begins that is not in one piece is no part of a kernel either.
+// CHECK-LABEL: @parts_of_one_size_are_one_kernel
+// CHECK: nn.slice {{.*}} starts [0] sizes [18]
+// CHECK: rt.launch @kernel_0(
+// CHECK: nn.slice {{.*}} starts [4] sizes [18]
+// CHECK: rt.launch @kernel_0(
+// CHECK-NOT: @kernel_1
+// CHECK: func private @kernel_0(%{{.*}}: tensor<18xf32>)
+// CHECK: nn.pad %{{.*}} low [0] high [6]
+// CHECK: nn.slice {{.*}} starts [0, 0, 0] sizes [3, 1, 2]
+func.func @parts_of_one_size_are_one_kernel(%x: tensor<3x4x2xf32>) -> (tensor<3x1x2xf32>, tensor<3x1x2xf32>) {
+  %a = nn.slice %x starts [0, 0, 0] sizes [3, 1, 2] steps [1, 1, 1] : tensor<3x4x2xf32>
+  %b = nn.slice %x starts [0, 2, 0] sizes [3, 1, 2] steps [1, 1, 1] : tensor<3x4x2xf32>
+  %c = nn.neg %a : tensor<3x1x2xf32>
+  %d = nn.neg %b : tensor<3x1x2xf32>
+  return %c, %d : tensor<3x1x2xf32>, tensor<3x1x2xf32>
+}
+
+// -----
+
+// A part of a part is a part.
+// CHECK-LABEL: @parts_of_parts_are_views
+// CHECK: %[[A:.*]] = nn.slice %arg0 starts [1, 2, 0] sizes [1, 1, 2]
+// CHECK: rt.launch @kernel_0(%[[A]])
+func.func @parts_of_parts_are_views(%x: tensor<3x4x2xf32>) -> tensor<1x1x2xf32> {
+  %a = nn.slice %x starts [0, 2, 0] sizes [3, 1, 2] steps [1, 1, 1] : tensor<3x4x2xf32>
+  %b = nn.slice %a starts [1, 0, 0] sizes [1, 1, 2] steps [1, 1, 1] : tensor<3x1x2xf32>
+  %c = nn.softmax %b dim 2 : tensor<1x1x2xf32>
+  return %c : tensor<1x1x2xf32>
+}
+
+// -----
+
+// A table whose parts are read is stored once, here for good.
+// CHECK-LABEL: @parts_of_a_constant_are_views
+// CHECK: return %{{.*}}, %{{.*}} : tensor<2xi64>, tensor<2xi64>
+// CHECK: %[[T:.*]] = rt.launch @kernel_1()
+// CHECK: nn.slice %[[T]] starts [0] sizes [2]
+// CHECK: nn.slice %[[T]] starts [2] sizes [2]
+// CHECK-NOT: @kernel_2
+func.func @parts_of_a_constant_are_views(%x: tensor<2xi64>) -> (tensor<2xi64>, tensor<2xi64>) {
+  %t = nn.constant dense<[3, 1, 4, 1]> : tensor<4xi64>
+  %a = nn.slice %t starts [0] sizes [2] steps [1] : tensor<4xi64>
+  %b = nn.slice %t starts [2] sizes [2] steps [1] : tensor<4xi64>
+  %c = nn.add %x, %a : tensor<2xi64>, tensor<2xi64>
+  %d = nn.add %x, %b : tensor<2xi64>, tensor<2xi64>
+  return %c, %d : tensor<2xi64>, tensor<2xi64>
+}

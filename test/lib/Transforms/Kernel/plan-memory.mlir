@@ -44,3 +44,33 @@ func.func @parameters_are_aligned(%x: tensor<2x5xf32>) -> (tensor<2x5xf32>, tens
   %u = nn.broadcast %t : tensor<2x9xf32> to tensor<2x9xf32>
   return %y, %u : tensor<2x5xf32>, tensor<2x9xf32>
 }
+
+// -----
+
+// What holds a part lives as long as the part is read.
+// CHECK-LABEL: @parts_keep_what_holds_them
+// CHECK-SAME: rt.arena = 384
+// CHECK: rt.launch {{.*}}arena 0 at 0 length 256
+// CHECK: rt.launch {{.*}}arena 0 at 256 length 128
+// CHECK: rt.launch {{.*}}output 0 at 0 length 128
+func.func @parts_keep_what_holds_them(%x: tensor<8x8xf32>) -> tensor<4x8xf32> {
+  %a = nn.softmax %x dim 1 : tensor<8x8xf32>
+  %b = nn.slice %a starts [4, 0] sizes [4, 8] steps [1, 1] : tensor<8x8xf32>
+  %c = nn.softmax %b dim 1 : tensor<4x8xf32>
+  %d = nn.add %c, %b : tensor<4x8xf32>, tensor<4x8xf32>
+  %e = nn.softmax %d dim 1 : tensor<4x8xf32>
+  return %e : tensor<4x8xf32>
+}
+
+// -----
+
+// CHECK-LABEL: @a_part_that_leaves_is_copied
+// CHECK: %[[A:.*]] = rt.launch {{.*}}arena 0 at 0 length 256
+// CHECK-NEXT: %[[B:.*]] = nn.slice %[[A]]
+// CHECK-NEXT: %[[C:.*]] = rt.copy %[[B]] {{.*}}output 0 at 0 length 128
+// CHECK-NEXT: return %[[C]]
+func.func @a_part_that_leaves_is_copied(%x: tensor<8x8xf32>) -> tensor<4x8xf32> {
+  %a = nn.softmax %x dim 1 : tensor<8x8xf32>
+  %b = nn.slice %a starts [4, 0] sizes [4, 8] steps [1, 1] : tensor<8x8xf32>
+  return %b : tensor<4x8xf32>
+}

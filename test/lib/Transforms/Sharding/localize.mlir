@@ -123,3 +123,28 @@ func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {
   return %y : tensor<4xf32>
 }
 }
+
+// -----
+
+// The second axis cuts the parts of the first: of 7 rows 4 and 3, of these 2, 2, 0 and
+// 1, 1, 1. What the first alone gives is gathered over the second.
+// CHECK: dist.classes = array<i64: 0, 0, 1, 2, 2, 2>
+// CHECK-LABEL: func.func @main_0
+// CHECK: dist.slice %{{.*}} dim 0 over ["x", "y"] counts [2, 2, 0, 1, 1, 1]
+// CHECK: dist.all_gather %{{.*}} dim 0 over ["y"] counts [2, 2, 0]
+// CHECK: nn.neg %{{.*}} : tensor<4x2xf32>
+// CHECK-LABEL: func.func @main_2
+// CHECK: dist.all_gather %{{.*}} dim 0 over ["y"] counts [1, 1, 1]
+// CHECK: nn.neg %{{.*}} : tensor<3x2xf32>
+// CHECK: dist.all_gather %{{.*}} dim 0 over ["x"] counts [4, 3]
+module attributes {dist.mesh = #dist.mesh<"x"=2, "y"=3>} {
+func.func @main(%x: tensor<7x2xf32>) -> tensor<7x2xf32> {
+  %y = nn.tanh %x {
+    dist.operands = [#dist.sharding<[7 over ["x", "y"], 2]>],
+    dist.results = [#dist.sharding<[7 over ["x", "y"], 2]>]} : tensor<7x2xf32>
+  %z = nn.neg %y {
+    dist.operands = [#dist.sharding<[7 over "x", 2]>],
+    dist.results = [#dist.sharding<[7 over "x", 2]>]} : tensor<7x2xf32>
+  return %z : tensor<7x2xf32>
+}
+}
