@@ -1,0 +1,192 @@
+//===- Driver.cpp - streams, and when their work is done ------------------===//
+
+#include "Driver.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+using namespace cleave::simt;
+
+thread_local CUcontext Driver::current = nullptr;
+
+Driver &Driver::get() {
+  // Never ended: other objects of the process may call us while it ends.
+  static Driver *driver = new Driver;
+  return *driver;
+}
+
+/// 16, 512K, 8M, 16G
+static bool parseBytes(const char *text, uint64_t &bytes) {
+  char *end;
+  bytes = strtoull(text, &end, 10);
+  switch (*end) {
+  case 'G': bytes <<= 10; [[fallthrough]];
+  case 'M': bytes <<= 10; [[fallthrough]];
+  case 'K': bytes <<= 10; ++end;
+  }
+  return end != text && !*end && bytes;
+}
+
+CUresult Driver::initialize() {
+  if (isReady())
+    return CUDA_SUCCESS;
+  Execution &execution = Execution::get();
+  int devices = 1;
+  char rest;
+  const char *text = getenv("CLEAVE_SIMT_DEVICES");
+  if (text && (sscanf(text, "%d%c", &devices, &rest) != 1 || devices < 1 || devices > 64))
+    return CUDA_ERROR_INVALID_VALUE;
+  text = getenv("CLEAVE_SIMT_MEMORY");
+  if (text && !parseBytes(text, memoryBytes))
+    return CUDA_ERROR_INVALID_VALUE;
+  text = getenv("CLEAVE_SIMT_CAPABILITY");
+  if (text && sscanf(text, "%d.%d%c", &major, &minor, &rest) != 2)
+    return CUDA_ERROR_INVALID_VALUE;
+  text = getenv("CLEAVE_SIMT_SCHEDULE");
+  if (text && !execution.schedule.parse(text))
+    return CUDA_ERROR_INVALID_VALUE;
+  if (!execution.prepare())
+    return CUDA_ERROR_OUT_OF_MEMORY;
+  for (int device = 0; device < devices; ++device) {
+    contexts.push_back(std::make_unique<CUctx_st>());
+    contexts.back()->device = device;
+    defaults.push_back(std::make_unique<CUstream_st>());
+    defaults.back()->context = contexts.back().get();
+  }
+  return CUDA_SUCCESS;
+}
+
+CUstream Driver::streamOf(CUstream stream) {
+  if (!stream || stream == CU_STREAM_LEGACY)
+    return defaults[size_t(current->device)].get();
+  return streams.count(stream) ? stream : nullptr;
+}
+
+template <typename Act> void Driver::eachStream(Act &&act) const {
+  for (const auto &stream : defaults)
+    act(stream.get());
+  for (const auto &[handle, stream] : streams)
+    act(handle);
+}
+
+bool Driver::mayRun(CUstream stream) const {
+  if (stream->queue.empty())
+    return false;
+  const CUstream_st::Operation &first = stream->queue.front();
+  if (first.event && first.event->done < first.times)
+    return false;
+  // The default stream and blocking ones go on in the order of the calls.
+  CUstream common = defaults[size_t(stream->context->device)].get();
+  auto isEarlier = [&](CUstream other) {
+    return !other->queue.empty() && other->queue.front().number < first.number;
+  };
+  if (stream != common)
+    return !stream->blocking || !isEarlier(common);
+  bool may = true;
+  for (const auto &[handle, other] : streams)
+    if (other->blocking && other->context == stream->context && isEarlier(handle))
+      may = false;
+  return may;
+}
+
+void Driver::run(CUstream stream) {
+  CUstream_st::Operation operation = std::move(stream->queue.front());
+  stream->queue.pop_front();
+  if (!operation.work || stream->context->error != CUDA_SUCCESS)
+    return;
+  CUresult result = operation.work();
+  if (result != CUDA_SUCCESS && stream->context->error == CUDA_SUCCESS)
+    stream->context->error = result;
+}
+
+bool Driver::step(CUstream preferred) {
+  std::vector<CUstream> ready;
+  eachStream([&](CUstream stream) {
+    if (mayRun(stream))
+      ready.push_back(stream);
+  });
+  if (ready.empty())
+    return false;
+  // Handles lie anywhere; the order of the calls is the same in every process.
+  std::sort(ready.begin(), ready.end(), [](CUstream a, CUstream b) {
+    return a->queue.front().number < b->queue.front().number;
+  });
+  const Schedule &schedule = Execution::get().schedule;
+  if (schedule.shuffled)
+    run(ready[(random() ^ schedule.seed) % ready.size()]);
+  else
+    run(preferred && mayRun(preferred) ? preferred : ready.front());
+  return true;
+}
+
+CUresult Driver::drain(CUcontext context, CUstream preferred, const std::function<bool()> &done) {
+  while (!done() && step(preferred))
+    ;
+  return verdict(context);
+}
+
+CUresult Driver::finish(CUcontext context, CUstream stream) {
+  return drain(context, stream, [&] {
+    bool empty = true;
+    if (stream)
+      return stream->queue.empty();
+    eachStream([&](CUstream one) { empty &= one->context != context || one->queue.empty(); });
+    return empty;
+  });
+}
+
+CUresult Driver::finish(CUcontext context, CUevent event) {
+  uint64_t times = event->recorded;
+  return drain(context, nullptr,
+               [&] { return event->done >= times || context->error != CUDA_SUCCESS; });
+}
+
+CUresult Driver::enqueue(CUstream stream, Work work) {
+  if (!stream->capture) {
+    stream->queue.push_back({++calls, std::move(work)});
+    return CUDA_SUCCESS;
+  }
+  if (stream->capture->invalid)
+    return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
+  CUgraph graph = stream->capture->graph;
+  graph->nodes.push_back({std::move(work), stream->after});
+  stream->after = {graph->nodes.size() - 1};
+  return CUDA_SUCCESS;
+}
+
+void Driver::await(CUstream stream, CUevent event) {
+  stream->queue.push_back({++calls, nullptr, event, event->recorded});
+}
+
+CUresult Driver::verdict(CUcontext context) const {
+  if (context->error != CUDA_SUCCESS)
+    return context->error;
+  return Execution::get().findings.empty() ? CUDA_SUCCESS : CUDA_ERROR_LAUNCH_FAILED;
+}
+
+bool Driver::isForbidden() {
+  bool forbidden = false;
+  for (const auto &capture : captures) {
+    bool own = capture->thread == std::this_thread::get_id();
+    if (capture->mode == CU_STREAM_CAPTURE_MODE_GLOBAL ||
+        (capture->mode == CU_STREAM_CAPTURE_MODE_THREAD_LOCAL && own))
+      forbidden = capture->invalid = true;
+  }
+  return forbidden;
+}
+
+void Driver::reset(CUcontext context) {
+  eachStream([&](CUstream stream) {
+    if (stream->context == context)
+      stream->queue.clear();
+  });
+  std::erase_if(streams, [&](const auto &one) { return one.second->context == context; });
+  std::vector<CUmodule> unloaded;
+  for (const auto &[handle, module] : modules)
+    if (module->context == context)
+      unloaded.push_back(handle);
+  for (CUmodule module : unloaded)
+    unload(module);
+  Execution::get().memory.freeAll(context->device);
+  context->error = CUDA_SUCCESS;
+}

@@ -1,0 +1,206 @@
+//===- Execution.h - kernels, thread by thread ------------------*- C++ -*-===//
+//
+// Each thread of a block is a fiber with a stack of its own; a block runs alone. Code of
+// the device runs on fibers and throws nothing: what it does wrong beyond repair jumps
+// to the scheduler, which gives the launch up.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef CLEAVE_RUNTIME_SIMT_EXECUTION_H
+#define CLEAVE_RUNTIME_SIMT_EXECUTION_H
+
+#include "../Host/Memory.h"
+#include "Findings.h"
+#include "Memory.h"
+
+#include "cleave/Runtime/SimtAbi.h"
+
+#include <deque>
+#include <map>
+#include <random>
+#include <string>
+
+namespace cleave::simt {
+
+struct Dim {
+  uint32_t x = 1, y = 1, z = 1;
+  uint64_t count() const { return uint64_t(x) * y * z; }
+  Dim at(uint64_t index) const {
+    return {uint32_t(index % x), uint32_t(index / x % y), uint32_t(index / x / y)};
+  }
+};
+
+/// How a launch ended; what CUDA would say of it.
+enum class Outcome { Done, IllegalAddress, Misaligned, Trap, Assert, Failed };
+
+struct Launch {
+  const cleave_simt_image *image;
+  const cleave_simt_kernel *kernel;
+  Dim grid, block;
+  uint32_t dynamicBytes;
+  int device;
+  std::vector<std::vector<char>> values; ///< of the arguments, as they were at the call
+};
+
+/// What threads and copies do first.
+struct Schedule {
+  bool shuffled = false;
+  uint64_t seed = 0;
+  /// "greedy" or "shuffled[:SEED]"; false for anything else.
+  bool parse(const std::string &text);
+};
+
+/// A copy from global to shared memory on its way.
+struct Copy {
+  char *target;
+  const char *source;
+  uint32_t bytes, sourceBytes; ///< what is not copied is zero
+
+  void perform() const {
+    memcpy(target, source, sourceBytes);
+    memset(target + sourceBytes, 0, bytes - sourceBytes);
+  }
+};
+
+struct Thread {
+  void *context = nullptr; ///< where it goes on
+  uint32_t index = 0, warp = 0, lane = 0;
+  Access now;     ///< with its epoch
+  ClockRef known; ///< of others
+  const cleave_simt_site *waits = nullptr;
+  uint32_t result = 0; ///< of the barrier that it waited for
+  uint32_t strong = 0; ///< atomics and volatile accesses
+  std::vector<Copy> open;
+  std::deque<std::vector<Copy>> groups;
+};
+
+class Execution;
+
+/// Lanes on their way to do something together. The last one does it for all.
+struct Gathering {
+  using Finish = void (*)(Execution &, Gathering &);
+  uint32_t mask, arrived, warp;
+  Finish finish;
+  uint64_t detail; ///< has to be the same for all
+  const cleave_simt_site *site;
+  void *slots[32];
+};
+
+struct Warp {
+  uint32_t lanes = 0, ready = 0, ended = 0;
+  std::vector<Gathering> gatherings;
+};
+
+struct Barrier {
+  uint32_t expected = 0, arrived = 0, sum = 0;
+  bool all = true, any = false;
+  Meeting meeting;
+  std::vector<uint32_t> waiting;
+  std::array<const cleave_simt_site *, 32> sites = {}; ///< by warp
+};
+
+class Execution {
+public:
+  static Execution &get();
+
+  /// Takes memory; false where the system refuses.
+  bool prepare();
+  Outcome run(const Launch &launch);
+
+  Memory memory;
+  Findings findings;
+  Schedule schedule;
+
+  // What follows is for code of the device.
+
+  enum class Touch { Read, Write, Atomic, AtomicRead };
+  void check(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site);
+  /// Checks an asynchronous copy that begins.
+  void checkCopy(const Copy &copy, cleave_simt_site *site);
+  /// Waits for all groups of copies but the last ones.
+  void finishCopies(size_t groupsLeft);
+
+  /// Waits until all lanes of `mask` are here, and `finish` has been called once.
+  void meet(uint32_t mask, void *slot, Gathering::Finish finish, uint64_t detail,
+            cleave_simt_site *site);
+  /// The same with all lanes of a whole warp.
+  void meetAll(void *slot, Gathering::Finish finish, uint64_t detail, cleave_simt_site *site);
+  struct Arrival {
+    uint32_t id, threads;
+    bool waits, predicate;
+    uint32_t operation;
+  };
+  uint32_t arrive(const Arrival &arrival, cleave_simt_site *site);
+  /// What every thread of a gathering did before is known to all of them.
+  void synchronize(const Gathering &gathering);
+
+  /// Lets other threads go on.
+  void yield();
+  [[noreturn]] void stop(Outcome outcome);
+  /// Adds a finding of `kind` at a place of the running thread.
+  void report(const char *kind, const cleave_simt_site *site, const std::string &text);
+  [[noreturn]] void diverged(const cleave_simt_site *site, const std::string &text);
+
+  Thread &self() { return *running; }
+  uint32_t read(uint32_t sreg) const;
+  bool isShared(uint64_t address) const { return address - sharedBase < sharedCapacity; }
+  bool isLocal(uint64_t address) const;
+  const Launch &current() const { return *launch; }
+
+private:
+  bool runBlock(uint64_t index);
+  void enterBlock(uint64_t index);
+  Thread *pick();
+  Thread *pickIn(uint32_t warp);
+  void wait(const cleave_simt_site *site);
+  void switchToScheduler();
+  static void fiberMain();
+  void endThread();
+  void reportDeadlock();
+  void completeBarrier(Barrier &barrier);
+
+  void checkShared(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site);
+  void checkGlobal(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site);
+  Allocation &allocationOf(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site);
+  void race(const Access &before, bool write, const std::string &where,
+            const cleave_simt_site *site);
+  const cleave_simt_variable *variableAt(uint64_t offset) const;
+  std::string sharedPlace(uint64_t address) const;
+  std::string globalPlace(uint64_t address);
+  Shadow::Thread shadowThread(bool shared, Touch touch, bool pending) const;
+
+  static constexpr uint64_t sharedCapacity = 1 << 18, maxThreads = 1024;
+  /// Below 2^32, so that 32 bits hold an address, and aligned to its size, so that 18
+  /// bits do.
+  uint64_t sharedBase = 0;
+  Bits sharedWritten;
+  std::vector<uint8_t> sharedWords;
+  std::vector<Cell> sharedCells;
+  runtime::Stacks stacks;
+
+  // Of the launch.
+  const Launch *launch = nullptr;
+  std::vector<void *> arguments;
+  std::vector<uint32_t> order; ///< of blocks
+  uint64_t firstBlock = 1;     ///< the number of the first block of the launch
+  uint32_t sharedBytes = 0, dynamicOffset = 0;
+  Shadow shadow;
+  std::map<std::pair<const void *, std::string>, size_t> told;
+  std::mt19937_64 random;
+
+  // Of the block.
+  Dim blockId;
+  std::vector<Thread> threads;
+  std::vector<Warp> warps;
+  std::array<Barrier, 16> barriers;
+  Thread *running = nullptr;
+  uint32_t alive = 0, rotations = 0;
+  bool rotates = false;
+  int32_t patience = 0; ///< accesses until another thread is picked
+  void *scheduler = nullptr;
+  Outcome outcome = Outcome::Done;
+};
+
+} // namespace cleave::simt
+
+#endif // CLEAVE_RUNTIME_SIMT_EXECUTION_H

@@ -1,0 +1,151 @@
+//===- Graphs.cpp - CUDA's functions for captured work --------------------===//
+
+#include "Driver.h"
+
+#include <algorithm>
+
+using namespace cleave::simt;
+
+CUresult cuStreamBeginCapture(CUstream stream, CUstreamCaptureMode mode) {
+  return enter([&](Driver &driver, CUcontext) {
+    CUstream known = driver.streamOf(stream);
+    if (!known)
+      return CUDA_ERROR_INVALID_HANDLE;
+    if (known != stream)
+      return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    if (known->capture)
+      return CUDA_ERROR_ILLEGAL_STATE;
+    auto graph = std::make_shared<CUgraph_st>();
+    driver.graphs[graph.get()] = graph;
+    known->capture =
+        std::make_shared<Capture>(Capture{graph.get(), known, mode, std::this_thread::get_id()});
+    known->after.clear();
+    driver.captures.insert(known->capture);
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *status) {
+  return enter([&](Driver &driver, CUcontext) {
+    CUstream known = driver.streamOf(stream);
+    if (!known)
+      return CUDA_ERROR_INVALID_HANDLE;
+    if (!status)
+      return CUDA_ERROR_INVALID_VALUE;
+    *status = !known->capture           ? CU_STREAM_CAPTURE_STATUS_NONE
+              : known->capture->invalid ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
+                                        : CU_STREAM_CAPTURE_STATUS_ACTIVE;
+    return CUDA_SUCCESS;
+  });
+}
+
+/// Do all nodes come before those in `last`, or are they those?
+static bool isJoined(const CUgraph_st &graph, const std::vector<size_t> &last) {
+  std::vector<bool> reached(graph.nodes.size());
+  for (size_t node : last)
+    reached[node] = true;
+  for (size_t i = graph.nodes.size(); i-- > 0;)
+    if (reached[i])
+      for (size_t before : graph.nodes[i].after)
+        reached[before] = true;
+  return std::find(reached.begin(), reached.end(), false) == reached.end();
+}
+
+CUresult cuStreamEndCapture(CUstream stream, CUgraph *result) {
+  return enter([&](Driver &driver, CUcontext) {
+    CUstream known = driver.streamOf(stream);
+    if (!known)
+      return CUDA_ERROR_INVALID_HANDLE;
+    if (!result)
+      return CUDA_ERROR_INVALID_VALUE;
+    std::shared_ptr<Capture> capture = known->capture;
+    *result = nullptr;
+    if (!capture)
+      return CUDA_ERROR_ILLEGAL_STATE;
+    if (capture->origin != known)
+      return CUDA_ERROR_STREAM_CAPTURE_UNMATCHED;
+    if (capture->mode != CU_STREAM_CAPTURE_MODE_RELAXED &&
+        capture->thread != std::this_thread::get_id())
+      return CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD;
+    CUresult error = capture->invalid ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
+                     : isJoined(*capture->graph, known->after) ? CUDA_SUCCESS
+                                                               : CUDA_ERROR_STREAM_CAPTURE_UNJOINED;
+    for (auto &[handle, one] : driver.streams)
+      if (one->capture == capture) {
+        one->capture = nullptr;
+        one->after.clear();
+      }
+    driver.captures.erase(capture);
+    if (error != CUDA_SUCCESS)
+      driver.graphs.erase(capture->graph);
+    else
+      *result = capture->graph;
+    return error;
+  });
+}
+
+CUresult cuGraphInstantiate(CUgraphExec *executable, CUgraph graph, unsigned long long) {
+  return enter([&](Driver &driver, CUcontext) {
+    auto found = driver.graphs.find(graph);
+    if (!executable || found == driver.graphs.end())
+      return CUDA_ERROR_INVALID_VALUE;
+    auto made = std::make_unique<CUgraphExec_st>(found->second);
+    *executable = made.get();
+    driver.executables[*executable] = std::move(made);
+    return CUDA_SUCCESS;
+  });
+}
+
+/// Runs nodes in an order that they allow: that of the calls, or any.
+static CUresult runNodes(const CUgraph_st &graph, std::mt19937_64 &random) {
+  std::vector<bool> done(graph.nodes.size());
+  for (size_t left = graph.nodes.size(); left; --left) {
+    std::vector<size_t> ready;
+    for (size_t i = 0; i < graph.nodes.size(); ++i) {
+      const auto &after = graph.nodes[i].after;
+      if (!done[i] && std::all_of(after.begin(), after.end(), [&](size_t n) { return done[n]; }))
+        ready.push_back(i);
+    }
+    bool shuffled = Execution::get().schedule.shuffled;
+    size_t next = ready[shuffled ? random() % ready.size() : 0];
+    done[next] = true;
+    if (CUresult result = graph.nodes[next].work(); result != CUDA_SUCCESS)
+      return result;
+  }
+  return CUDA_SUCCESS;
+}
+
+CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream) {
+  return enter([&](Driver &driver, CUcontext) {
+    CUstream known = driver.streamOf(stream);
+    if (!known || !driver.executables.count(executable))
+      return CUDA_ERROR_INVALID_HANDLE;
+    auto random = std::make_shared<std::mt19937_64>(Execution::get().schedule.seed);
+    return driver.enqueue(known,
+                          [=, graph = executable->graph] { return runNodes(*graph, *random); });
+  });
+}
+
+CUresult cuGraphExecDestroy(CUgraphExec executable) {
+  return enter([&](Driver &driver, CUcontext) {
+    return driver.executables.erase(executable) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+  });
+}
+
+CUresult cuGraphDestroy(CUgraph graph) {
+  return enter([&](Driver &driver, CUcontext) {
+    return driver.graphs.erase(graph) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+  });
+}
+
+CUresult cuGraphGetNodes(CUgraph graph, CUgraphNode *nodes, size_t *count) {
+  return enter([&](Driver &driver, CUcontext) {
+    if (!driver.graphs.count(graph) || !count)
+      return CUDA_ERROR_INVALID_VALUE;
+    // Nodes have no handles; how many there are is what is asked.
+    if (nodes)
+      return CUDA_ERROR_NOT_SUPPORTED;
+    *count = graph->nodes.size();
+    return CUDA_SUCCESS;
+  });
+}

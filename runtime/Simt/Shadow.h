@@ -1,0 +1,81 @@
+//===- Shadow.h - who touched memory, and what came before it ---*- C++ -*-===//
+//
+// Races by happens-before. A thread counts its releases (arrivals at barriers, at
+// bar.warp.sync): its epochs. A clock tells for every thread of a block the epoch up to
+// which what it did is known. A cell of four bytes remembers its last writer and two
+// readers with their epochs; whoever touches it has to know of them.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef CLEAVE_RUNTIME_SIMT_SHADOW_H
+#define CLEAVE_RUNTIME_SIMT_SHADOW_H
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace cleave::simt {
+
+/// Blocks have numbers of their own in all launches; 0 is none.
+struct Access {
+  uint64_t block : 30 = 0, thread : 10 = 0, epoch : 22 = 0, atomic : 1 = 0;
+  uint64_t pending : 1 = 0; ///< of an asynchronous copy that is not waited for
+};
+
+struct Cell {
+  Access write, reads[2];
+};
+static_assert(sizeof(Cell) == 24);
+
+/// Epochs by thread of the block.
+using Clock = std::vector<uint32_t>;
+using ClockRef = std::shared_ptr<const Clock>;
+
+/// What threads give to each other where they meet.
+class Meeting {
+public:
+  /// Adds what a thread knows, which is `clock`, and its own epoch.
+  void release(const ClockRef &clock, uint32_t thread, uint32_t epoch, uint32_t numThreads);
+  /// All of it; then nothing.
+  ClockRef take();
+  bool empty() const { return !joined; }
+
+private:
+  std::shared_ptr<Clock> joined;
+  std::vector<ClockRef> bases; ///< that are in it
+};
+
+/// Looks at a cell for a thread and notes what it does.
+class Shadow {
+public:
+  /// The thread, and what it knows.
+  struct Thread {
+    Access now;
+    const Clock *known;
+    uint64_t firstBlock; ///< of the launch
+    bool shared;         ///< memory that no other block sees
+  };
+
+  /// Notes an access to `bytes` at `address`, whose cell is `cell`, and returns what it
+  /// is not ordered with; none has block 0.
+  Access touch(Cell *cell, uint64_t address, uint64_t bytes, bool write, const Thread &thread);
+  /// An asynchronous copy of the thread is waited for: its bytes are its writes from now.
+  void settle(Cell *cell, uint64_t bytes, const Access &now);
+  /// Begins a launch: parts of cells are those of no earlier one.
+  void beginLaunch();
+
+private:
+  static bool ordered(const Access &before, const Thread &thread);
+  static Access touchOne(Cell &cell, bool write, const Thread &thread);
+  std::array<Cell, 4> *partsOf(Cell &cell) const;
+  std::array<Cell, 4> &split(Cell &cell);
+
+  /// Cells that are touched by single bytes.
+  mutable std::vector<std::array<Cell, 4>> parts;
+  uint64_t launch = 0;
+};
+
+} // namespace cleave::simt
+
+#endif // CLEAVE_RUNTIME_SIMT_SHADOW_H
