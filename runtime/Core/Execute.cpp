@@ -176,7 +176,7 @@ bool Session::beginOnGpu(uint32_t r) noexcept {
   for (uint32_t i = 0; i < program.num_inputs && done && !loading; ++i)
     done = gpu->writeInput(r, i, givenInputs ? givenInputs[i].data : inputBlocks[i].data());
   if (!done)
-    reportPlain("rank %u: %s", r, gpu->problem(r));
+    reportPlain(r, "%s", gpu->problem(r));
   return done;
 }
 
@@ -187,7 +187,7 @@ bool Session::finishOnGpu(uint32_t r) noexcept {
       done = gpu->readOutput(r, i, const_cast<void *>(data));
   int64_t faulty = -1;
   if (!done || !gpu->finish(r, faulty)) {
-    reportPlain("rank %u: %s", r, gpu->problem(r));
+    reportPlain(r, "%s", gpu->problem(r));
     return false;
   }
   if (faulty < 0)

@@ -104,7 +104,7 @@ int32_t Session::runInJob(cleave_error *error) noexcept {
   return verdict.status;
 }
 
-void Session::reportPlain(const char *format, ...) noexcept {
+void Session::reportPlain(uint32_t rank, const char *format, ...) noexcept {
   if (failures.fetch_add(1, std::memory_order_acq_rel))
     return;
   char what[700];
@@ -112,8 +112,9 @@ void Session::reportPlain(const char *format, ...) noexcept {
   va_start(arguments, format);
   vsnprintf(what, sizeof what, format, arguments);
   va_end(arguments);
-  fail(&failure, CLEAVE_FAILED, "rank %u on %.60s: %s", firstRank, hostOf(firstRank), what);
-  failure.rank = int32_t(firstRank);
+  const char *host = hostOf(rank);
+  fail(&failure, CLEAVE_FAILED, "rank %u%s%.60s: %s", rank, host ? " on " : "", nameOf(host), what);
+  failure.rank = int32_t(rank);
   reported.store(true, std::memory_order_release);
   workers.stop();
 }
@@ -138,12 +139,12 @@ bool Session::moved(const Outcome &outcome, const char *what) noexcept {
   if (outcome.kind == Outcome::Late) {
     char who[600];
     describeLaggard(who, sizeof who);
-    reportPlain("waited %u ms for %.500s, %.300s", deadlineMs, who, what);
+    reportPlain(firstRank, "waited %u ms for %.500s, %.300s", deadlineMs, who, what);
   } else if (outcome.kind == Outcome::Broken) {
     secondHand = true;
-    reportPlain("%.300s, %.300s", messages->problem(), what);
+    reportPlain(firstRank, "%.300s, %.300s", messages->problem(), what);
   } else if (outcome.kind == Outcome::Corrupted || outcome.kind == Outcome::Diverged)
-    reportPlain("what rank %u sent arrived as other bytes, %.300s", outcome.peer, what);
+    reportPlain(firstRank, "what rank %u sent arrived as other bytes, %.300s", outcome.peer, what);
   return bool(outcome);
 }
 
@@ -262,14 +263,14 @@ bool Session::agree(Waiter &waiter) noexcept {
       return false;
     if (!uneven)
       return true;
-    reportPlain("has --repeat %llu, and rank %u on %.60s has --repeat %llu; start all ranks with "
+    reportPlain(firstRank, "has --repeat %llu, and rank %u on %.60s has --repeat %llu; start all ranks with "
                 "one",
                 (unsigned long long)own.runs, uneven, hostOf(uneven),
                 (unsigned long long)theirs[uneven].runs);
     failure.status = CLEAVE_REFUSED;
     return false;
   } catch (const std::bad_alloc &) {
-    reportPlain("out of memory to compare programs");
+    reportPlain(firstRank, "out of memory to compare programs");
     return false;
   }
 }
@@ -336,11 +337,11 @@ bool Session::compareWith(uint32_t peer, Waiter &waiter) {
   describePosition(question.rank, question.load ? Phase::Load : Phase::Main, 2 * question.index,
                    own.text, sizeof own.text);
   if (equal)
-    reportPlain("rank %u on %.60s runs another program, which differs in its sizes, groups or "
+    reportPlain(firstRank, "rank %u on %.60s runs another program, which differs in its sizes, groups or "
                 "values; start all ranks with one program",
                 peer, hostOf(peer));
   else
-    reportPlain("rank %u on %.60s runs another program: rank %u is to run %.200s here and %.200s "
+    reportPlain(firstRank, "rank %u on %.60s runs another program: rank %u is to run %.200s here and %.200s "
                 "there; start all ranks with one program",
                 peer, hostOf(peer), question.rank, own.text, reply.text);
   failure.status = CLEAVE_REFUSED;

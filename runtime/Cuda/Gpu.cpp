@@ -22,8 +22,9 @@ Gpu::Gpu(const cleave_program &program, uint32_t firstRank, uint32_t endRank, ui
 
 Gpu::~Gpu() {
   for (Rank &rank : ranks) {
-    if (!rank.device || driver->cuCtxSetCurrent(rank.device->context))
+    if (!rank.device)
       continue;
+    driver->cuCtxSetCurrent(rank.device->context);
     if (rank.stream)
       driver->cuStreamDestroy(rank.stream);
     for (auto *list : {&rank.inputs, &rank.outputs})
@@ -33,8 +34,9 @@ Gpu::~Gpu() {
       driver->cuMemFree(memory);
   }
   for (std::unique_ptr<Device> &device : devices) {
-    if (!device->context || driver->cuCtxSetCurrent(device->context))
+    if (!device->context)
       continue;
+    driver->cuCtxSetCurrent(device->context);
     for (auto &[range, memory] : device->files)
       driver->cuMemFree(memory);
     for (auto &[image, module] : device->modules)

@@ -371,7 +371,9 @@ Value Emitter::pullRope(nn::RopeOp op, const Index &at) {
   SmallVector<int64_t> leading(full.drop_back());
   SmallVector<int64_t> tableLeading(shape(op.getCos()).drop_back());
 
-  auto turned = [&](const Index &other, const Index &pair, bool isFirst) -> Value {
+  // The side that is not chosen must not leave the tensor either.
+  auto turned = [&](const Index &partner, const Index &pair, bool isFirst) -> Value {
+    Index other = clamp(partner, size(op.getInput()));
     Index table = broadcastIndex(row, leading, tableLeading) * half + pair;
     Value x = pull(op.getInput(), at), y = pull(op.getInput(), other);
     Value cos = pull(op.getCos(), table), sin = pull(op.getSin(), table);

@@ -22,7 +22,7 @@ struct Machine {
   std::function<llvm::Expected<std::unique_ptr<CompiledProgram>>(mlir::ModuleOp)> compile;
 };
 
-/// All that this program is there for: Cpu.cpp, Simt.cpp.
+/// All that this program is there for: Cpu.cpp, Cuda.cpp.
 std::vector<Machine> machines();
 
 /// How inputs are drawn.

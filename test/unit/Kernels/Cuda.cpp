@@ -1,4 +1,4 @@
-//===- Simt.cpp - kernels of GPUs, in the simulator -----------------------===//
+//===- Cuda.cpp - kernels of GPUs, in the simulator -----------------------===//
 
 #include "Harness.h"
 
