@@ -2,6 +2,9 @@
 
 #include "Execution.h"
 
+#include <algorithm>
+#include <bit>
+
 using namespace cleave::simt;
 
 bool Execution::isLocal(uint64_t address) const {
@@ -90,11 +93,8 @@ void Execution::checkShared(uint64_t address, uint64_t bytes, Touch touch, cleav
                  : ", where nothing is"));
     stop(Outcome::IllegalAddress);
   }
-  if (address % site->align) {
-    report("misaligned", site,
-           bytesAt(bytes, sharedPlace(address)) + ", aligned to " + std::to_string(site->align));
-    stop(Outcome::Misaligned);
-  }
+  if (address % site->align)
+    misaligned(address, bytes, sharedPlace(address), site);
   if (isRead(touch) && !sharedWritten.all(offset, bytes))
     report("uninitialised", site, bytesAt(bytes, sharedPlace(address)) + " were never written");
   if (isWrite(touch))
@@ -105,12 +105,28 @@ void Execution::checkShared(uint64_t address, uint64_t bytes, Touch touch, cleav
     race(before, isWrite(touch), bytesAt(bytes, sharedPlace(address)), site);
 }
 
+/// A GPU faults where an instruction's own bytes are not aligned; a promise of more that
+/// is broken lets the compiler make wider instructions of several.
+void Execution::misaligned(uint64_t address, uint64_t bytes, const std::string &where,
+                           const cleave_simt_site *site) {
+  report("misaligned", site,
+         bytesAt(bytes, where) + ", which the program promises to be a multiple of " +
+             std::to_string(site->align));
+  uint64_t needed = std::min<uint64_t>({std::bit_floor(bytes), 16, site->align});
+  if (address % needed)
+    stop(Outcome::Misaligned);
+}
+
 std::string Execution::globalPlace(uint64_t address) {
-  Allocation *allocation = memory.before(address);
-  if (!allocation)
-    return "an address that is nobody's";
-  return "an allocation of " + std::to_string(allocation->bytes) + " bytes+" +
-         std::to_string(address - allocation->begin);
+  Allocation *allocation = memory.before(address), *next = memory.after(address);
+  auto of = [](Allocation *one) {
+    return "an allocation of " + std::to_string(one->bytes) + " bytes";
+  };
+  uint64_t behind = allocation ? address - allocation->begin : ~uint64_t(0);
+  if (next && allocation && behind >= allocation->bytes &&
+      next->begin - address < behind - allocation->bytes)
+    return of(next) + "-" + std::to_string(next->begin - address);
+  return allocation ? of(allocation) + "+" + std::to_string(behind) : "an address of nobody";
 }
 
 Allocation &Execution::allocationOf(uint64_t address, uint64_t bytes, Touch touch,
@@ -146,11 +162,8 @@ void Execution::checkGlobal(uint64_t address, uint64_t bytes, Touch touch, cleav
     stop(Outcome::IllegalAddress);
   }
   Allocation &allocation = allocationOf(address, bytes, touch, site);
-  if (address % site->align) {
-    report("misaligned", site,
-           bytesAt(bytes, globalPlace(address)) + ", aligned to " + std::to_string(site->align));
-    stop(Outcome::Misaligned);
-  }
+  if (address % site->align)
+    misaligned(address, bytes, globalPlace(address), site);
   if (allocation.kind != Allocation::Device)
     return;
   if (isRead(touch) && !memory.isWritten(address, bytes))

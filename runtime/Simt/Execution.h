@@ -164,6 +164,8 @@ private:
   Allocation &allocationOf(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site);
   void race(const Access &before, bool write, const std::string &where,
             const cleave_simt_site *site);
+  void misaligned(uint64_t address, uint64_t bytes, const std::string &where,
+                  const cleave_simt_site *site);
   const cleave_simt_variable *variableAt(uint64_t offset) const;
   std::string sharedPlace(uint64_t address) const;
   std::string globalPlace(uint64_t address);

@@ -4,6 +4,8 @@
 
 #include "Execution.h"
 
+#include <bit>
+#include <cfenv>
 #include <chrono>
 #include <cmath>
 
@@ -144,6 +146,29 @@ uint32_t device::permute(uint32_t low, uint32_t high, uint32_t selector) {
   return result;
 }
 
+/// As the processor rounds now; volatile, as compilers know of one mode only.
+template <typename Real> static Real operate(uint32_t operation, double a, double b, double c) {
+  volatile Real x = Real(a), y = Real(b), z = Real(c), result;
+  switch (operation) {
+  case CLEAVE_SIMT_SUM: result = x + y; break;
+  case CLEAVE_SIMT_PRODUCT: result = x * y; break;
+  case CLEAVE_SIMT_FMA: result = std::fma(Real(x), Real(y), Real(z)); break;
+  case CLEAVE_SIMT_QUOTIENT: result = x / y; break;
+  default: result = std::sqrt(Real(x));
+  }
+  return result;
+}
+
+double device::directed(uint32_t operation, uint32_t mode, uint32_t single, double a, double b,
+                        double c) {
+  int before = fegetround();
+  fesetround(mode == 'm' ? FE_DOWNWARD : mode == 'p' ? FE_UPWARD : FE_TOWARDZERO);
+  double result = single ? operate<float>(operation, a, b, c) : operate<double>(operation, a, b, c);
+  fesetround(before);
+  return result;
+}
+
+uint32_t device::to_half(double x) { return std::bit_cast<uint16_t>(_Float16(x)); }
 float device::exp2(float x) { return std::exp2(x); }
 float device::log2(float x) { return std::log2(x); }
 float device::sin(float x) { return std::sin(x); }

@@ -82,6 +82,11 @@ Allocation *Memory::before(uint64_t address) {
   return next == allocations.begin() ? nullptr : &std::prev(next)->second;
 }
 
+Allocation *Memory::after(uint64_t address) {
+  auto next = allocations.upper_bound(address);
+  return next == allocations.end() ? nullptr : &next->second;
+}
+
 Allocation *Memory::find(uint64_t address, uint64_t bytes) {
   Allocation *allocation = before(address);
   return allocation && allocation->live && allocation->holds(address, bytes) ? allocation : nullptr;

@@ -47,6 +47,8 @@ public:
 
   /// The allocation that begins last before `address`, dead or alive; null for none.
   Allocation *before(uint64_t address);
+  /// The one that begins first behind `address`.
+  Allocation *after(uint64_t address);
   /// The live one with all of these bytes; null for none.
   Allocation *find(uint64_t address, uint64_t bytes);
 

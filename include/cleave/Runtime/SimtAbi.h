@@ -101,6 +101,13 @@ enum cleave_simt_reduction {
   CLEAVE_SIMT_UMAX,
   CLEAVE_SIMT_POPC
 };
+enum cleave_simt_operation {
+  CLEAVE_SIMT_SUM,
+  CLEAVE_SIMT_PRODUCT,
+  CLEAVE_SIMT_FMA,
+  CLEAVE_SIMT_QUOTIENT,
+  CLEAVE_SIMT_ROOT
+};
 enum cleave_simt_scope { CLEAVE_SIMT_BLOCK, CLEAVE_SIMT_DEVICE };
 /// Operands of multiply, and of its sum: f32 or s32, or f16.
 enum cleave_simt_operand {

@@ -2,7 +2,7 @@
 //
 // A name is an operation with its properties: fma.rn.ftz.f. What rounds to nearest is
 // an instruction of LLVM; what is approximate on a GPU is computed exactly and rounded
-// once; directed rounding is not known, except towards integers.
+// once.
 //
 //===----------------------------------------------------------------------===//
 
@@ -18,8 +18,8 @@ namespace {
 
 class Arithmetic {
 public:
-  Arithmetic(Target &target, CallInst &call, StringRef name)
-      : target(target), call(call), builder(&call) {
+  Arithmetic(Target &target, CallInst &call, StringRef name, Type *type)
+      : target(target), builder(&call), type(type) {
     SmallVector<StringRef> parts;
     name.split(parts, '.');
     operation = parts.front();
@@ -32,8 +32,8 @@ public:
         properties.push_back(part);
   }
 
-  Value *lower() {
-    for (Value *argument : call.args())
+  Value *lower(ArrayRef<Value *> values) {
+    for (Value *argument : values)
       arguments.push_back(flushes ? flush(argument) : argument);
     Value *value = compute();
     return value && flushes ? flush(value) : value;
@@ -60,14 +60,33 @@ private:
       return value;
     if (Value *value = integers())
       return value;
-    if (!rounding.empty() && rounding != "rn")
+    return rounding.empty() || rounding == "rn" ? reals() : directed();
+  }
+
+  Value *directed() {
+    unsigned function = StringSwitch<unsigned>(operation)
+                            .Case("add", CLEAVE_SIMT_SUM)
+                            .Case("mul", CLEAVE_SIMT_PRODUCT)
+                            .Case("fma", CLEAVE_SIMT_FMA)
+                            .Cases({"div", "rcp"}, CLEAVE_SIMT_QUOTIENT)
+                            .Case("sqrt", CLEAVE_SIMT_ROOT)
+                            .Default(~0u);
+    if (function == ~0u || !(type->isFloatTy() || type->isDoubleTy()) || has("sat"))
       return nullptr;
-    return reals();
+    Type *wide = builder.getDoubleTy();
+    SmallVector<Value *> values = {builder.getInt32(function), builder.getInt32(rounding[1]),
+                                   builder.getInt32(type->isFloatTy())};
+    if (operation == "rcp")
+      values.push_back(number(wide, 1));
+    for (Value *argument : arguments)
+      values.push_back(builder.CreateFPExt(argument, wide));
+    values.resize(6, number(wide, 0));
+    return builder.CreateFPTrunc(target.call(builder, CLEAVE_SIMT_directed, wide, values), type);
   }
 
   /// Calls a function of f32, on any type that is no wider.
   Value *library(cleave_simt_function function) {
-    Type *single = builder.getFloatTy(), *type = call.getType();
+    Type *single = builder.getFloatTy();
     if (!type->isFloatTy() && !type->isHalfTy() && !type->isBFloatTy())
       return nullptr;
     Value *value = builder.CreateFPExt(arguments[0], single);
@@ -75,7 +94,6 @@ private:
   }
 
   Value *reals() {
-    Type *type = call.getType();
     if (operation == "fabs")
       return unary(Intrinsic::fabs);
     if (operation == "neg")
@@ -133,7 +151,6 @@ private:
   }
 
   Value *integers() {
-    Type *type = call.getType();
     if (operation == "mulhi") {
       unsigned width = type->getIntegerBitWidth();
       bool isUnsigned = properties[0].starts_with("u");
@@ -178,7 +195,6 @@ private:
     auto [from, to] = operation.split('2');
     if (to.empty())
       return nullptr;
-    Type *type = call.getType();
     Value *value = arguments[0];
     if (operation == "d2i" && (has("lo") || has("hi"))) {
       Value *bits = builder.CreateBitCast(value, builder.getInt64Ty());
@@ -201,10 +217,10 @@ private:
       return from.starts_with("u") ? builder.CreateUIToFP(value, type)
                                    : builder.CreateSIToFP(value, type);
     }
-    return toInteger(value, type, to.starts_with("u"));
+    return toInteger(value, to.starts_with("u"));
   }
 
-  Value *toInteger(Value *value, Type *type, bool isUnsigned) {
+  Value *toInteger(Value *value, bool isUnsigned) {
     Intrinsic::ID round = rounding == "rn"   ? Intrinsic::roundeven
                           : rounding == "rm" ? Intrinsic::floor
                           : rounding == "rp" ? Intrinsic::ceil
@@ -218,14 +234,14 @@ private:
   Value *pack() {
     if (rounding != "rn" || has("satfinite"))
       return nullptr;
-    auto *type = cast<FixedVectorType>(call.getType());
-    Value *result = PoisonValue::get(type);
+    auto *vector = cast<FixedVectorType>(type);
+    Value *result = PoisonValue::get(vector);
     for (unsigned i : {0u, 1u}) {
       Value *value = arguments[1 - i];
       if (has("relu"))
         value = builder.CreateMaxNum(value, number(value->getType(), 0));
-      result = builder.CreateInsertElement(result,
-                                           builder.CreateFPTrunc(value, type->getElementType()), i);
+      result = builder.CreateInsertElement(
+          result, builder.CreateFPTrunc(value, vector->getElementType()), i);
     }
     return result;
   }
@@ -248,8 +264,8 @@ private:
   }
 
   Target &target;
-  CallInst &call;
   IRBuilder<> builder;
+  Type *type; ///< of the result
   StringRef operation, rounding;
   SmallVector<StringRef> properties;
   SmallVector<Value *> arguments;
@@ -258,6 +274,11 @@ private:
 
 } // namespace
 
-Value *cleave::simt::lowerArithmetic(Target &target, CallInst &call, StringRef name) {
-  return call.arg_empty() ? nullptr : Arithmetic(target, call, name).lower();
+Value *cleave::simt::lowerArithmetic(Target &target, CallInst &call, StringRef name,
+                                     ArrayRef<Value *> arguments) {
+  if (arguments.empty())
+    return nullptr;
+  // Of assembly with several results, one: what it works on.
+  Type *type = isa<StructType>(call.getType()) ? arguments[0]->getType() : call.getType();
+  return Arithmetic(target, call, name, type).lower(arguments);
 }

@@ -61,7 +61,7 @@ public:
       return value;
     if (Value *value = lowerTile(target, call, name))
       return value;
-    return lowerArithmetic(target, call, name);
+    return lowerArithmetic(target, call, name, SmallVector<Value *>(call.args()));
   }
 
 private:

@@ -66,12 +66,12 @@ static Value *lowerBrain(Instruction &instruction) {
 }
 
 /// The value of `each` for every element of a vector, or for the scalar itself.
-static Value *byElement(IRBuilderBase &builder, ArrayRef<Value *> operands,
+static Value *byElement(IRBuilderBase &builder, ArrayRef<Value *> operands, Type *scalar,
                         function_ref<Value *(ArrayRef<Value *>)> each) {
   auto *vector = dyn_cast<FixedVectorType>(operands[0]->getType());
   if (!vector)
     return each(operands);
-  Value *result = PoisonValue::get(vector);
+  Value *result = PoisonValue::get(vector->getWithNewType(scalar));
   for (unsigned i = 0; i < vector->getNumElements(); ++i) {
     SmallVector<Value *> elements;
     for (Value *operand : operands)
@@ -111,7 +111,7 @@ static Value *lowerLibrary(Target &target, Instruction &instruction) {
   }
   SmallVector<Value *> operands(instruction.operand_values());
   operands.resize(instruction.getOpcode() == Instruction::FRem ? 2 : 1);
-  return byElement(builder, operands, [&](ArrayRef<Value *> elements) {
+  return byElement(builder, operands, scalar, [&](ArrayRef<Value *> elements) {
     SmallVector<Value *> arguments;
     for (Value *element : elements)
       arguments.push_back(builder.CreateFPCast(element, used));
@@ -136,6 +136,20 @@ static Value *lowerRound(Instruction &instruction) {
   return builder.CreateUnaryIntrinsic(Intrinsic::trunc, builder.CreateFAdd(value, signedHalf));
 }
 
+/// f64 becomes f16 in one rounding.
+static Value *lowerNarrow(Target &target, Instruction &instruction) {
+  auto *narrow = dyn_cast<FPTruncInst>(&instruction);
+  if (!narrow || !narrow->getSrcTy()->getScalarType()->isDoubleTy() ||
+      !narrow->getDestTy()->getScalarType()->isHalfTy())
+    return nullptr;
+  IRBuilder<> builder(narrow);
+  Type *half = builder.getHalfTy();
+  return byElement(builder, {narrow->getOperand(0)}, half, [&](ArrayRef<Value *> elements) {
+    Value *bits = target.call(builder, CLEAVE_SIMT_to_half, builder.getInt32Ty(), elements);
+    return builder.CreateBitCast(builder.CreateTrunc(bits, builder.getInt16Ty()), half);
+  });
+}
+
 static void replaceEach(Target &target, function_ref<Value *(Instruction &)> lower) {
   for (Function &function : target.module)
     for (Instruction &instruction : make_early_inc_range(instructions(function)))
@@ -147,6 +161,7 @@ static void replaceEach(Target &target, function_ref<Value *(Instruction &)> low
 
 void cleave::simt::lowerForHost(Target &target) {
   replaceEach(target, [&](Instruction &one) { return lowerLibrary(target, one); });
+  replaceEach(target, [&](Instruction &one) { return lowerNarrow(target, one); });
   replaceEach(target, lowerRound);
   replaceEach(target, lowerBrain);
 }

@@ -59,7 +59,8 @@ llvm::Error unknown(const llvm::Instruction &instruction, const llvm::Twine &wha
 /// Replaces calls of NVVM's intrinsics and of inline assembly.
 llvm::Error lowerCalls(Target &target);
 /// One of arithmetic, by its name behind "llvm.nvvm."; null for one that is none.
-llvm::Value *lowerArithmetic(Target &target, llvm::CallInst &call, llvm::StringRef name);
+llvm::Value *lowerArithmetic(Target &target, llvm::CallInst &call, llvm::StringRef name,
+                             llvm::ArrayRef<llvm::Value *> arguments);
 /// One of matrices and copies; null for one that is none.
 llvm::Value *lowerTile(Target &target, llvm::CallInst &call, llvm::StringRef name);
 /// Inline assembly; null where it is none that is known.
