@@ -55,6 +55,9 @@ struct Job {
 
 } // namespace
 
+/// Of every buffer, so that vectors may be loaded whole.
+static constexpr int64_t kAlignment = 16;
+
 static void loadDialects(MLIRContext &context) {
   context.loadDialect<arith::ArithDialect, cf::ControlFlowDialect, gpu::GPUDialect,
                       LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect,
@@ -126,7 +129,9 @@ static LogicalResult runPasses(ModuleOp module) {
   passes.enableVerifier(false);
   passes.addPass(createMakeContiguous());
   passes.addPass(createSplitLoad());
-  passes.addPass(createFuse());
+  FuseOptions fusion;
+  fusion.alignment = kAlignment;
+  passes.addPass(createFuse(fusion));
   return passes.run(module);
 }
 

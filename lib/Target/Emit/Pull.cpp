@@ -389,7 +389,8 @@ Value Emitter::pullRope(nn::RopeOp op, const Index &at) {
   };
   auto pairs = [&, row = row, lane = lane]() -> Value {
     if (op.getInterleaved()) {
-      auto [pair, side] = divide(lane, 2);
+      auto [anyPair, side] = divide(lane, 2);
+      Index pair = clamp(anyPair, half);
       return select(
           isBelow(side, 1), [&] { return turned(at + 1, pair, true); },
           [&] { return turned(at - 1, pair, false); });

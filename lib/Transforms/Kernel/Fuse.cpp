@@ -204,12 +204,12 @@ struct Rewriter {
   Rewriter(func::FuncOp function, Kernels &kernels)
       : block(function.getBody().front()), kernels(kernels), builder(function.getContext()) {}
 
-  void run() {
+  void run(int64_t alignment) {
     eraseDead(block);
     separateParts(block);
     eraseDead(block);
     materializeConstants(block);
-    Grouping grouping(block);
+    Grouping grouping(block, alignment);
     SmallVector<Operation *> original;
     for (Operation &op : block)
       original.push_back(&op);
@@ -293,14 +293,17 @@ private:
 };
 
 struct Fuse : cleave::impl::FuseBase<Fuse> {
+  using FuseBase::FuseBase;
+
   void runOnOperation() override {
     Kernels kernels(getOperation());
     for (auto main : llvm::to_vector(getOperation().getOps<func::FuncOp>())) {
       auto load = main->getAttrOfType<FlatSymbolRefAttr>(rt::kLoad);
       if (!load)
         continue;
-      Rewriter(main, kernels).run();
-      Rewriter(getOperation().lookupSymbol<func::FuncOp>(load.getValue()), kernels).run();
+      auto loader = getOperation().lookupSymbol<func::FuncOp>(load.getValue());
+      Rewriter(main, kernels).run(alignment);
+      Rewriter(loader, kernels).run(alignment);
     }
   }
 };

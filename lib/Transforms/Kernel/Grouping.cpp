@@ -267,10 +267,11 @@ static void duplicateViews(Block &block) {
 
 /// Neighbours in what is stored anyway are a place, not code: else each place would have
 /// a kernel of its own.
-void Grouping::releaseViews() {
+void Grouping::releaseViews(int64_t alignment) {
   for (Operation &op : block) {
     Group *group = of(&op);
-    if (!group || !isa<nn::SliceOp>(op) || !nn::viewOffset(&op))
+    std::optional<int64_t> offset = nn::viewOffset(&op);
+    if (!group || !isa<nn::SliceOp>(op) || !offset || *offset % alignment != 0)
       continue;
     SmallVector<Operation *> views = {&op};
     Operation *source = op.getOperand(0).getDefiningOp();
@@ -287,7 +288,7 @@ void Grouping::releaseViews() {
   llvm::erase_if(groups, [](const auto &group) { return group->ops.empty(); });
 }
 
-Grouping::Grouping(Block &block) : block(block) {
+Grouping::Grouping(Block &block, int64_t alignment) : block(block) {
   mergeConstants(block);
   duplicateViews(block);
   Operation *lastCommand = nullptr;
@@ -306,5 +307,5 @@ Grouping::Grouping(Block &block) : block(block) {
   for (Operation &op : llvm::reverse(block))
     if (hasGroup(&op) && !of(&op))
       lead(&op);
-  releaseViews();
+  releaseViews(alignment);
 }

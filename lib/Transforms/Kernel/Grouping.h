@@ -30,7 +30,8 @@ struct Group {
 /// between groups belong to none.
 class Grouping {
 public:
-  explicit Grouping(mlir::Block &block);
+  /// Views that do not begin at a multiple of `alignment` bytes are code.
+  Grouping(mlir::Block &block, int64_t alignment);
 
   Group *of(mlir::Operation *op) const { return groupOf.lookup(op); }
   const std::vector<std::unique_ptr<Group>> &all() const { return groups; }
@@ -43,7 +44,7 @@ private:
   void add(Group *group, mlir::Operation *op);
   void follow(Group &group);
   void lead(mlir::Operation *op);
-  void releaseViews();
+  void releaseViews(int64_t alignment);
   bool accepts(Group &group, mlir::Operation *op) const;
   /// How often `group` computes each element of `op`, about.
   double evaluations(Group &group, mlir::Operation *op) const;

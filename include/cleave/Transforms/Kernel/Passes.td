@@ -56,6 +56,10 @@ def Fuse : Pass<"kernel-fuse", "::mlir::ModuleOp"> {
     Kernels of equal body are one function, so a model of many equal layers has
     as many kernels as one of them.
   }];
+  let options = [
+    Option<"alignment", "alignment", "int64_t", /*default=*/"1",
+           "bytes of which the place of a view is a multiple: others are computed">
+  ];
   let dependentDialects = ["::cleave::rt::RtDialect"];
 }
 

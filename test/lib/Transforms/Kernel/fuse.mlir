@@ -1,4 +1,5 @@
 // RUN: cleave-opt %s --kernel-split-load --kernel-fuse -split-input-file | FileCheck %s
+// RUN: cleave-opt %s --kernel-split-load --kernel-fuse=alignment=16 -split-input-file | FileCheck %s --check-prefix=ALIGNED
 
 // CHECK-LABEL: @chain_follows_its_product
 // CHECK-NEXT: %[[Y:.*]] = rt.launch @kernel_0
@@ -170,4 +171,18 @@ func.func @parts_of_a_constant_are_views(%x: tensor<2xi64>) -> (tensor<2xi64>, t
   %c = nn.add %x, %a : tensor<2xi64>, tensor<2xi64>
   %d = nn.add %x, %b : tensor<2xi64>, tensor<2xi64>
   return %c, %d : tensor<2xi64>, tensor<2xi64>
+}
+
+// -----
+
+// Where vectors are loaded whole, a part between them is code.
+// CHECK-LABEL: @part_at_an_odd_place
+// CHECK: %[[A:.*]] = nn.slice %arg0 starts [1] sizes [4]
+// CHECK: rt.launch @kernel_0(%[[A]])
+// ALIGNED-LABEL: @part_at_an_odd_place
+// ALIGNED-NEXT: rt.launch @kernel_0(%arg0)
+func.func @part_at_an_odd_place(%x: tensor<8xf32>) -> tensor<4xf32> {
+  %a = nn.slice %x starts [1] sizes [4] steps [1] : tensor<8xf32>
+  %b = nn.softmax %a dim 0 : tensor<4xf32>
+  return %b : tensor<4xf32>
 }
