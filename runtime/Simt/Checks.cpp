@@ -12,6 +12,43 @@ bool Execution::isLocal(uint64_t address) const {
   return top - address <= runtime::Stacks::size();
 }
 
+static bool isWrite(Execution::Touch touch) {
+  return touch == Execution::Touch::Write || touch == Execution::Touch::Atomic;
+}
+
+static bool isRead(Execution::Touch touch) { return touch != Execution::Touch::Write; }
+
+void Execution::fence() {
+  Meeting meeting;
+  meeting.release(running->known, running->index, running->now.epoch, uint32_t(threads.size()));
+  running->fenced = meeting.take();
+  ++running->now.epoch;
+}
+
+/// Of two clocks; either may be none.
+static ClockRef join(const ClockRef &a, const ClockRef &b) {
+  if (!a || !b)
+    return a ? a : b;
+  auto joined = std::make_shared<Clock>(*a);
+  for (size_t i = 0; i < joined->size(); ++i)
+    (*joined)[i] = std::max((*joined)[i], (*b)[i]);
+  return joined;
+}
+
+/// An atomic gives what its thread has fenced, and takes what others gave there.
+void Execution::passOn(uint64_t address, bool write) {
+  auto found = released.find(address);
+  if (found != released.end())
+    for (const auto &[block, clock] : found->second) {
+      ClockRef &known = block == running->now.block ? running->known : knownBlocks[block];
+      known = join(known, clock);
+    }
+  if (write && running->fenced) {
+    ClockRef &given = released[address][running->now.block];
+    given = join(given, running->fenced);
+  }
+}
+
 void Execution::check(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site) {
   if (isLocal(address))
     return;
@@ -23,17 +60,13 @@ void Execution::check(uint64_t address, uint64_t bytes, Touch touch, cleave_simt
     patience = int32_t(random() % 64);
     switchToScheduler();
   }
+  if (strong)
+    passOn(address, isWrite(touch));
   if (isShared(address))
     checkShared(address, bytes, touch, site);
   else
     checkGlobal(address, bytes, touch, site);
 }
-
-static bool isWrite(Execution::Touch touch) {
-  return touch == Execution::Touch::Write || touch == Execution::Touch::Atomic;
-}
-
-static bool isRead(Execution::Touch touch) { return touch != Execution::Touch::Write; }
 
 static std::string bytesAt(uint64_t bytes, const std::string &where) {
   return std::to_string(bytes) + " bytes at " + where;
@@ -43,7 +76,7 @@ Shadow::Thread Execution::shadowThread(bool shared, Touch touch, bool pending) c
   Access now = running->now;
   now.atomic = touch == Touch::Atomic || touch == Touch::AtomicRead;
   now.pending = pending;
-  return {now, running->known.get(), firstBlock, shared};
+  return {now, running->known.get(), &knownBlocks, firstBlock, shared};
 }
 
 void Execution::race(const Access &before, bool write, const std::string &where,

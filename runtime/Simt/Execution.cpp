@@ -56,6 +56,7 @@ Outcome Execution::run(const Launch &what) {
   random.seed(schedule.seed);
   outcome = Outcome::Done;
   told.clear();
+  released.clear();
   shadow.beginLaunch();
 
   uint64_t numBlocks = what.grid.count();
@@ -96,6 +97,7 @@ void Execution::enterBlock(uint64_t index) {
   // NaN, in every type.
   memset(reinterpret_cast<void *>(sharedBase), 0xff, sharedBytes);
   std::fill_n(sharedWords.begin(), sharedBytes / 8 + 1, 0);
+  knownBlocks.clear();
   threads.assign(count, Thread());
   warps.assign((count + 31) / 32, Warp());
   barriers.fill(Barrier());

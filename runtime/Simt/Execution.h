@@ -70,6 +70,7 @@ struct Thread {
   const cleave_simt_site *waits = nullptr;
   uint32_t result = 0; ///< of the barrier that it waited for
   uint32_t strong = 0; ///< atomics and volatile accesses
+  ClockRef fenced;     ///< what others may know that see its atomics
   std::vector<Copy> open;
   std::deque<std::vector<Copy>> groups;
 };
@@ -120,6 +121,8 @@ public:
   /// Waits for all groups of copies but the last ones.
   void finishCopies(size_t groupsLeft);
 
+  /// What the thread has done is known to whoever sees a later atomic of it.
+  void fence();
   /// Waits until all lanes of `mask` are here, and `finish` has been called once.
   void meet(uint32_t mask, void *slot, Gathering::Finish finish, uint64_t detail,
             cleave_simt_site *site);
@@ -162,6 +165,7 @@ private:
   void checkShared(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site);
   void checkGlobal(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site);
   Allocation &allocationOf(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site);
+  void passOn(uint64_t address, bool write);
   void race(const Access &before, bool write, const std::string &where,
             const cleave_simt_site *site);
   void misaligned(uint64_t address, uint64_t bytes, const std::string &where,
@@ -187,11 +191,13 @@ private:
   uint64_t firstBlock = 1;     ///< the number of the first block of the launch
   uint32_t sharedBytes = 0, dynamicOffset = 0;
   Shadow shadow;
+  std::unordered_map<uint64_t, Blocks> released; ///< by address of atomics
   std::map<std::pair<const void *, std::string>, size_t> told;
   std::mt19937_64 random;
 
   // Of the block.
   Dim blockId;
+  Blocks knownBlocks;
   std::vector<Thread> threads;
   std::vector<Warp> warps;
   std::array<Barrier, 16> barriers;

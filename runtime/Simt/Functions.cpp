@@ -93,8 +93,7 @@ uint32_t device::barrier_reduce(uint32_t id, uint32_t numThreads, uint32_t predi
   return execution().arrive({id, numThreads, true, predicate != 0, operation}, site);
 }
 
-// Threads run one at a time and in order, so every access is visible at once.
-void device::fence(uint32_t, cleave_simt_site *) {}
+void device::fence(uint32_t, cleave_simt_site *) { execution().fence(); }
 
 void device::copy_async(void *target, const void *source, uint32_t bytes, uint32_t sourceBytes,
                         cleave_simt_site *site) {

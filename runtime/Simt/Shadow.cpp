@@ -29,8 +29,12 @@ static constexpr uint64_t inParts = (uint64_t(1) << 30) - 1;
 bool Shadow::ordered(const Access &before, const Thread &thread) {
   if (before.block < thread.firstBlock)
     return true;
-  if (before.block != thread.now.block)
-    return thread.shared;
+  if (before.block != thread.now.block) {
+    if (thread.shared)
+      return true;
+    auto known = thread.blocks->find(before.block);
+    return known != thread.blocks->end() && before.epoch <= (*known->second)[before.thread];
+  }
   if (before.pending)
     return false;
   return before.thread == thread.now.thread ||

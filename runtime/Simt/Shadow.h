@@ -13,6 +13,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <unordered_map>
 #include <vector>
 
 namespace cleave::simt {
@@ -31,6 +32,9 @@ static_assert(sizeof(Cell) == 24);
 /// Epochs by thread of the block.
 using Clock = std::vector<uint32_t>;
 using ClockRef = std::shared_ptr<const Clock>;
+
+/// What is known of other blocks, by their numbers.
+using Blocks = std::unordered_map<uint64_t, ClockRef>;
 
 /// What threads give to each other where they meet.
 class Meeting {
@@ -53,6 +57,7 @@ public:
   struct Thread {
     Access now;
     const Clock *known;
+    const Blocks *blocks;
     uint64_t firstBlock; ///< of the launch
     bool shared;         ///< memory that no other block sees
   };

@@ -70,6 +70,16 @@ static std::optional<Found> accessOf(Instruction &instruction) {
   return std::nullopt;
 }
 
+static AtomicOrdering orderingOf(const Instruction &instruction) {
+  if (auto *store = dyn_cast<StoreInst>(&instruction))
+    return store->getOrdering();
+  if (auto *atomic = dyn_cast<AtomicRMWInst>(&instruction))
+    return atomic->getOrdering();
+  if (auto *exchange = dyn_cast<AtomicCmpXchgInst>(&instruction))
+    return exchange->getSuccessOrdering();
+  return AtomicOrdering::NotAtomic;
+}
+
 Error cleave::simt::checkAccesses(Target &target) {
   const DataLayout &layout = target.module.getDataLayout();
   std::vector<Found> accesses;
@@ -84,6 +94,10 @@ Error cleave::simt::checkAccesses(Target &target) {
     }
   for (const Found &access : accesses) {
     IRBuilder<> builder(access.instruction);
+    if (isReleaseOrStronger(orderingOf(*access.instruction)))
+      target.call(
+          builder, CLEAVE_SIMT_fence, builder.getVoidTy(),
+          {builder.getInt32(CLEAVE_SIMT_DEVICE), target.site(*access.instruction, "fence")});
     unsigned space = access.pointer->getType()->getPointerAddressSpace();
     if (space > CLEAVE_SIMT_LOCAL || space == 2)
       return unknown(*access.instruction, "memory of address space " + Twine(space));

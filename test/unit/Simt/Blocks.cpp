@@ -75,6 +75,53 @@ TEST(Simt, MissingBarrierIsARace) {
   }
 }
 
+/// Every block writes a number; the last one that counts itself adds them up.
+static std::string lastBlockSums(const std::string &fence) {
+  return R"(
+define ptx_kernel void @kernel(ptr addrspace(1) %parts, ptr addrspace(1) %count,
+                               ptr addrspace(1) %out) {
+  %b = call i32 @llvm.nvvm.read.ptx.sreg.ctaid.x()
+  %p = getelementptr i32, ptr addrspace(1) %parts, i32 %b
+  store i32 %b, ptr addrspace(1) %p, align 4
+)" + fence +
+         R"(
+  %old = atomicrmw add ptr addrspace(1) %count, i32 1 syncscope("device") monotonic, align 4
+  %last = icmp eq i32 %old, 7
+  br i1 %last, label %loop, label %end
+loop:
+  %i = phi i32 [ 0, %0 ], [ %next, %loop ]
+  %sum = phi i32 [ 0, %0 ], [ %more, %loop ]
+  %q = getelementptr i32, ptr addrspace(1) %parts, i32 %i
+  %x = load i32, ptr addrspace(1) %q, align 4
+  %more = add i32 %sum, %x
+  %next = add i32 %i, 1
+  %again = icmp ult i32 %next, 8
+  br i1 %again, label %loop, label %write
+write:
+  store i32 %more, ptr addrspace(1) %out, align 4
+  br label %end
+end:
+  ret void
+}
+)";
+}
+
+TEST(Simt, FencesAndAtomicsOrderBlocks) {
+  for (const char *schedule : schedules) {
+    Gpu gpu(schedule);
+    CUfunction fenced = gpu.load(lastBlockSums("call void @llvm.nvvm.membar.gl()"));
+    CUfunction bare = gpu.load(lastBlockSums(""));
+    CUdeviceptr parts = gpu.allocate(32), out = gpu.allocate(4);
+    CUdeviceptr count = gpu.upload(std::vector<int>{0}), again = gpu.upload(std::vector<int>{0});
+    ASSERT_EQ(gpu.run(fenced, 8, 1, 0, parts, count, out), CUDA_SUCCESS) << gpu.report();
+    EXPECT_EQ(gpu.download<int>(out, 1)[0], 28);
+    EXPECT_EQ(gpu.run(bare, 8, 1, 0, parts, again, out), CUDA_ERROR_LAUNCH_FAILED);
+    std::string report = gpu.report();
+    expectSays(report, "race: kernel \"kernel\"");
+    expectSays(report, "of another block");
+  }
+}
+
 TEST(Simt, ShufflesSumAWarp) {
   for (const char *schedule : schedules) {
     Gpu gpu(schedule);
