@@ -263,7 +263,8 @@ bool Session::agree(Waiter &waiter) noexcept {
       return false;
     if (!uneven)
       return true;
-    reportPlain(firstRank, "has --repeat %llu, and rank %u on %.60s has --repeat %llu; start all ranks with "
+    reportPlain(firstRank,
+                "has --repeat %llu, and rank %u on %.60s has --repeat %llu; start all ranks with "
                 "one",
                 (unsigned long long)own.runs, uneven, hostOf(uneven),
                 (unsigned long long)theirs[uneven].runs);
@@ -337,11 +338,13 @@ bool Session::compareWith(uint32_t peer, Waiter &waiter) {
   describePosition(question.rank, question.load ? Phase::Load : Phase::Main, 2 * question.index,
                    own.text, sizeof own.text);
   if (equal)
-    reportPlain(firstRank, "rank %u on %.60s runs another program, which differs in its sizes, groups or "
+    reportPlain(firstRank,
+                "rank %u on %.60s runs another program, which differs in its sizes, groups or "
                 "values; start all ranks with one program",
                 peer, hostOf(peer));
   else
-    reportPlain(firstRank, "rank %u on %.60s runs another program: rank %u is to run %.200s here and %.200s "
+    reportPlain(firstRank,
+                "rank %u on %.60s runs another program: rank %u is to run %.200s here and %.200s "
                 "there; start all ranks with one program",
                 peer, hostOf(peer), question.rank, own.text, reply.text);
   failure.status = CLEAVE_REFUSED;

@@ -141,8 +141,7 @@ private:
   Awaited awaitedBy(const Place &place) const;
   Awaited culprit(const Place &place) const;
   /// The failure of a rank where no command is to blame.
-  [[gnu::format(printf, 3, 4)]] void reportPlain(uint32_t rank, const char *format,
-                                                 ...) noexcept;
+  [[gnu::format(printf, 3, 4)]] void reportPlain(uint32_t rank, const char *format, ...) noexcept;
   void reportHanging() noexcept;
 
   bool execute(const Place &place, const Step &step, Waiter &waiter) noexcept;

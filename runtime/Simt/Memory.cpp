@@ -88,8 +88,15 @@ Allocation *Memory::after(uint64_t address) {
 }
 
 Allocation *Memory::find(uint64_t address, uint64_t bytes) {
-  Allocation *allocation = before(address);
-  return allocation && allocation->live && allocation->holds(address, bytes) ? allocation : nullptr;
+  for (auto at = allocations.upper_bound(address); at != allocations.begin();) {
+    Allocation &allocation = (--at)->second;
+    if (allocation.live)
+      return allocation.holds(address, bytes) ? &allocation : nullptr;
+    // What lay here while another image was loaded may lie within what does now.
+    if (allocation.kind == Allocation::Device)
+      return nullptr;
+  }
+  return nullptr;
 }
 
 void Memory::forgetRaces() { madvise(cells, (top - base) / 4 * sizeof(Cell), MADV_DONTNEED); }
