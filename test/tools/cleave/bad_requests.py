@@ -49,8 +49,8 @@ def flags(t, model):
     for command, rest in (("run", []), ("check", ["--mesh", "tp=2"]), ("bench", [])):
         for precision in ("bf16", "f8"):
             t.expect([CLEAVE, command, model, *rest, "--precision", precision], "--precision", precision)
-        for target in ("cuda", "simt", "abacus"):
-            t.expect([CLEAVE, command, model, *rest, "--target", target], "--target", target)
+        for target in ("abacus", "cpu:sm_80", "cuda:", "cuda:sm_60", "cuda:sm_85x", "simt:sm_80,sm_90"):
+            t.expect([CLEAVE, command, model, *rest, "--target", target], "--target", target.split(":")[-1])
 
 
 def meshes(t, model):
