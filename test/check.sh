@@ -61,6 +61,13 @@ run_models() {
   run_e2e round_trip "$build/bin/cleave-opt" "$1"
 }
 
+# Code for GPUs, whose threads then run as late and in as bad an order as they may.
+run_simulated() {
+  echo "== the models in the simulator, in another order of threads"
+  CLEAVE_SIMT_SCHEDULE=shuffled:1 run_e2e golden "$build/bin/cleave" test/models --jobs 2 \
+    --mesh "tp=2 --target simt"
+}
+
 # Some of them compiled to folders, which a program without a compiler runs.
 run_artifacts() {
   echo "== models as artifacts"
@@ -118,6 +125,7 @@ run_unit
 run_models test/models --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=8 --mesh dp=2,tp=2 --mesh pp=2 \
   --mesh "pp=3 --micro-batches 5" --mesh "pp=2,tp=2 --micro-batches 2 --virtual-stages 2" \
   --mesh "1 --target simt" --mesh "tp=2 --target simt" --mesh "tp=4 --target simt"
+run_simulated
 run_artifacts
 run_shared
 run_fuzzers

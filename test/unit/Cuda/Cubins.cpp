@@ -1,0 +1,102 @@
+//===- Cubins.cpp - what ptxas says of kernels ----------------------------===//
+//
+// One of each kind, for the chips of every generation. Nothing here runs.
+//
+//===----------------------------------------------------------------------===//
+
+#include "cleave/Target/Cuda.h"
+
+#include "Dist/Dist.h"
+#include "Nn/Nn.h"
+#include "Rt/Rt.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Parser/Parser.h"
+
+#include <gtest/gtest.h>
+
+using namespace cleave;
+
+namespace {
+
+struct Kernel {
+  const char *name, *text;
+  unsigned spillBytes = 0; ///< at most
+};
+
+const Kernel kernels[] = {
+    {"product",
+     R"(func.func @main(%x: tensor<256x192xf32>, %w: tensor<192x256xf32>, %b: tensor<256xf32>) -> tensor<256x256xf32> {
+       %y = nn.matmul %x, %w : tensor<256x192xf32>, tensor<192x256xf32>
+       %z = nn.add %y, %b : tensor<256x256xf32>, tensor<256xf32>
+       %a = nn.gelu erf %z : tensor<256x256xf32>
+       return %a : tensor<256x256xf32> })"},
+    {"product of bf16",
+     R"(func.func @main(%x: tensor<65x130xbf16>, %w: tensor<130x67xbf16>) -> tensor<65x67xbf16> {
+       %y = nn.matmul %x, %w : tensor<65x130xbf16>, tensor<130x67xbf16>
+       return %y : tensor<65x67xbf16> })"},
+    {"attention",
+     R"(func.func @main(%q: tensor<1x8x64x128xf16>, %k: tensor<1x2x64x128xf16>, %v: tensor<1x2x64x128xf16>) -> tensor<1x8x64x128xf16> {
+       %y = nn.attention %q, %k, %v scale 0.088 causal : tensor<1x8x64x128xf16>, tensor<1x2x64x128xf16>, tensor<1x2x64x128xf16>
+       return %y : tensor<1x8x64x128xf16> })",
+     32},
+    {"short rows", R"(func.func @main(%x: tensor<33x768xf16>) -> tensor<33x768xf16> {
+       %y = nn.softmax %x dim 1 : tensor<33x768xf16>
+       return %y : tensor<33x768xf16> })"},
+    {"long rows", R"(func.func @main(%x: tensor<3x50257xf32>) -> tensor<3x50257xf32> {
+       %y = nn.softmax %x dim 1 : tensor<3x50257xf32>
+       return %y : tensor<3x50257xf32> })"},
+    {"elements", R"(func.func @main(%x: tensor<64x127xf64>) -> tensor<127x64xf64> {
+       %y = nn.sin %x : tensor<64x127xf64>
+       %z = nn.transpose %y [1, 0] : tensor<64x127xf64>
+       return %z : tensor<127x64xf64> })"},
+};
+
+struct Compiled {
+  std::vector<CubinReport> reports;
+  std::vector<std::string> images;
+};
+
+Compiled compile(const Kernel &kernel, const std::vector<std::string> &chips) {
+  mlir::MLIRContext context;
+  context.loadDialect<dist::DistDialect, mlir::func::FuncDialect, nn::NnDialect, rt::RtDialect>();
+  auto module = mlir::parseSourceString<mlir::ModuleOp>(kernel.text, &context);
+  Compiled made;
+  if (!module)
+    return made;
+  CudaOptions options;
+  options.chips = chips;
+  auto program = compileCuda(*module, options, &made.reports);
+  EXPECT_TRUE(bool(program)) << kernel.name << ": " << llvm::toString(program.takeError());
+  if (!program)
+    return made;
+  const cleave_program &whole = *(*program)->program();
+  for (uint32_t i = 0; i < whole.num_images; ++i)
+    made.images.emplace_back(static_cast<const char *>(whole.images[i].data),
+                             whole.images[i].bytes);
+  return made;
+}
+
+} // namespace
+
+TEST(Cubins, KeepTheirSumsInRegistersOnEveryChip) {
+  const std::vector<std::string> chips = {"sm_80", "sm_90a", "sm_100a", "sm_120"};
+  for (const Kernel &kernel : kernels) {
+    Compiled made = compile(kernel, chips);
+    ASSERT_EQ(made.reports.size(), chips.size()) << kernel.name;
+    // And PTX for the chips to come.
+    EXPECT_EQ(made.images.size(), chips.size() + 1) << kernel.name;
+    for (const CubinReport &report : made.reports) {
+      EXPECT_GT(report.registers, 0u) << kernel.name << " on " << report.chip;
+      EXPECT_LE(report.spillBytes, kernel.spillBytes) << kernel.name << " on " << report.chip;
+    }
+  }
+}
+
+TEST(Cubins, AreTheSameBytesTwice) {
+  for (const Kernel &kernel : kernels) {
+    Compiled first = compile(kernel, {"sm_90"}), second = compile(kernel, {"sm_90"});
+    ASSERT_FALSE(first.images.empty()) << kernel.name;
+    EXPECT_TRUE(first.images == second.images) << kernel.name;
+  }
+}
