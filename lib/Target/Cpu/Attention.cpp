@@ -12,8 +12,6 @@
 #include "Roots.h"
 #include "Tile.h"
 
-#include "Nn/Functions.h"
-
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -135,28 +133,7 @@ private:
     return {head + h, s};
   }
 
-  Value i64(int64_t number) { return e.constantOf(b.getI64Type(), number, 1); }
-  Value toI64(const Index &at) {
-    return arith::IndexCastOp::create(b, loc, b.getI64Type(), e.value(at));
-  }
-
-  /// Keys that the row of `query` sees by position, as i64 in [0, keys].
-  Value seenBy(const Index &query) {
-    Value seen = i64(keys);
-    Value shift = i64(op.getOffset() + 1);
-    if (op.getLengths()) {
-      Value length = e.pull(op.getLengths(), batch);
-      if (length.getType() != b.getI64Type())
-        length = arith::ExtSIOp::create(b, loc, b.getI64Type(), length);
-      seen = arith::MinSIOp::create(b, loc, seen, length);
-      shift = arith::SubIOp::create(b, loc, length, i64(queries - 1));
-    }
-    if (op.getCausal()) {
-      Value last = arith::AddIOp::create(b, loc, toI64(query), shift);
-      seen = arith::MinSIOp::create(b, loc, seen, last);
-    }
-    return arith::MaxSIOp::create(b, loc, seen, i64(0));
-  }
+  Value seenBy(const Index &query) { return buildSeenKeys(e, op, batch, query); }
 
   void oneBlock(const Index &first, int64_t count) {
     // Panels that any row of the block sees.
@@ -207,37 +184,15 @@ private:
     });
   }
 
-  Value capped(Value x) {
-    double cap = op.getSoftcap().convertToDouble();
-    if (cap == 0.0)
-      return x;
-    int64_t count = e.laneCount(x);
-    Value small = arith::MulFOp::create(b, loc, x, e.splat(1.0 / cap, count));
-    return arith::MulFOp::create(b, loc, nn::buildTanh(b, loc, small), e.splat(cap, count));
-  }
-
   void applyMask(const Index &row, const Index &start) {
     auto [h, s] = placeOf(row);
     Index place = ((batch * heads + h) * queries + s) * keys;
-    SmallVector<int64_t> full{batches, heads, queries, keys};
-    bool isBool = cast<RankedTensorType>(op.getMask().getType()).getElementType().isInteger(1);
     // Each element once: scores are changed in place.
     e.nest(
         keys,
         [&](const Index &at) {
-          Value mask = e.pull(op.getMask(),
-                              e.broadcastIndex(place + at, full, Emitter::shape(op.getMask())));
           Value x = e.loadScratch(scoreBase, start + at, e.lanesOf(at));
-          if (e.isDry())
-            return;
-          int64_t count = e.laneCount(x);
-          x = capped(x);
-          mask = e.broadcast(mask, count);
-          if (isBool)
-            x = arith::SelectOp::create(b, loc, mask, x, e.splat(-kInfinity, count));
-          else
-            x = arith::AddFOp::create(b, loc, x, mask);
-          e.storeScratch(scoreBase, start + at, x);
+          e.storeScratch(scoreBase, start + at, buildScore(e, op, x, place + at));
         },
         Emitter::Tail::Exact);
   }
@@ -261,7 +216,7 @@ private:
     Value highest = over(-kInfinity, [&](Value acc, Value j, const Index &at) -> Value {
       Value x = e.loadScratch(scoreBase, at, lanes);
       if (!op.getMask())
-        x = capped(x);
+        x = buildScore(e, op, x, at);
       if (hides) {
         Value number = arith::AddIOp::create(
             b, loc, e.iota(lanes),

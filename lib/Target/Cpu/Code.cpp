@@ -5,14 +5,13 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "../Emit/Analyses.h"
 #include "Kernel.h"
 
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/IR/IRBuilder.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
-#include "llvm/IR/PassManager.h"
-#include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/SmallVectorMemoryBuffer.h"
 #include "llvm/Transforms/InstCombine/InstCombine.h"
 #include "llvm/Transforms/Scalar/EarlyCSE.h"
@@ -22,6 +21,7 @@
 #include "llvm/Transforms/Scalar/SimplifyCFG.h"
 
 using namespace llvm;
+using namespace cleave;
 
 /// int32_t name(void *const *buffers, const int64_t *coordinates): takes the
 /// buffers apart for `body`, whose pointers are then known not to overlap.
@@ -48,17 +48,7 @@ static void addEntry(Module &module, StringRef name, unsigned numBuffers) {
 }
 
 static void optimize(Module &module, TargetMachine &machine) {
-  LoopAnalysisManager loops;
-  FunctionAnalysisManager functions;
-  CGSCCAnalysisManager graphs;
-  ModuleAnalysisManager modules;
-  PassBuilder builder(&machine);
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(graphs);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, graphs, modules);
-
+  emit::Analyses analyses(machine);
   FunctionPassManager passes;
   passes.addPass(SROAPass(SROAOptions::ModifyCFG));
   passes.addPass(EarlyCSEPass(/*UseMemorySSA=*/true));
@@ -68,7 +58,7 @@ static void optimize(Module &module, TargetMachine &machine) {
   passes.addPass(SimplifyCFGPass());
   for (Function &function : module)
     if (!function.isDeclaration())
-      passes.run(function, functions);
+      passes.run(function, analyses.functions);
 }
 
 std::unique_ptr<MemoryBuffer> cleave::cpu::generateCode(mlir::ModuleOp source, StringRef name,

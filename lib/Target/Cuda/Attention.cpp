@@ -8,8 +8,6 @@
 
 #include "Roots.h"
 
-#include "Nn/Functions.h"
-
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 
@@ -92,24 +90,7 @@ private:
     e.team.reset();
   }
 
-  Value i64(int64_t number) { return e.constantOf(b.getI64Type(), number, 1); }
-
-  /// Keys that the row of `query` sees by position, as i64 in [0, keys].
-  Value seenBy(const Index &query) {
-    Value seen = i64(keys), shift = i64(op.getOffset() + 1);
-    if (op.getLengths()) {
-      Value length = e.pull(op.getLengths(), batch);
-      if (length.getType() != b.getI64Type())
-        length = arith::ExtSIOp::create(b, loc, b.getI64Type(), length);
-      seen = arith::MinSIOp::create(b, loc, seen, length);
-      shift = arith::SubIOp::create(b, loc, length, i64(queries - 1));
-    }
-    if (op.getCausal()) {
-      Value number = arith::IndexCastOp::create(b, loc, b.getI64Type(), e.value(query));
-      seen = arith::MinSIOp::create(b, loc, seen, arith::AddIOp::create(b, loc, number, shift));
-    }
-    return arith::MaxSIOp::create(b, loc, seen, i64(0));
-  }
+  Value seenBy(const Index &query) { return emit::buildSeenKeys(e, op, batch, query); }
 
   /// Behind the last key that any row of the block sees.
   Value keysOfBlock() {
@@ -159,27 +140,6 @@ private:
     });
   }
 
-  Value capped(Value x) {
-    double cap = op.getSoftcap().convertToDouble();
-    if (cap == 0.0)
-      return x;
-    Value small = arith::MulFOp::create(b, loc, x, e.splat(1.0 / cap, 1));
-    return arith::MulFOp::create(b, loc, nn::buildTanh(b, loc, small), e.splat(cap, 1));
-  }
-
-  Value masked(Value x, const Index &query, const Index &key) {
-    if (!op.getMask())
-      return x;
-    SmallVector<int64_t> full{batches, heads, queries, keys};
-    Index place = ((batch * heads + head) * queries + query) * keys + key;
-    Value mask = e.pull(op.getMask(), e.broadcastIndex(place, full, Emitter::shape(op.getMask())));
-    if (e.isDry())
-      return x;
-    if (cast<RankedTensorType>(op.getMask().getType()).getElementType().isInteger(1))
-      return arith::SelectOp::create(b, loc, mask, x, e.splat(-kInfinity, 1));
-    return arith::AddFOp::create(b, loc, x, mask);
-  }
-
   void scores() {
     share(
         tiles.rows * tiles.keys,
@@ -194,7 +154,7 @@ private:
             return SmallVector<Value>{math::FmaOp::create(b, loc, q, key, sum[0]).getResult()};
           })[0];
           Index query = lastQuery(row), key = e.clamp(firstKey + k, keys);
-          x = masked(e.isDry() ? x : capped(x), query, key);
+          x = emit::buildScore(e, op, x, ((batch * heads + head) * queries + query) * keys + key);
           if (e.isDry())
             return;
           Value number = arith::IndexCastOp::create(b, loc, b.getI64Type(), e.value(firstKey + k));

@@ -1,5 +1,6 @@
 //===- Code.cpp - the nvvm dialect becomes LLVM IR and PTX ----------------===//
 
+#include "../Emit/Analyses.h"
 #include "Kernel.h"
 
 #include "cleave/Support/Failure.h"
@@ -9,14 +10,11 @@
 #include "llvm/Bitcode/BitcodeReader.h"
 #include "llvm/IR/IRBuilder.h"
 #include "llvm/IR/LegacyPassManager.h"
-#include "llvm/IR/PassManager.h"
 #include "llvm/Linker/Linker.h"
 #include "llvm/MC/TargetRegistry.h"
-#include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Target/TargetMachine.h"
 #include "llvm/Transforms/IPO/Internalize.h"
-#include "llvm/Transforms/Utils/Cloning.h"
 
 using namespace llvm;
 using namespace cleave;
@@ -58,6 +56,7 @@ static void addEntry(Module &module, StringRef name, const cuda::Launch &launch)
   IRBuilder<> builder(BasicBlock::Create(context, "", entry));
   std::vector<Value *> arguments;
   for (unsigned i = 0; i < count; ++i) {
+    // All threads write to it, so it is no argument of which LLVM may think it its own.
     if (i == scratch) {
       Type *array = ArrayType::get(builder.getInt8Ty(), 0);
       auto *shared = new GlobalVariable(module, array, /*isConstant=*/false,
@@ -71,7 +70,6 @@ static void addEntry(Module &module, StringRef name, const cuda::Launch &launch)
     entry->addParamAttr(number, Attribute::NoAlias);
     entry->addParamAttr(number, Attribute::getWithAlignment(context, Align(16)));
     arguments.push_back(entry->getArg(number));
-    // Others write to shared memory too, so it is no such argument.
     body->addParamAttr(i, Attribute::NoAlias);
   }
   builder.CreateCall(body, arguments);
@@ -105,19 +103,11 @@ static Error linkLibdevice(Module &module) {
 }
 
 static void optimize(Module &module, TargetMachine &machine) {
-  LoopAnalysisManager loops;
-  FunctionAnalysisManager functions;
-  CGSCCAnalysisManager graphs;
-  ModuleAnalysisManager modules;
   PipelineTuningOptions tuning;
   tuning.LoopVectorization = tuning.SLPVectorization = false;
-  PassBuilder builder(&machine, tuning);
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(graphs);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, graphs, modules);
-  builder.buildPerModuleDefaultPipeline(OptimizationLevel::O3).run(module, modules);
+  emit::Analyses analyses(machine, tuning);
+  analyses.builder.buildPerModuleDefaultPipeline(OptimizationLevel::O3)
+      .run(module, analyses.modules);
 }
 
 Expected<std::unique_ptr<Module>> cuda::makeModule(mlir::ModuleOp source, LLVMContext &context,

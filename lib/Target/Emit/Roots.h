@@ -77,6 +77,11 @@ bool isProductType(Type tensor);
 /// A product of any type, one element at a time.
 void emitSums(Emitter &emitter, const Product &product);
 
+/// How many keys the row of `query` sees by position, as i64 in [0, keys].
+Value buildSeenKeys(Emitter &emitter, nn::AttentionOp op, const Index &batch, const Index &query);
+/// A score with its softcap and mask; `place` is that of [batch, head, query, key].
+Value buildScore(Emitter &emitter, nn::AttentionOp op, Value x, const Index &place);
+
 /// e^x for x <= 0, 0 below the smallest normal number.
 Value buildDecay(Emitter &emitter, Value x);
 

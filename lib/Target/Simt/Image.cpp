@@ -1,12 +1,13 @@
 //===- Image.cpp - a retargeted module becomes an ELF file ----------------===//
 
+#include "../Emit/Analyses.h"
+
 #include "cleave/Support/Link.h"
 #include "cleave/Target/Simt.h"
 
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
-#include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
 #include "llvm/TargetParser/Host.h"
@@ -16,6 +17,7 @@
 #include "llvm/Transforms/Scalar/SimplifyCFG.h"
 
 using namespace llvm;
+using namespace cleave;
 
 static Expected<std::unique_ptr<TargetMachine>> hostMachine(const Triple &triple) {
   static const bool ready = !InitializeNativeTarget() && !InitializeNativeTargetAsmPrinter();
@@ -34,23 +36,14 @@ static Expected<std::unique_ptr<TargetMachine>> hostMachine(const Triple &triple
 /// Takes away what the checks and their records have left of detours; the rest is
 /// optimized already, as the GPU will run it.
 static void tidy(Module &module, TargetMachine &machine) {
-  LoopAnalysisManager loops;
-  FunctionAnalysisManager functions;
-  CGSCCAnalysisManager graphs;
-  ModuleAnalysisManager modules;
-  PassBuilder builder(&machine);
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(graphs);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, graphs, modules);
+  emit::Analyses analyses(machine);
   FunctionPassManager passes;
   passes.addPass(SROAPass(SROAOptions::PreserveCFG));
   passes.addPass(EarlyCSEPass());
   passes.addPass(InstCombinePass());
   for (Function &function : module)
     if (!function.isDeclaration())
-      passes.run(function, functions);
+      passes.run(function, analyses.functions);
 }
 
 Expected<std::vector<char>> cleave::makeSimtImage(Module &module) {
