@@ -72,15 +72,38 @@ static std::string bytesAt(uint64_t bytes, const std::string &where) {
   return std::to_string(bytes) + " bytes at " + where;
 }
 
+std::string Execution::earlier(const Access &before, bool write) const {
+  return ", which " + timeline.nameOf(before.block) + " has " + (write ? "read or " : "") +
+         "written, with no order of a stream, event or wait between the two";
+}
+
 Shadow::Thread Execution::shadowThread(bool shared, Touch touch, bool pending) const {
   Access now = running->now;
   now.atomic = touch == Touch::Atomic || touch == Touch::AtomicRead;
   now.pending = pending;
-  return {now, running->known.get(), &knownBlocks, firstBlock, shared};
+  return {now, running->known.get(), &knownBlocks, &timeline, firstBlock, shared};
+}
+
+void Execution::touch(uint64_t address, uint64_t bytes, bool write, const std::string &name) {
+  takeBlocks(1, name);
+  Access now;
+  now.block = firstBlock++;
+  now.epoch = 1;
+  Access before = shadow.touch(memory.cellOf(address), address, bytes, write,
+                               {now, nullptr, &knownBlocks, &timeline, now.block, false});
+  if (!before.block)
+    return;
+  std::string line =
+      "race: " + name + ", " + bytesAt(bytes, globalPlace(address)) + earlier(before, write);
+  findings.add(line, line);
 }
 
 void Execution::race(const Access &before, bool write, const std::string &where,
                      const cleave_simt_site *site) {
+  if (before.block < firstBlock) {
+    report("race", site, where + earlier(before, write));
+    return;
+  }
   Dim other = launch->block.at(before.thread);
   std::string who = "thread (" + std::to_string(other.x) + "," + std::to_string(other.y) + "," +
                     std::to_string(other.z) + ")";

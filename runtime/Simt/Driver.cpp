@@ -52,6 +52,7 @@ CUresult Driver::initialize() {
     contexts.back()->device = device;
     defaults.push_back(std::make_unique<CUstream_st>());
     defaults.back()->context = contexts.back().get();
+    defaults.back()->chain = execution.timeline.newChain();
   }
   return CUDA_SUCCESS;
 }
@@ -89,11 +90,26 @@ bool Driver::mayRun(CUstream stream) const {
   return may;
 }
 
+/// What is done before `operation`, which is the next of `stream`.
+void Driver::orderBehind(CUstream stream, const CUstream_st::Operation &operation) {
+  learn(stream->known, operation.host);
+  if (operation.known)
+    learn(stream->known, *operation.known);
+  CUstream common = defaults[size_t(stream->context->device)].get();
+  if (stream->blocking)
+    learn(stream->known, common->known);
+  for (const auto &[handle, other] : streams)
+    if (stream == common && other->blocking && other->context == stream->context)
+      learn(stream->known, other->known);
+}
+
 void Driver::run(CUstream stream) {
   CUstream_st::Operation operation = std::move(stream->queue.front());
   stream->queue.pop_front();
+  orderBehind(stream, operation);
   if (!operation.work || stream->context->error != CUDA_SUCCESS)
     return;
+  Execution::get().timeline.begin(stream->chain, stream->known);
   CUresult result = operation.work();
   if (result != CUDA_SUCCESS && stream->context->error == CUDA_SUCCESS)
     stream->context->error = result;
@@ -126,24 +142,31 @@ CUresult Driver::drain(CUcontext context, CUstream preferred, const std::functio
 }
 
 CUresult Driver::finish(CUcontext context, CUstream stream) {
-  return drain(context, stream, [&] {
+  auto isMeant = [&](CUstream one) { return stream ? one == stream : one->context == context; };
+  CUresult result = drain(context, stream, [&] {
     bool empty = true;
-    if (stream)
-      return stream->queue.empty();
-    eachStream([&](CUstream one) { empty &= one->context != context || one->queue.empty(); });
+    eachStream([&](CUstream one) { empty &= !isMeant(one) || one->queue.empty(); });
     return empty;
   });
+  eachStream([&](CUstream one) {
+    if (isMeant(one))
+      learn(host, one->known);
+  });
+  return result;
 }
 
 CUresult Driver::finish(CUcontext context, CUevent event) {
   uint64_t times = event->recorded;
-  return drain(context, nullptr,
-               [&] { return event->done >= times || context->error != CUDA_SUCCESS; });
+  CUresult result = drain(context, nullptr,
+                          [&] { return event->done >= times || context->error != CUDA_SUCCESS; });
+  if (event->known)
+    learn(host, *event->known);
+  return result;
 }
 
 CUresult Driver::enqueue(CUstream stream, Work work) {
   if (!stream->capture) {
-    stream->queue.push_back({++calls, std::move(work)});
+    stream->queue.push_back({++calls, std::move(work), host, nullptr, 0, nullptr});
     return CUDA_SUCCESS;
   }
   if (stream->capture->invalid)
@@ -155,7 +178,7 @@ CUresult Driver::enqueue(CUstream stream, Work work) {
 }
 
 void Driver::await(CUstream stream, CUevent event) {
-  stream->queue.push_back({++calls, nullptr, event, event->recorded});
+  stream->queue.push_back({++calls, nullptr, host, event, event->recorded, event->known});
 }
 
 CUresult Driver::verdict(CUcontext context) const {

@@ -39,6 +39,7 @@ struct CUgraph_st {
 
 struct CUgraphExec_st {
   std::shared_ptr<const CUgraph_st> graph;
+  std::vector<uint32_t> chains; ///< by node
 };
 
 /// What streams record while they are captured.
@@ -54,6 +55,8 @@ struct CUevent_st {
   uint64_t recorded = 0, done = 0; ///< how often
   bool timed = true;
   std::chrono::steady_clock::time_point time;
+  /// What came before the last record; it is known when that is done.
+  std::shared_ptr<cleave::simt::Knowledge> known;
   std::shared_ptr<Capture> capture; ///< in which it was recorded last
   std::vector<size_t> after;
 };
@@ -62,12 +65,16 @@ struct CUstream_st {
   struct Operation {
     uint64_t number; ///< in the order of all calls
     Work work;
-    CUevent event = nullptr; ///< that has to be done `times` times first
+    cleave::simt::Knowledge host; ///< what had been waited for at the call
+    CUevent event = nullptr;      ///< that has to be done `times` times first
     uint64_t times = 0;
+    std::shared_ptr<const cleave::simt::Knowledge> known; ///< by then
   };
   CUcontext context = nullptr;
   bool blocking = false; ///< waits for the default stream, which waits for it
   int priority = 0;
+  uint32_t chain = 0;
+  cleave::simt::Knowledge known; ///< of what is done
   std::deque<Operation> queue;
   std::shared_ptr<Capture> capture;
   std::vector<size_t> after; ///< the last nodes of the capture
@@ -128,6 +135,7 @@ public:
   std::unordered_map<CUgraphExec, std::unique_ptr<CUgraphExec_st>> executables;
   std::set<std::shared_ptr<Capture>> captures;
   std::unordered_map<void *, bool> pinned; ///< host memory: is it ours?
+  Knowledge host;                          ///< of what somebody waited for
   uint64_t memoryBytes = uint64_t(16) << 30;
   int major = 9, minor = 0;
   static thread_local CUcontext current;
@@ -137,6 +145,7 @@ public:
 private:
   bool mayRun(CUstream stream) const;
   void run(CUstream stream);
+  void orderBehind(CUstream stream, const CUstream_st::Operation &operation);
   CUresult drain(CUcontext context, CUstream preferred, const std::function<bool()> &done);
   template <typename Act> void eachStream(Act &&act) const;
 

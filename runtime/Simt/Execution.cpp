@@ -51,21 +51,28 @@ bool Execution::prepare() {
   return true;
 }
 
+void Execution::takeBlocks(uint64_t count, const std::string &name) {
+  shadow.trim();
+  constexpr uint64_t lastBlock = (uint64_t(1) << 30) - 2;
+  if (firstBlock + count > lastBlock) {
+    memory.forgetRaces();
+    std::fill(sharedCells.begin(), sharedCells.end(), Cell());
+    shadow.forgetParts();
+    timeline.forgetBlocks();
+    firstBlock = 1;
+  }
+  timeline.addBlocks(firstBlock, name);
+}
+
 Outcome Execution::run(const Launch &what) {
   launch = &what;
   random.seed(schedule.seed);
   outcome = Outcome::Done;
   told.clear();
   released.clear();
-  shadow.beginLaunch();
 
   uint64_t numBlocks = what.grid.count();
-  constexpr uint64_t lastBlock = (uint64_t(1) << 30) - 2;
-  if (firstBlock + numBlocks > lastBlock) {
-    memory.forgetRaces();
-    std::fill(sharedCells.begin(), sharedCells.end(), Cell());
-    firstBlock = 1;
-  }
+  takeBlocks(numBlocks, std::string("kernel \"") + what.kernel->name + '"');
   order.resize(numBlocks);
   std::iota(order.begin(), order.end(), 0);
   std::shuffle(order.begin(), order.end(), random);

@@ -107,9 +107,12 @@ public:
   /// Takes memory; false where the system refuses.
   bool prepare();
   Outcome run(const Launch &launch);
+  /// Notes that the work that runs, `name`, reads or writes memory without a kernel.
+  void touch(uint64_t address, uint64_t bytes, bool write, const std::string &name);
 
   Memory memory;
   Findings findings;
+  Timeline timeline;
   Schedule schedule;
 
   // What follows is for code of the device.
@@ -151,6 +154,8 @@ public:
   const Launch &current() const { return *launch; }
 
 private:
+  /// Gives `count` numbers of blocks, from `firstBlock` on, to the work `name`.
+  void takeBlocks(uint64_t count, const std::string &name);
   bool runBlock(uint64_t index);
   void enterBlock(uint64_t index);
   Thread *pick();
@@ -168,6 +173,8 @@ private:
   void passOn(uint64_t address, bool write);
   void race(const Access &before, bool write, const std::string &where,
             const cleave_simt_site *site);
+  /// How work that `before` is of has touched what is touched now.
+  std::string earlier(const Access &before, bool write) const;
   void misaligned(uint64_t address, uint64_t bytes, const std::string &where,
                   const cleave_simt_site *site);
   const cleave_simt_variable *variableAt(uint64_t offset) const;

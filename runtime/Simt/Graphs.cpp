@@ -84,21 +84,42 @@ CUresult cuStreamEndCapture(CUstream stream, CUgraph *result) {
   });
 }
 
+/// A node goes on with the chain of one that it follows, if no other does.
+static std::vector<uint32_t> chainsOf(const CUgraph_st &graph) {
+  std::vector<uint32_t> chains;
+  std::vector<bool> hasNext(graph.nodes.size());
+  for (const CUgraph_st::Node &node : graph.nodes) {
+    auto before = std::find_if(node.after.begin(), node.after.end(),
+                               [&](size_t number) { return !hasNext[number]; });
+    if (before == node.after.end()) {
+      chains.push_back(Execution::get().timeline.newChain());
+    } else {
+      hasNext[*before] = true;
+      chains.push_back(chains[*before]);
+    }
+  }
+  return chains;
+}
+
 CUresult cuGraphInstantiate(CUgraphExec *executable, CUgraph graph, unsigned long long) {
   return enter([&](Driver &driver, CUcontext) {
     auto found = driver.graphs.find(graph);
     if (!executable || found == driver.graphs.end())
       return CUDA_ERROR_INVALID_VALUE;
-    auto made = std::make_unique<CUgraphExec_st>(found->second);
+    auto made = std::make_unique<CUgraphExec_st>(found->second, chainsOf(*found->second));
     *executable = made.get();
     driver.executables[*executable] = std::move(made);
     return CUDA_SUCCESS;
   });
 }
 
-/// Runs nodes in an order that they allow: that of the calls, or any.
-static CUresult runNodes(const CUgraph_st &graph, std::mt19937_64 &random) {
+/// Runs nodes in an order that they allow: that of the calls, or any. What is known
+/// before is `known`, which learns of all of them.
+static CUresult runNodes(const CUgraphExec_st &executable, Knowledge &known,
+                         std::mt19937_64 &random) {
+  const CUgraph_st &graph = *executable.graph;
   std::vector<bool> done(graph.nodes.size());
+  std::vector<Knowledge> behind(graph.nodes.size(), known);
   for (size_t left = graph.nodes.size(); left; --left) {
     std::vector<size_t> ready;
     for (size_t i = 0; i < graph.nodes.size(); ++i) {
@@ -109,9 +130,14 @@ static CUresult runNodes(const CUgraph_st &graph, std::mt19937_64 &random) {
     bool shuffled = Execution::get().schedule.shuffled;
     size_t next = ready[shuffled ? random() % ready.size() : 0];
     done[next] = true;
+    for (size_t before : graph.nodes[next].after)
+      learn(behind[next], behind[before]);
+    Execution::get().timeline.begin(executable.chains[next], behind[next]);
     if (CUresult result = graph.nodes[next].work(); result != CUDA_SUCCESS)
       return result;
   }
+  for (const Knowledge &end : behind)
+    learn(known, end);
   return CUDA_SUCCESS;
 }
 
@@ -121,8 +147,8 @@ CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream) {
     if (!known || !driver.executables.count(executable))
       return CUDA_ERROR_INVALID_HANDLE;
     auto random = std::make_shared<std::mt19937_64>(Execution::get().schedule.seed);
-    return driver.enqueue(known,
-                          [=, graph = executable->graph] { return runNodes(*graph, *random); });
+    return driver.enqueue(
+        known, [=, copy = *executable] { return runNodes(copy, known->known, *random); });
   });
 }
 

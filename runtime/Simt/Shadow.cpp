@@ -28,7 +28,7 @@ static constexpr uint64_t inParts = (uint64_t(1) << 30) - 1;
 
 bool Shadow::ordered(const Access &before, const Thread &thread) {
   if (before.block < thread.firstBlock)
-    return true;
+    return !before.block || thread.shared || thread.timeline->knows(before.block);
   if (before.block != thread.now.block) {
     if (thread.shared)
       return true;
@@ -67,7 +67,7 @@ Access Shadow::touchOne(Cell &cell, bool write, const Thread &thread) {
 std::array<Cell, 4> *Shadow::partsOf(Cell &cell) const {
   if (cell.write.block != inParts)
     return nullptr;
-  if (std::bit_cast<uint64_t>(cell.reads[1]) == launch)
+  if (std::bit_cast<uint64_t>(cell.reads[1]) == generation)
     return &parts[std::bit_cast<uint64_t>(cell.reads[0])];
   cell = Cell();
   return nullptr;
@@ -80,7 +80,7 @@ std::array<Cell, 4> &Shadow::split(Cell &cell) {
   cell.write = Access();
   cell.write.block = inParts;
   cell.reads[0] = std::bit_cast<Access>(uint64_t(parts.size() - 1));
-  cell.reads[1] = std::bit_cast<Access>(launch);
+  cell.reads[1] = std::bit_cast<Access>(generation);
   return parts.back();
 }
 
@@ -116,7 +116,13 @@ void Shadow::settle(Cell *cell, uint64_t bytes, const Access &now) {
       settleOne(*cell);
 }
 
-void Shadow::beginLaunch() {
+void Shadow::trim() {
+  constexpr size_t much = 1 << 20;
+  if (parts.size() > much)
+    forgetParts();
+}
+
+void Shadow::forgetParts() {
   parts.clear();
-  ++launch;
+  ++generation;
 }

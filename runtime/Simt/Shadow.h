@@ -2,13 +2,16 @@
 //
 // Races by happens-before. A thread counts its releases (arrivals at barriers, at
 // bar.warp.sync): its epochs. A clock tells for every thread of a block the epoch up to
-// which what it did is known. A cell of four bytes remembers its last writer and two
-// readers with their epochs; whoever touches it has to know of them.
+// which what it did is known; of other launches and of copies the timeline tells it. A
+// cell of four bytes remembers its last writer and two readers with their epochs; whoever
+// touches it has to know of them.
 //
 //===----------------------------------------------------------------------===//
 
 #ifndef CLEAVE_RUNTIME_SIMT_SHADOW_H
 #define CLEAVE_RUNTIME_SIMT_SHADOW_H
+
+#include "Timeline.h"
 
 #include <array>
 #include <cstdint>
@@ -58,6 +61,7 @@ public:
     Access now;
     const Clock *known;
     const Blocks *blocks;
+    const Timeline *timeline;
     uint64_t firstBlock; ///< of the launch
     bool shared;         ///< memory that no other block sees
   };
@@ -67,8 +71,9 @@ public:
   Access touch(Cell *cell, uint64_t address, uint64_t bytes, bool write, const Thread &thread);
   /// An asynchronous copy of the thread is waited for: its bytes are its writes from now.
   void settle(Cell *cell, uint64_t bytes, const Access &now);
-  /// Begins a launch: parts of cells are those of no earlier one.
-  void beginLaunch();
+  /// Lets go of what is known of single bytes, where that has become much.
+  void trim();
+  void forgetParts();
 
 private:
   static bool ordered(const Access &before, const Thread &thread);
@@ -78,7 +83,7 @@ private:
 
   /// Cells that are touched by single bytes.
   mutable std::vector<std::array<Cell, 4>> parts;
-  uint64_t launch = 0;
+  uint64_t generation = 1; ///< of the parts
 };
 
 } // namespace cleave::simt

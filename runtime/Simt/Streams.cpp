@@ -12,6 +12,7 @@ CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned flags, int priori
     made->context = context;
     made->blocking = !(flags & CU_STREAM_NON_BLOCKING);
     made->priority = priority;
+    made->chain = Execution::get().timeline.newChain();
     *stream = made.get();
     driver.streams[*stream] = std::move(made);
     return CUDA_SUCCESS;
@@ -67,10 +68,12 @@ CUresult cuStreamSynchronize(CUstream stream) {
 
 CUresult cuStreamQuery(CUstream stream) {
   return onEagerStream(stream, [&](Driver &driver, CUcontext context, CUstream known) {
-    if (known->queue.empty())
-      return driver.verdict(context);
-    driver.step(known);
-    return known->queue.empty() ? driver.verdict(context) : CUDA_ERROR_NOT_READY;
+    if (!known->queue.empty())
+      driver.step(known);
+    if (!known->queue.empty())
+      return CUDA_ERROR_NOT_READY;
+    learn(driver.host, known->known);
+    return driver.verdict(context);
   });
 }
 
@@ -131,8 +134,10 @@ CUresult cuEventRecord(CUevent event, CUstream stream) {
       return known->capture->invalid ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED : CUDA_SUCCESS;
     }
     uint64_t times = ++event->recorded;
-    return driver.enqueue(known, [=] {
+    event->known = std::make_shared<Knowledge>();
+    return driver.enqueue(known, [=, before = event->known] {
       event->done = std::max(event->done, times);
+      *before = known->known;
       event->time = std::chrono::steady_clock::now();
       return CUDA_SUCCESS;
     });
@@ -166,7 +171,11 @@ CUresult cuEventQuery(CUevent event) {
   return onEvent(event, [&](Driver &driver, CUcontext context) {
     if (event->done < event->recorded)
       driver.step(nullptr);
-    return event->done < event->recorded ? CUDA_ERROR_NOT_READY : driver.verdict(context);
+    if (event->done < event->recorded)
+      return CUDA_ERROR_NOT_READY;
+    if (event->known)
+      learn(driver.host, *event->known);
+    return driver.verdict(context);
   });
 }
 

@@ -120,6 +120,10 @@ static bool isDevice(CUdeviceptr address, size_t bytes) {
 
 static void note(const std::string &line) { Execution::get().findings.add(line, line); }
 
+static void touch(CUdeviceptr address, size_t bytes, bool write, const char *what) {
+  Execution::get().touch(address, bytes, write, what);
+}
+
 /// Work that needs memory which may be freed until then.
 static CUresult later(Driver &driver, CUstream stream, const char *what,
                       std::vector<std::pair<CUdeviceptr, size_t>> ranges, Work work) {
@@ -143,7 +147,9 @@ CUresult cuMemcpyHtoDAsync(CUdeviceptr target, const void *source, size_t bytes,
   return enter([&](Driver &driver, CUcontext) {
     if (!bytes)
       return CUDA_SUCCESS;
-    return later(driver, stream, "copy to the device", {{target, bytes}}, [=] {
+    constexpr const char *what = "copy to the device";
+    return later(driver, stream, what, {{target, bytes}}, [=] {
+      touch(target, bytes, /*write=*/true, what);
       memcpy(pointerTo(target), source, bytes);
       memory().setWritten(target, bytes);
       return CUDA_SUCCESS;
@@ -155,7 +161,9 @@ CUresult cuMemcpyDtoHAsync(void *target, CUdeviceptr source, size_t bytes, CUstr
   return enter([&](Driver &driver, CUcontext) {
     if (!bytes)
       return CUDA_SUCCESS;
-    return later(driver, stream, "copy to the host", {{source, bytes}}, [=] {
+    constexpr const char *what = "copy to the host";
+    return later(driver, stream, what, {{source, bytes}}, [=] {
+      touch(source, bytes, /*write=*/false, what);
       if (!memory().isWritten(source, bytes))
         note("uninitialised: copy to the host of " + std::to_string(bytes) +
              " bytes of which some were never written");
@@ -169,7 +177,10 @@ CUresult cuMemcpyDtoDAsync(CUdeviceptr target, CUdeviceptr source, size_t bytes,
   return enter([&](Driver &driver, CUcontext) {
     if (!bytes)
       return CUDA_SUCCESS;
-    return later(driver, stream, "copy within the device", {{target, bytes}, {source, bytes}}, [=] {
+    constexpr const char *what = "copy within the device";
+    return later(driver, stream, what, {{target, bytes}, {source, bytes}}, [=] {
+      touch(source, bytes, /*write=*/false, what);
+      touch(target, bytes, /*write=*/true, what);
       memmove(pointerTo(target), pointerTo(source), bytes);
       memory().copyWritten(target, source, bytes);
       return CUDA_SUCCESS;
@@ -185,7 +196,9 @@ static CUresult fill(CUdeviceptr target, Element value, size_t count, CUstream s
       return CUDA_ERROR_INVALID_VALUE;
     if (!bytes)
       return CUDA_SUCCESS;
-    return later(driver, stream, "fill", {{target, bytes}}, [=] {
+    constexpr const char *what = "fill";
+    return later(driver, stream, what, {{target, bytes}}, [=] {
+      touch(target, bytes, /*write=*/true, what);
       std::fill_n(static_cast<Element *>(pointerTo(target)), count, value);
       memory().setWritten(target, bytes);
       return CUDA_SUCCESS;
