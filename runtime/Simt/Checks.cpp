@@ -68,6 +68,13 @@ void Execution::check(uint64_t address, uint64_t bytes, Touch touch, cleave_simt
     checkGlobal(address, bytes, touch, site);
 }
 
+void Execution::checkBanked(uint64_t address, Touch touch, cleave_simt_site *site) {
+  check(address, site->bytes, touch, site);
+  if (isShared(address) &&
+      conflicts.note(running->warp, running->lane, uint32_t(address - sharedBase), site))
+    switchToScheduler();
+}
+
 static std::string bytesAt(uint64_t bytes, const std::string &where) {
   return std::to_string(bytes) + " bytes at " + where;
 }

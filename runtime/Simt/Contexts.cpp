@@ -269,6 +269,20 @@ size_t cleave_simt_report(char *text, size_t bytes) {
   return lines.size();
 }
 
+/// Bank conflicts of a kernel since this was last asked: wavefronts of shared memory beyond
+/// those that any addresses need, and the accesses of warps that they are of. 0, or 1 for a
+/// kernel that never ran.
+int cleave_simt_conflicts(const char *kernel, uint64_t *extra, uint64_t *accesses) {
+  Driver &driver = Driver::get();
+  std::lock_guard lock(driver.mutex);
+  Conflicts::Count count;
+  if (!kernel || !extra || !accesses || !Execution::get().conflicts.take(kernel, count))
+    return 1;
+  *extra = count.extra;
+  *accesses = count.accesses;
+  return 0;
+}
+
 /// "greedy" or "shuffled[:SEED]", from the next launch on; 0, or 1 for anything else.
 int cleave_simt_schedule(const char *text) {
   Driver &driver = Driver::get();

@@ -69,6 +69,7 @@ Outcome Execution::run(const Launch &what) {
   random.seed(schedule.seed);
   outcome = Outcome::Done;
   told.clear();
+  conflicts.beginKernel(what.kernel->name);
   released.clear();
 
   uint64_t numBlocks = what.grid.count();
@@ -108,6 +109,7 @@ void Execution::enterBlock(uint64_t index) {
   threads.assign(count, Thread());
   warps.assign((count + 31) / 32, Warp());
   barriers.fill(Barrier());
+  conflicts.beginBlock(warps.size());
   for (uint32_t i = 0; i < count; ++i) {
     Thread &thread = threads[i];
     thread.index = i;
@@ -166,6 +168,8 @@ void Execution::endThread() {
       diverged(gathering.site,
                "lanes wait for lane " + std::to_string(thread.lane) + ", which has ended");
   --alive;
+  if (warp.ended == warp.lanes)
+    conflicts.meet(thread.warp);
   switchToScheduler();
 }
 

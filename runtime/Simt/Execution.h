@@ -10,6 +10,7 @@
 #define CLEAVE_RUNTIME_SIMT_EXECUTION_H
 
 #include "../Host/Memory.h"
+#include "Conflicts.h"
 #include "Findings.h"
 #include "Memory.h"
 
@@ -113,12 +114,15 @@ public:
   Memory memory;
   Findings findings;
   Timeline timeline;
+  Conflicts conflicts;
   Schedule schedule;
 
   // What follows is for code of the device.
 
   enum class Touch { Read, Write, Atomic, AtomicRead };
   void check(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site);
+  /// The same for an access that banks of shared memory serve for a warp.
+  void checkBanked(uint64_t address, Touch touch, cleave_simt_site *site);
   /// Checks an asynchronous copy that begins.
   void checkCopy(const Copy &copy, cleave_simt_site *site);
   /// Waits for all groups of copies but the last ones.

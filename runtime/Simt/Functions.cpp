@@ -27,11 +27,11 @@ uint64_t device::clock() {
 }
 
 void device::load(const void *address, cleave_simt_site *site) {
-  check(address, site->bytes, Touch::Read, site);
+  execution().checkBanked(reinterpret_cast<uint64_t>(address), Touch::Read, site);
 }
 
 void device::store(void *address, cleave_simt_site *site) {
-  check(address, site->bytes, Touch::Write, site);
+  execution().checkBanked(reinterpret_cast<uint64_t>(address), Touch::Write, site);
 }
 
 void device::atomic(void *address, cleave_simt_site *site) {

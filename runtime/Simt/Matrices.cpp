@@ -66,8 +66,8 @@ static void moveMatrices(uint32_t *registers, void *address, uint32_t count, boo
   Execution &execution = Execution::get();
   // Only lanes of the first matrices give addresses.
   if (execution.self().lane < 8 * count)
-    execution.check(reinterpret_cast<uint64_t>(address), 16,
-                    load ? Execution::Touch::Read : Execution::Touch::Write, site);
+    execution.checkBanked(reinterpret_cast<uint64_t>(address),
+                          load ? Execution::Touch::Read : Execution::Touch::Write, site);
   Row row{static_cast<char *>(address), registers, count, transposed};
   execution.meetAll(&row, finishMatrices<load>, count * 2 + transposed, site);
 }

@@ -61,6 +61,8 @@ void Execution::synchronize(const Gathering &gathering) {
   });
   ClockRef clock = meeting.take();
   each([&](Thread &thread) { thread.known = clock; });
+  if (gathering.mask == warps[gathering.warp].lanes)
+    conflicts.meet(gathering.warp);
 }
 
 uint32_t Execution::arrive(const Arrival &arrival, cleave_simt_site *site) {
@@ -105,6 +107,7 @@ void Execution::completeBarrier(Barrier &barrier) {
     Thread &thread = threads[index];
     thread.known = clock;
     thread.result = result;
+    conflicts.meet(thread.warp);
     warps[thread.warp].ready |= 1u << thread.lane;
   }
   barrier = Barrier();

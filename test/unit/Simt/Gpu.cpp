@@ -32,6 +32,7 @@ static Functions find() {
 #undef SIMT_TEST_FUNCTION
   take(functions.report, "cleave_simt_report");
   take(functions.schedule, "cleave_simt_schedule");
+  take(functions.conflicts, "cleave_simt_conflicts");
   return functions;
 }
 

@@ -18,6 +18,7 @@ struct Functions {
 #undef SIMT_TEST_FUNCTION
   size_t (*report)(char *text, size_t bytes);
   int (*schedule)(const char *text);
+  int (*conflicts)(const char *kernel, uint64_t *extra, uint64_t *accesses);
 };
 
 const Functions &cuda();
