@@ -15,8 +15,7 @@ static llvm::Error sessionError(const cleave_error &error) {
 }
 
 llvm::Expected<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<RunnableProgram> program,
-                                                       unsigned threads, bool timing,
-                                                       bool unharmed) {
+                                                       const cleave_session_options &options) {
   std::unique_ptr<Runner> runner(new Runner);
   runner->runnable = std::move(program);
   uint64_t bytes = 0;
@@ -28,10 +27,6 @@ llvm::Expected<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<RunnableP
   }
   if (llvm::Error error = requireMemory("weights and activations", bytes))
     return std::move(error);
-  cleave_session_options options = CLEAVE_SESSION_OPTIONS;
-  options.threads = threads;
-  options.timing = timing;
-  options.unharmed = unharmed;
   cleave_error error;
   if (cleave_session_create(runner->program(), &options, &runner->handle, &error) != CLEAVE_OK)
     return sessionError(error);

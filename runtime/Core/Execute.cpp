@@ -63,7 +63,7 @@ bool Session::runSteps(uint32_t r, Waiter &waiter) noexcept {
   Rank &rank = ranks[r];
   const std::vector<Step> &steps = loading ? rank.load : rank.main;
   std::fill(rank.spans.begin(), rank.spans.end(), cleave_span{});
-  if (gpu && !beginOnGpu(r))
+  if (gpu && !beginOnGpu(r, waiter))
     return false;
   for (uint32_t i = 0; i < steps.size(); ++i) {
     rank.step->store(2 * i, std::memory_order_relaxed);
@@ -92,7 +92,7 @@ bool Session::runSteps(uint32_t r, Waiter &waiter) noexcept {
     if (isExchange(step.command->op))
       rank.counters.bytes[step.command->op] += step.bytes;
   }
-  if (gpu && !finishOnGpu(r))
+  if (gpu && !finishOnGpu(r, waiter))
     return false;
   rank.step->store(2 * uint32_t(steps.size()), std::memory_order_relaxed);
   return true;
@@ -125,7 +125,7 @@ bool Session::strike(const Place &place, Waiter &waiter) noexcept {
 
 bool Session::execute(const Place &place, const Step &step, Waiter &waiter) noexcept {
   if (gpu && !isExchange(step.command->op))
-    return executeOnGpu(place, step);
+    return executeOnGpu(place, step, waiter);
   switch (step.command->op) {
   case CLEAVE_OP_LAUNCH: return launch(place, step);
   case CLEAVE_OP_COPY:
@@ -156,40 +156,39 @@ void Session::reportFault(const Place &place, int32_t fault) noexcept {
     report(place, "the kernel failed, got: fault %d", fault);
 }
 
-bool Session::executeOnGpu(const Place &place, const Step &step) noexcept {
-  uint32_t rank = place.rank;
-  bool done = step.command->op == CLEAVE_OP_LAUNCH
-                  ? gpu->launch(rank, *step.command, step.arguments)
-              : step.command->op == CLEAVE_OP_COPY
-                  ? gpu->copy(rank, step.pointers[1], step.pointers[0], step.bytes)
-                  : gpu->clear(rank, step.pointers[0], step.bytes);
+bool Session::reportGpu(const Place &place) noexcept {
+  if (const char *problem = gpu->problem(place.rank); *problem)
+    report(place, "%s", problem);
+  return false;
+}
+
+bool Session::executeOnGpu(const Place &place, const Step &step, Waiter &waiter) noexcept {
   // What is timed has to have happened.
-  if (done && timing && !loading)
-    done = gpu->wait(rank);
-  if (!done)
-    report(place, "%s", gpu->problem(rank));
-  return done;
+  bool done = gpu->execute(place.rank, loading, step) &&
+              (!timing || loading || gpu->wait(place.rank, waiter));
+  return done || reportGpu(place);
 }
 
-bool Session::beginOnGpu(uint32_t r) noexcept {
-  bool done = gpu->begin(r);
+bool Session::beginOnGpu(uint32_t r, Waiter &waiter) noexcept {
+  bool done = gpu->wait(r, waiter);
   for (uint32_t i = 0; i < program.num_inputs && done && !loading; ++i)
-    done = gpu->writeInput(r, i, givenInputs ? givenInputs[i].data : inputBlocks[i].data());
-  if (!done)
+    gpu->writeInput(r, i, givenInputs ? givenInputs[i].data : inputBlocks[i].data());
+  done = done && gpu->begin(r, loading);
+  if (!done && *gpu->problem(r))
     reportPlain(r, "%s", gpu->problem(r));
   return done;
 }
 
-bool Session::finishOnGpu(uint32_t r) noexcept {
-  bool done = true;
-  for (uint32_t i = 0; i < program.num_outputs && done && !loading; ++i)
-    if (const void *data = ranks[r].outputData[i])
-      done = gpu->readOutput(r, i, const_cast<void *>(data));
+bool Session::finishOnGpu(uint32_t r, Waiter &waiter) noexcept {
   int64_t faulty = -1;
-  if (!done || !gpu->finish(r, faulty)) {
-    reportPlain(r, "%s", gpu->problem(r));
+  if (!gpu->finish(r, loading, waiter, faulty)) {
+    if (*gpu->problem(r))
+      reportPlain(r, "%s", gpu->problem(r));
     return false;
   }
+  for (uint32_t i = 0; i < program.num_outputs && !loading; ++i)
+    if (const void *data = ranks[r].outputData[i])
+      gpu->readOutput(r, i, const_cast<void *>(data));
   if (faulty < 0)
     return true;
   uint32_t count;
@@ -200,36 +199,21 @@ bool Session::finishOnGpu(uint32_t r) noexcept {
 
 bool Session::exchange(const Place &place, const Step &step, Waiter &waiter) noexcept {
   const cleave_command &command = *step.command;
-  bool reads = command.op != CLEAVE_OP_RECV && command.op != CLEAVE_OP_WAIT;
-  bool writes = numWritten(command) > 0;
   Tamper tamper = Tamper::None;
   if (fault.strikes(place.rank, place.index, loading))
     tamper = fault.tamper();
   ranks[place.rank].step->store(2 * place.index + 1, std::memory_order_relaxed);
-  const cleave_buffer *buffers = program.buffers + command.first_buffer;
-  uint64_t bytesIn = reads ? buffers[0].bytes : 0;
-  uint64_t bytesOut = writes ? buffers[command.num_buffers - 1].bytes : 0;
-  void *input = reads ? step.pointers[0] : nullptr;
-  void *output = writes ? step.pointers[command.num_buffers - 1] : nullptr;
-  void *target = output;
-  if (gpu) {
-    char *stage = gpu->stage(place.rank, loading, place.index);
-    if ((reads && !gpu->fetch(place.rank, stage, input, bytesIn)) || !gpu->wait(place.rank)) {
-      report(place, "%s", gpu->problem(place.rank));
-      return false;
-    }
-    input = reads ? stage : nullptr;
-    output = writes ? stage + (bytesIn + 63) / 64 * 64 : nullptr;
-  }
+  Ends ends = endsOf(program, step);
+  if (gpu && !gpu->arrive(place.rank, loading, place.index, step, ends, waiter))
+    return reportGpu(place);
   Outcome outcome =
-      communicator->exchange({&command, place.rank, input, output,
+      communicator->exchange({&command, place.rank, ends.input, ends.output,
                               program.counts + command.first_count, place.index, tamper},
                              waiter);
   if (!outcome) {
     reportOutcome(place, outcome);
-  } else if (gpu && writes && !gpu->give(place.rank, target, output, bytesOut)) {
-    report(place, "%s", gpu->problem(place.rank));
-    return false;
+  } else if (gpu && !gpu->leave(place.rank, loading, place.index, step)) {
+    return reportGpu(place);
   }
   return bool(outcome);
 }

@@ -44,10 +44,11 @@ FileUse::FileUse(const cleave_program &program) : ranges(program.num_files) {
 Session::Session(const cleave_program &program, const cleave_session_options &options)
     : program(program), ranks(std::make_unique<Rank[]>(program.num_ranks)), groups(program),
       fileUse(program), deadlineMs(options.deadline_ms ? options.deadline_ms : defaultDeadlineMs),
-      timing(options.timing), harmed(!options.unharmed && getenv("CLEAVE_FAULT")),
-      checks(options.checks || harmed), runs(options.runs),
-      process(reinterpret_cast<Process *>(options.process)), firstRank(process ? process->rank : 0),
-      endRank(process ? firstRank + 1 : program.num_ranks), files(program.num_files),
+      timing(options.timing), eager(options.eager || timing),
+      harmed(!options.unharmed && getenv("CLEAVE_FAULT")), checks(options.checks || harmed),
+      runs(options.runs), process(reinterpret_cast<Process *>(options.process)),
+      firstRank(process ? process->rank : 0), endRank(process ? firstRank + 1 : program.num_ranks),
+      files(program.num_files),
       workers(endRank - firstRank, options.threads ? options.threads : Workers::available(),
               deadlineMs,
               !process               ? Peers::Threads
@@ -106,6 +107,8 @@ int32_t Session::prepare(cleave_error *error) {
   int32_t status = runAll(Work::Load, error);
   if (gpu)
     gpu->endLoad();
+  for (uint32_t r = firstRank; r < endRank && gpu && !eager && !status; ++r)
+    status = gpu->capture(r, ranks[r].main, error);
   // A session is there for all ranks or for none.
   if (!status && process)
     status = runAll(Work::Meet, error);

@@ -8,18 +8,10 @@
 #include "../Process/Process.h"
 #include "Error.h"
 #include "Fault.h"
-#include "Verify.h"
+#include "Step.h"
 #include "cleave/Runtime/Session.h"
 
 namespace cleave::runtime {
-
-/// A command of one rank, its buffers resolved to addresses.
-struct Step {
-  const cleave_command *command;
-  void **pointers;
-  uint64_t bytes;             ///< of a copy or fill; sent, of a collective or transfer
-  void **arguments = nullptr; ///< of a launch on a device
-};
 
 /// An address that each run sets anew.
 struct Binding {
@@ -99,6 +91,8 @@ public:
 
   void runRank(uint32_t rank, Waiter &waiter) noexcept override;
 
+  const char *remark() const { return gpu ? gpu->remark() : ""; }
+
   /// False where a kernel still runs: the session must stay where it is.
   bool finish() noexcept { return workers.finish(); }
 
@@ -147,10 +141,12 @@ private:
   bool execute(const Place &place, const Step &step, Waiter &waiter) noexcept;
   bool launch(const Place &place, const Step &step) noexcept;
   void reportFault(const Place &place, int32_t fault) noexcept;
-  bool executeOnGpu(const Place &place, const Step &step) noexcept;
+  bool executeOnGpu(const Place &place, const Step &step, Waiter &waiter) noexcept;
   /// Writes the inputs that a rank reads, waits for the end of its list, and reads outputs.
-  bool beginOnGpu(uint32_t rank) noexcept;
-  bool finishOnGpu(uint32_t rank) noexcept;
+  bool beginOnGpu(uint32_t rank, Waiter &waiter) noexcept;
+  bool finishOnGpu(uint32_t rank, Waiter &waiter) noexcept;
+  /// Of what a GPU could not do, and not where it stopped for another rank.
+  bool reportGpu(const Place &place) noexcept;
   bool exchange(const Place &place, const Step &step, Waiter &waiter) noexcept;
   void releaseFiles(const cleave_command &command) noexcept;
   /// False where the rank ends here.
@@ -172,6 +168,7 @@ private:
   const FileUse fileUse;
   const uint32_t deadlineMs;
   const bool timing;
+  const bool eager;
   const bool harmed; ///< CLEAVE_FAULT is for it
   const bool checks;
   const uint32_t runs;

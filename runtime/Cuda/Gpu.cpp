@@ -6,13 +6,9 @@
 #include "../Core/Verify.h"
 
 #include <algorithm>
-#include <chrono>
-#include <cstring>
-#include <thread>
+#include <set>
 
 using namespace cleave::runtime;
-
-static CUdeviceptr onDevice(const void *pointer) { return reinterpret_cast<CUdeviceptr>(pointer); }
 
 static void *pointerTo(CUdeviceptr memory) { return reinterpret_cast<void *>(memory); }
 
@@ -25,6 +21,8 @@ Gpu::~Gpu() {
     if (!rank.device)
       continue;
     driver->cuCtxSetCurrent(rank.device->context);
+    for (CUgraphExec piece : rank.pieces)
+      driver->cuGraphExecDestroy(piece);
     if (rank.stream)
       driver->cuStreamDestroy(rank.stream);
     for (auto *list : {&rank.inputs, &rank.outputs})
@@ -32,6 +30,7 @@ Gpu::~Gpu() {
         driver->cuMemFree(memory);
     for (CUdeviceptr memory : {rank.params, rank.arena, rank.coordinates, rank.faults})
       driver->cuMemFree(memory);
+    rank.staging.free(*driver);
   }
   for (std::unique_ptr<Device> &device : devices) {
     if (!device->context)
@@ -143,19 +142,46 @@ int32_t Gpu::loadKernels(Device &device, cleave_error *error) {
   return CLEAVE_OK;
 }
 
+/// Parameters, and what is read of files as it is.
+uint64_t Gpu::weightBytes(uint32_t rank) const {
+  std::set<Range> ranges;
+  for (bool load : {true, false}) {
+    uint32_t count;
+    const cleave_command *list = listOf(program, rank, load, count);
+    for (uint32_t i = 0; i < count; ++i)
+      for (uint32_t b = 0; b < list[i].num_buffers; ++b) {
+        const cleave_buffer &buffer = program.buffers[list[i].first_buffer + b];
+        if (buffer.space == CLEAVE_SPACE_FILE)
+          ranges.insert({buffer.index, buffer.offset, buffer.bytes});
+      }
+  }
+  uint64_t bytes = program.programs[program.class_of_rank[rank]].param_bytes;
+  for (const auto &[file, offset, its] : ranges)
+    bytes += its;
+  return bytes;
+}
+
 int32_t Gpu::take(uint32_t rank, CUdeviceptr &memory, uint64_t bytes, cleave_error *error) {
   CUresult result = driver->cuMemAlloc(&memory, std::max<uint64_t>(bytes, 1));
   if (result != CUDA_ERROR_OUT_OF_MEMORY)
     return result ? fail(result, "a GPU gives no memory", error) : int32_t(CLEAVE_OK);
-  size_t unused = 0, all = 0;
+  size_t unused = 0, all = 1;
   driver->cuMemGetInfo(&unused, &all);
   const cleave_rank_program &own = program.programs[program.class_of_rank[rank]];
+  uint64_t together = 0;
+  for (uint32_t r = 0; r < program.num_ranks; ++r)
+    together += weightBytes(r) + program.programs[program.class_of_rank[r]].arena_bytes;
+  // Some is left for code and for the driver.
+  uint64_t usable = std::max<uint64_t>(all / 10 * 9, 1);
+  uint64_t wanted = std::max<uint64_t>((together + usable - 1) / usable, devices.size() + 1);
   return runtime::fail(error, CLEAVE_REFUSED,
-                       "the GPU has no memory for rank %u, which needs %llu bytes of parameters, "
-                       "%llu of activations; %llu of %llu are free: cut the model over more GPUs",
-                       rank, (unsigned long long)own.param_bytes,
+                       "the GPU has no memory for rank %u, which needs %llu bytes of weights, %llu "
+                       "of activations; %llu of %llu are free: cut the model over more GPUs, at "
+                       "least %llu, as with --mesh tp=%llu",
+                       rank, (unsigned long long)weightBytes(rank),
                        (unsigned long long)own.arena_bytes, (unsigned long long)unused,
-                       (unsigned long long)all);
+                       (unsigned long long)all, (unsigned long long)wanted,
+                       (unsigned long long)wanted);
 }
 
 int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
@@ -165,19 +191,20 @@ int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
     return fail(result, "a GPU does not open", error);
   if (CUresult result = driver->cuStreamCreateWithPriority(&rank.stream, CU_STREAM_NON_BLOCKING, 0))
     return fail(result, "a GPU gives no stream", error);
-  rank.found.resize(std::max({own.num_load, own.num_main, 1u}));
+  rank.numFaults = std::max({own.num_load, own.num_main, 1u});
   const std::pair<CUdeviceptr *, uint64_t> blocks[] = {
       {&rank.params, own.param_bytes},
       {&rank.arena, own.arena_bytes},
-      {&rank.faults, 4 * rank.found.size()},
+      {&rank.faults, 4 * uint64_t(rank.numFaults)},
       {&rank.coordinates, 8 * uint64_t(program.num_axes)}};
   for (auto [memory, bytes] : blocks)
     if (int32_t status = take(r, *memory, bytes, error))
       return status;
   const int64_t *coordinates = program.coordinates + size_t(r) * program.num_axes;
-  if (int32_t status = copyIn(*rank.device, rank.coordinates, coordinates,
-                              8 * uint64_t(program.num_axes), error))
-    return status;
+  if (program.num_axes)
+    if (CUresult result =
+            driver->cuMemcpyHtoD(rank.coordinates, coordinates, 8 * size_t(program.num_axes)))
+      return fail(result, "a GPU does not take what is copied to it", error);
   rank.inputs.resize(program.num_inputs);
   rank.outputs.resize(program.num_outputs);
   for (bool load : {true, false}) {
@@ -188,7 +215,7 @@ int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
         if (int32_t status = allocateBuffer(r, program.buffers[list[i].first_buffer + b], error))
           return status;
   }
-  return allocateStages(r, error);
+  return allocateStaging(r, error);
 }
 
 /// Files, inputs and outputs have no block that all share.
@@ -212,9 +239,12 @@ int32_t Gpu::allocateBuffer(uint32_t r, const cleave_buffer &buffer, cleave_erro
   return memory && !*memory ? take(r, *memory, bytes, error) : int32_t(CLEAVE_OK);
 }
 
-int32_t Gpu::allocateStages(uint32_t r, cleave_error *error) {
+/// Memory of the host, at addresses that stay: what exchanges give and get, then the
+/// inputs and outputs, then the faults.
+int32_t Gpu::allocateStaging(uint32_t r, cleave_error *error) {
   Rank &rank = of(r);
-  uint64_t shared = 0, own = 0;
+  uint64_t shared = 0, end = 0;
+  auto round = [](uint64_t bytes) { return (bytes + 63) / 64 * 64; };
   // Sends come behind what the others share, whose size is known at the end.
   auto each = [&](auto step) {
     for (bool load : {true, false}) {
@@ -224,7 +254,7 @@ int32_t Gpu::allocateStages(uint32_t r, cleave_error *error) {
       for (uint32_t i = 0; i < count; ++i) {
         uint64_t bytes = 0;
         for (uint32_t b = 0; isExchange(list[i].op) && b < list[i].num_buffers; ++b)
-          bytes += (program.buffers[list[i].first_buffer + b].bytes + 63) / 64 * 64;
+          bytes += round(program.buffers[list[i].first_buffer + b].bytes);
         step(list[i].op == CLEAVE_OP_SEND, bytes, rank.stages[load][i]);
       }
     }
@@ -233,20 +263,35 @@ int32_t Gpu::allocateStages(uint32_t r, cleave_error *error) {
     if (!isSend)
       shared = std::max(shared, bytes);
   });
+  end = shared;
   each([&](bool isSend, uint64_t bytes, uint64_t &at) {
-    at = isSend ? shared + own : 0;
-    own += isSend ? bytes : 0;
+    at = isSend ? end : 0;
+    end += isSend ? bytes : 0;
   });
-  if (rank.staging.allocate(shared + own, r))
-    return CLEAVE_OK;
-  return runtime::fail(error, CLEAVE_REFUSED,
-                       "the system has no memory for what rank %u exchanges, got: %llu bytes", r,
-                       (unsigned long long)(shared + own));
-}
-
-char *Gpu::stage(uint32_t r, bool load, uint32_t index) {
-  Rank &rank = of(r);
-  return rank.staging.data() + rank.stages[load][index];
+  for (auto [values, count, memory, at] :
+       {std::tuple(program.inputs, program.num_inputs, &rank.inputs, &rank.inputStages),
+        {program.outputs, program.num_outputs, &rank.outputs, &rank.outputStages}})
+    for (uint32_t i = 0; i < count; ++i) {
+      uint64_t bytes = 0;
+      if ((*memory)[i])
+        valueBytes(values[i], bytes);
+      at->push_back(end);
+      end += round(bytes);
+    }
+  rank.foundStage = end;
+  end += round(4 * uint64_t(rank.numFaults));
+  CUresult refusal = rank.staging.pin(*driver, end);
+  if (refusal && !rank.staging.allocate(end, r))
+    return runtime::fail(error, CLEAVE_REFUSED,
+                         "the system has no memory for what rank %u exchanges, got: %llu bytes", r,
+                         (unsigned long long)end);
+  if (refusal && why.empty()) {
+    char text[512];
+    driver->describe(refusal, text, sizeof text);
+    why = std::string("the system pins no memory for copies to GPUs, ") + text +
+          ", so commands are launched one by one; raise what may be locked (ulimit -l)";
+  }
+  return CLEAVE_OK;
 }
 
 void *Gpu::address(uint32_t r, const cleave_buffer &buffer) {
@@ -288,34 +333,6 @@ bool Gpu::readsFile(const Range &range, bool load) const {
   return false;
 }
 
-int32_t Gpu::copyIn(Device &device, CUdeviceptr target, const void *source, uint64_t bytes,
-                    cleave_error *error) {
-  if (bytes == 0)
-    return CLEAVE_OK;
-  CUresult result = driver->cuCtxSetCurrent(device.context);
-  if (!result)
-    result = driver->cuMemcpyHtoD(target, source, bytes);
-  return result ? fail(result, "a GPU does not take what is copied to it", error)
-                : int32_t(CLEAVE_OK);
-}
-
-int32_t Gpu::upload(const std::vector<MappedFile> &files, cleave_error *error) {
-  for (std::unique_ptr<Device> &device : devices)
-    for (auto &[range, memory] : device->files) {
-      auto [file, offset, bytes] = range;
-      if (int32_t status = copyIn(*device, memory, files[file].data() + offset, bytes, error))
-        return status;
-    }
-  for (uint32_t r = firstRank; program.params && r < endRank; ++r) {
-    const cleave_params &params = program.params[r];
-    if (int32_t status =
-            copyIn(*of(r).device, of(r).params, files[params.file].data() + params.offset,
-                   program.programs[program.class_of_rank[r]].param_bytes, error))
-      return status;
-  }
-  return CLEAVE_OK;
-}
-
 void Gpu::endLoad() {
   for (std::unique_ptr<Device> &device : devices) {
     driver->cuCtxSetCurrent(device->context);
@@ -325,92 +342,4 @@ void Gpu::endLoad() {
         memory = 0;
       }
   }
-}
-
-bool Gpu::check(Rank &rank, CUresult result) {
-  if (result)
-    driver->describe(result, rank.problem, sizeof rank.problem);
-  return !result;
-}
-
-bool Gpu::begin(uint32_t r) {
-  Rank &rank = of(r);
-  return enter(rank) &&
-         check(rank, driver->cuMemsetD8Async(rank.faults, 0, 4 * rank.found.size(), rank.stream));
-}
-
-bool Gpu::writeInput(uint32_t r, uint32_t index, const void *data) {
-  uint64_t bytes;
-  valueBytes(program.inputs[index], bytes);
-  CUdeviceptr memory = of(r).inputs[index];
-  return !memory || give(r, pointerTo(memory), data, bytes);
-}
-
-bool Gpu::readOutput(uint32_t r, uint32_t index, void *data) {
-  uint64_t bytes;
-  valueBytes(program.outputs[index], bytes);
-  CUdeviceptr memory = of(r).outputs[index];
-  return !memory || fetch(r, data, pointerTo(memory), bytes);
-}
-
-bool Gpu::launch(uint32_t r, const cleave_command &command, void **arguments) {
-  Rank &rank = of(r);
-  const cleave_device_kernel &kernel = program.device_kernels[command.kernel];
-  return enter(rank) &&
-         check(rank, driver->cuLaunchKernel(rank.device->functions[command.kernel], kernel.blocks,
-                                            1, 1, kernel.threads, 1, 1, kernel.shared_bytes,
-                                            rank.stream, arguments, nullptr));
-}
-
-bool Gpu::copy(uint32_t r, void *target, const void *source, uint64_t bytes) {
-  Rank &rank = of(r);
-  return bytes == 0 ||
-         (enter(rank) && check(rank, driver->cuMemcpyDtoDAsync(onDevice(target), onDevice(source),
-                                                               bytes, rank.stream)));
-}
-
-bool Gpu::clear(uint32_t r, void *target, uint64_t bytes) {
-  Rank &rank = of(r);
-  return bytes == 0 || (enter(rank) && check(rank, driver->cuMemsetD8Async(onDevice(target), 0,
-                                                                           bytes, rank.stream)));
-}
-
-bool Gpu::fetch(uint32_t r, void *host, const void *device, uint64_t bytes) {
-  Rank &rank = of(r);
-  return bytes == 0 || (enter(rank) && check(rank, driver->cuMemcpyDtoHAsync(host, onDevice(device),
-                                                                             bytes, rank.stream)));
-}
-
-bool Gpu::give(uint32_t r, void *device, const void *host, uint64_t bytes) {
-  Rank &rank = of(r);
-  return bytes == 0 || (enter(rank) && check(rank, driver->cuMemcpyHtoDAsync(onDevice(device), host,
-                                                                             bytes, rank.stream)));
-}
-
-bool Gpu::wait(uint32_t r) {
-  Rank &rank = of(r);
-  auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(deadlineMs);
-  if (!enter(rank))
-    return false;
-  for (;;) {
-    CUresult result = driver->cuStreamQuery(rank.stream);
-    if (result != CUDA_ERROR_NOT_READY)
-      return check(rank, result);
-    if (std::chrono::steady_clock::now() > end) {
-      snprintf(rank.problem, sizeof rank.problem, "it does not end within %u ms", deadlineMs);
-      return false;
-    }
-    std::this_thread::yield();
-  }
-}
-
-bool Gpu::finish(uint32_t r, int64_t &faulty) {
-  Rank &rank = of(r);
-  faulty = -1;
-  if (!fetch(r, rank.found.data(), pointerTo(rank.faults), 4 * rank.found.size()) || !wait(r))
-    return false;
-  auto fault = std::find_if(rank.found.begin(), rank.found.end(), [](int32_t f) { return f; });
-  if (fault != rank.found.end())
-    faulty = fault - rank.found.begin();
-  return true;
 }

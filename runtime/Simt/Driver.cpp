@@ -39,6 +39,9 @@ CUresult Driver::initialize() {
   text = getenv("CLEAVE_SIMT_MEMORY");
   if (text && !parseBytes(text, memoryBytes))
     return CUDA_ERROR_INVALID_VALUE;
+  text = getenv("CLEAVE_SIMT_PINNED");
+  if (text && !parseBytes(text, pinnedBytes))
+    return CUDA_ERROR_INVALID_VALUE;
   text = getenv("CLEAVE_SIMT_CAPABILITY");
   if (text && sscanf(text, "%d.%d%c", &major, &minor, &rest) != 2)
     return CUDA_ERROR_INVALID_VALUE;
@@ -74,7 +77,10 @@ bool Driver::mayRun(CUstream stream) const {
   if (stream->queue.empty())
     return false;
   const CUstream_st::Operation &first = stream->queue.front();
-  if (first.event && first.event->done < first.times)
+  // What has failed waits for nothing.
+  bool failed = stream->context->error != CUDA_SUCCESS;
+  if (!failed && ((first.ready && !first.ready()) ||
+                  (first.graph && first.graph->left && first.graph->ready().empty())))
     return false;
   // The default stream and blocking ones go on in the order of the calls.
   CUstream common = defaults[size_t(stream->context->device)].get();
@@ -103,16 +109,57 @@ void Driver::orderBehind(CUstream stream, const CUstream_st::Operation &operatio
       learn(stream->known, other->known);
 }
 
+std::vector<size_t> GraphRun::ready() const {
+  std::vector<size_t> ready;
+  for (size_t i = 0; i < done.size(); ++i) {
+    const CUgraph_st::Node &node = executable.graph->nodes[i];
+    if (!done[i] &&
+        std::all_of(node.after.begin(), node.after.end(), [&](size_t n) { return done[n]; }) &&
+        (!node.ready || node.ready()))
+      ready.push_back(i);
+  }
+  return ready;
+}
+
+/// One node, in an order that they allow: that of the calls, or any. What is known before
+/// the first is `known`, which learns of all of them.
+CUresult Driver::runNode(GraphRun &graph, Knowledge &known) {
+  const std::vector<CUgraph_st::Node> &nodes = graph.executable.graph->nodes;
+  if (graph.behind.empty())
+    graph.behind.assign(nodes.size(), known);
+  std::vector<size_t> ready = graph.ready();
+  const Schedule &schedule = Execution::get().schedule;
+  size_t next = ready[schedule.shuffled ? (random() ^ schedule.seed) % ready.size() : 0];
+  graph.done[next] = true;
+  --graph.left;
+  for (size_t before : nodes[next].after)
+    learn(graph.behind[next], graph.behind[before]);
+  Execution::get().timeline.begin(graph.executable.chains[next], graph.behind[next]);
+  CUresult result = nodes[next].work();
+  for (const Knowledge &end : graph.behind)
+    if (!graph.left)
+      learn(known, end);
+  return result;
+}
+
 void Driver::run(CUstream stream) {
-  CUstream_st::Operation operation = std::move(stream->queue.front());
+  CUstream_st::Operation &first = stream->queue.front();
+  CUresult &error = stream->context->error;
+  if (std::shared_ptr<GraphRun> graph = first.graph; graph && graph->left && !error) {
+    if (graph->behind.empty())
+      orderBehind(stream, first);
+    error = runNode(*graph, stream->known);
+    if (!graph->left)
+      stream->queue.pop_front();
+    return;
+  }
+  CUstream_st::Operation operation = std::move(first);
   stream->queue.pop_front();
   orderBehind(stream, operation);
-  if (!operation.work || stream->context->error != CUDA_SUCCESS)
+  if (!operation.work || error)
     return;
   Execution::get().timeline.begin(stream->chain, stream->known);
-  CUresult result = operation.work();
-  if (result != CUDA_SUCCESS && stream->context->error == CUDA_SUCCESS)
-    stream->context->error = result;
+  error = operation.work();
 }
 
 bool Driver::step(CUstream preferred) {
@@ -164,21 +211,28 @@ CUresult Driver::finish(CUcontext context, CUevent event) {
   return result;
 }
 
-CUresult Driver::enqueue(CUstream stream, Work work) {
+CUresult Driver::enqueue(CUstream stream, Work work, Ready ready) {
   if (!stream->capture) {
-    stream->queue.push_back({++calls, std::move(work), host, nullptr, 0, nullptr});
+    stream->queue.push_back({++calls, std::move(work), host, std::move(ready)});
     return CUDA_SUCCESS;
   }
   if (stream->capture->invalid)
     return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
   CUgraph graph = stream->capture->graph;
-  graph->nodes.push_back({std::move(work), stream->after});
+  graph->nodes.push_back({std::move(work), std::move(ready), stream->after});
   stream->after = {graph->nodes.size() - 1};
   return CUDA_SUCCESS;
 }
 
+void Driver::enqueue(CUstream stream, const CUgraphExec_st &graph) {
+  stream->queue.push_back(
+      {++calls, nullptr, host, nullptr, nullptr, std::make_shared<GraphRun>(graph)});
+}
+
 void Driver::await(CUstream stream, CUevent event) {
-  stream->queue.push_back({++calls, nullptr, host, event, event->recorded, event->known});
+  stream->queue.push_back({++calls, nullptr, host,
+                           [event, times = event->recorded] { return event->done >= times; },
+                           event->known});
 }
 
 CUresult Driver::verdict(CUcontext context) const {

@@ -29,9 +29,13 @@ struct CUctx_st {
 /// A piece of work; what it returns is the error of its context.
 using Work = std::function<CUresult()>;
 
+/// Whether a piece of work may begin.
+using Ready = std::function<bool()>;
+
 struct CUgraph_st {
   struct Node {
     Work work;
+    Ready ready;               ///< always, where it is empty
     std::vector<size_t> after; ///< nodes of lower numbers
   };
   std::vector<Node> nodes;
@@ -40,6 +44,20 @@ struct CUgraph_st {
 struct CUgraphExec_st {
   std::shared_ptr<const CUgraph_st> graph;
   std::vector<uint32_t> chains; ///< by node
+};
+
+/// A graph that is being run, node by node.
+struct GraphRun {
+  explicit GraphRun(const CUgraphExec_st &executable)
+      : executable(executable), done(executable.graph->nodes.size()), left(done.size()) {}
+
+  /// The nodes that may run.
+  std::vector<size_t> ready() const;
+
+  CUgraphExec_st executable;
+  std::vector<bool> done;
+  size_t left;
+  std::vector<cleave::simt::Knowledge> behind; ///< each node; empty before the first runs
 };
 
 /// What streams record while they are captured.
@@ -66,9 +84,9 @@ struct CUstream_st {
     uint64_t number; ///< in the order of all calls
     Work work;
     cleave::simt::Knowledge host; ///< what had been waited for at the call
-    CUevent event = nullptr;      ///< that has to be done `times` times first
-    uint64_t times = 0;
-    std::shared_ptr<const cleave::simt::Knowledge> known; ///< by then
+    Ready ready;                  ///< always, where it is empty
+    std::shared_ptr<const cleave::simt::Knowledge> known = nullptr; ///< by then
+    std::shared_ptr<GraphRun> graph = nullptr;                      ///< instead of work
   };
   CUcontext context = nullptr;
   bool blocking = false; ///< waits for the default stream, which waits for it
@@ -110,7 +128,9 @@ public:
   /// Runs one piece of work; false where there is none that may.
   bool step(CUstream preferred);
   /// Adds work to a stream, or to what captures it.
-  CUresult enqueue(CUstream stream, Work work);
+  CUresult enqueue(CUstream stream, Work work, Ready ready = {});
+  /// Adds all nodes of a graph.
+  void enqueue(CUstream stream, const CUgraphExec_st &graph);
   /// Adds what has to be done before all later work of the stream.
   void await(CUstream stream, CUevent event);
 
@@ -137,6 +157,7 @@ public:
   std::unordered_map<void *, bool> pinned; ///< host memory: is it ours?
   Knowledge host;                          ///< of what somebody waited for
   uint64_t memoryBytes = uint64_t(16) << 30;
+  uint64_t pinnedBytes = ~uint64_t(0); ///< that may be pinned yet
   int major = 9, minor = 0;
   static thread_local CUcontext current;
 
@@ -145,6 +166,7 @@ public:
 private:
   bool mayRun(CUstream stream) const;
   void run(CUstream stream);
+  CUresult runNode(GraphRun &graph, Knowledge &known);
   void orderBehind(CUstream stream, const CUstream_st::Operation &operation);
   CUresult drain(CUcontext context, CUstream preferred, const std::function<bool()> &done);
   template <typename Act> void eachStream(Act &&act) const;

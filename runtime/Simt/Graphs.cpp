@@ -113,42 +113,15 @@ CUresult cuGraphInstantiate(CUgraphExec *executable, CUgraph graph, unsigned lon
   });
 }
 
-/// Runs nodes in an order that they allow: that of the calls, or any. What is known
-/// before is `known`, which learns of all of them.
-static CUresult runNodes(const CUgraphExec_st &executable, Knowledge &known,
-                         std::mt19937_64 &random) {
-  const CUgraph_st &graph = *executable.graph;
-  std::vector<bool> done(graph.nodes.size());
-  std::vector<Knowledge> behind(graph.nodes.size(), known);
-  for (size_t left = graph.nodes.size(); left; --left) {
-    std::vector<size_t> ready;
-    for (size_t i = 0; i < graph.nodes.size(); ++i) {
-      const auto &after = graph.nodes[i].after;
-      if (!done[i] && std::all_of(after.begin(), after.end(), [&](size_t n) { return done[n]; }))
-        ready.push_back(i);
-    }
-    bool shuffled = Execution::get().schedule.shuffled;
-    size_t next = ready[shuffled ? random() % ready.size() : 0];
-    done[next] = true;
-    for (size_t before : graph.nodes[next].after)
-      learn(behind[next], behind[before]);
-    Execution::get().timeline.begin(executable.chains[next], behind[next]);
-    if (CUresult result = graph.nodes[next].work(); result != CUDA_SUCCESS)
-      return result;
-  }
-  for (const Knowledge &end : behind)
-    learn(known, end);
-  return CUDA_SUCCESS;
-}
-
 CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream) {
   return enter([&](Driver &driver, CUcontext) {
     CUstream known = driver.streamOf(stream);
     if (!known || !driver.executables.count(executable))
       return CUDA_ERROR_INVALID_HANDLE;
-    auto random = std::make_shared<std::mt19937_64>(Execution::get().schedule.seed);
-    return driver.enqueue(
-        known, [=, copy = *executable] { return runNodes(copy, known->known, *random); });
+    if (known->capture)
+      return CUDA_ERROR_NOT_SUPPORTED;
+    driver.enqueue(known, *executable);
+    return CUDA_SUCCESS;
   });
 }
 

@@ -51,11 +51,14 @@ CUresult cuMemHostAlloc(void **address, size_t bytes, unsigned) {
       return CUDA_ERROR_INVALID_VALUE;
     if (driver.isForbidden())
       return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    if (bytes > driver.pinnedBytes)
+      return CUDA_ERROR_OUT_OF_MEMORY;
     void *start = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (start == MAP_FAILED)
       return CUDA_ERROR_OUT_OF_MEMORY;
     memory().add(start, bytes, Allocation::Host, "");
     driver.pinned[start] = true;
+    driver.pinnedBytes -= bytes;
     *address = start;
     return CUDA_SUCCESS;
   });
@@ -78,6 +81,7 @@ CUresult cuMemFreeHost(void *address) {
     uint64_t bytes = unpin(driver, address, /*ours=*/true);
     if (!bytes)
       return CUDA_ERROR_INVALID_VALUE;
+    driver.pinnedBytes += bytes;
     munmap(address, bytes);
     return result;
   });

@@ -21,7 +21,7 @@ struct Options {
   std::string artifact, inputs, outputs;
   unsigned repeat = 1, threads = 0;
   double deadline = 0; ///< seconds
-  bool json = false, verify = false;
+  bool json = false, verify = false, eager = false;
 };
 
 struct Close {
@@ -145,10 +145,13 @@ static int createSession(const Options &options, Job &job) {
   how.deadline_ms = uint32_t(options.deadline * 1000);
   how.process = process;
   how.runs = options.repeat;
+  how.eager = options.eager;
   cleave_session *session = nullptr;
   if (cleave_session_create(job.program, &how, &session, &error))
     return fail(error);
   job.session.reset(session);
+  if (const char *remark = cleave_session_remark(session); *remark && isRoot())
+    runtime::printLine("cleave-run: warning: " + std::string(remark));
   return 0;
 }
 
@@ -235,6 +238,8 @@ int main(int argc, char **argv) {
   app.add_option("--deadline", options.deadline,
                  "seconds to wait for another rank before the job fails; default: 60")
       ->check(CLI::Range(0.1, 86400.0));
+  app.add_flag("--eager", options.eager,
+               "on GPUs, launches each command by itself and makes no CUDA graphs");
   app.add_flag("--json", options.json, "one JSON object: outputs, what each rank counted, times");
   app.add_flag("--verify", options.verify,
                "reads all weights and holds them against their digests");

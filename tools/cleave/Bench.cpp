@@ -223,6 +223,7 @@ void cleave::addBench(CLI::App &app, int &status) {
   options->addResult(*command, "--output", options->output, "an .npy for the first output, as f32");
   options->addResult(*command, "--html", options->page,
                      "a page to write, which needs nothing else");
+  addEager(*command, *options);
   addTrace(*command, *options);
   command->add_flag("--json", options->json, "a line of JSON for each configuration");
   command->callback([=, &status] {

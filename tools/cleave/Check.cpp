@@ -111,6 +111,7 @@ void cleave::addCheck(CLI::App &app, int &status) {
   CLI::App *command =
       app.add_subcommand("check", "runs a model cut and uncut and compares the outputs");
   options->addTo(*command, /*meshWanted=*/true);
+  addEager(*command, *options);
   addPath(*command, "--golden", *golden, "outputs to compare with too, as --inputs takes them");
   command->add_option("--atol", *atol, "absolute tolerance; default: by the element type")
       ->check(toleranceError);

@@ -87,6 +87,15 @@ void ModelOptions::addTo(CLI::App &app, bool meshWanted, const char *what) {
   app.add_flag("--strict", strict, "warnings are errors");
 }
 
+cleave_session_options ModelOptions::sessionOptions(bool timing) const {
+  cleave_session_options session = CLEAVE_SESSION_OPTIONS;
+  session.threads = threads;
+  session.timing = timing;
+  session.unharmed = unharmed;
+  session.eager = eager;
+  return session;
+}
+
 llvm::Expected<Target> ModelOptions::parseTarget() const {
   llvm::Expected<Target> parsed = cleave::parseTarget(target.empty() ? "cpu" : target);
   if (parsed)
@@ -250,6 +259,17 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
   return result;
 }
 
+/// Says too what makes the session slower than it was meant to be.
+static llvm::Expected<std::unique_ptr<Runner>>
+createRunner(std::unique_ptr<RunnableProgram> program, const ModelOptions &options, bool timing) {
+  llvm::Expected<std::unique_ptr<Runner>> runner =
+      Runner::create(std::move(program), options.sessionOptions(timing));
+  if (runner)
+    if (llvm::StringRef remark = cleave_session_remark((*runner)->session()); !remark.empty())
+      note("warning: " + remark.str());
+  return runner;
+}
+
 llvm::Expected<OpenedArtifact> cleave::openArtifact(const ModelOptions &options,
                                                     const std::string &phase, bool timing) {
   const std::pair<const char *, bool> decided[] = {{"--mesh", !options.mesh.empty()},
@@ -294,7 +314,7 @@ llvm::Expected<OpenedArtifact> cleave::openArtifact(const ModelOptions &options,
   if (llvm::Error error = checkIndices((*program)->indices(), opened.inputs))
     return std::move(error);
   llvm::Expected<std::unique_ptr<Runner>> runner =
-      Runner::create(std::move(*program), options.threads, timing);
+      createRunner(std::move(*program), options, timing);
   if (!runner)
     return runner.takeError();
   opened.runner = std::move(*runner);
@@ -323,7 +343,7 @@ llvm::Expected<std::unique_ptr<Runner>> cleave::prepare(Compilation &compilation
   if (!program)
     return program.takeError();
   compilation.onPhase("loading weights");
-  return Runner::create(std::move(*program), options.threads, timing, options.unharmed);
+  return createRunner(std::move(*program), options, timing);
 }
 
 llvm::Error cleave::writeText(llvm::StringRef path, llvm::StringRef text) {
@@ -336,6 +356,11 @@ llvm::Error cleave::writeText(llvm::StringRef path, llvm::StringRef text) {
     return error;
   note("wrote " + path.str());
   return llvm::Error::success();
+}
+
+void cleave::addEager(CLI::App &app, ModelOptions &options) {
+  app.add_flag("--eager", options.eager,
+               "on GPUs, launches each command by itself and makes no CUDA graphs");
 }
 
 void cleave::addTrace(CLI::App &app, ModelOptions &options) {

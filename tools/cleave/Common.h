@@ -24,6 +24,7 @@ struct ModelOptions {
   bool strict = false;
   int64_t microBatches = 1, virtualStages = 1;
   bool unharmed = false; ///< by CLEAVE_FAULT
+  bool eager = false;
 
   /// Whether a program over `mesh` is cut at all, by rank or in time.
   bool isCut(llvm::StringRef mesh) const {
@@ -34,6 +35,9 @@ struct ModelOptions {
   /// Of `run` and `bench`: where the timeline of the last run goes.
   std::string trace;
   bool draws = true; ///< inputs that are not given
+
+  /// What they mean for a session, which times each command if `timing` is set.
+  cleave_session_options sessionOptions(bool timing) const;
 
   /// What is written, by its flag.
   std::vector<std::pair<const char *, const std::string *>> results;
@@ -69,6 +73,9 @@ llvm::Expected<std::unique_ptr<Runner>> prepare(Compilation &compilation, mlir::
 
 /// `path` is to hold `text` and nothing else; where that fails, what it held before.
 llvm::Error writeText(llvm::StringRef path, llvm::StringRef text);
+
+/// Adds --eager.
+void addEager(CLI::App &app, ModelOptions &options);
 
 /// Adds --trace.
 void addTrace(CLI::App &app, ModelOptions &options);

@@ -115,6 +115,7 @@ void cleave::addRun(CLI::App &app, int &status) {
   options->addTo(*command, /*meshWanted=*/false, "an ONNX file, or an artifact");
   options->addResult(*command, "--outputs", options->outputs,
                      "an .npz to write, keys are output names");
+  addEager(*command, *options);
   addTrace(*command, *options);
   command->add_flag("--json", options->json,
                     "one JSON object: the outputs, and what each rank counted");

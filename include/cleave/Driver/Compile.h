@@ -105,11 +105,9 @@ llvm::Expected<std::unique_ptr<ArtifactProgram>> openArtifact(llvm::StringRef pa
 /// A program with memory for its outputs.
 class Runner {
 public:
-  /// Creates the session, which loads the weights; `timing` has it time each command,
-  /// `unharmed` keeps CLEAVE_FAULT from it. Fails if the machine cannot hold it.
+  /// Creates the session, which loads the weights. Fails if the machine cannot hold it.
   static llvm::Expected<std::unique_ptr<Runner>> create(std::unique_ptr<RunnableProgram> program,
-                                                        unsigned threads, bool timing = false,
-                                                        bool unharmed = false);
+                                                        const cleave_session_options &options);
   ~Runner();
 
   /// Runs once; `inputs` holds exactly the program's inputs. Fails, naming the input,

@@ -43,10 +43,11 @@ typedef struct cleave_session_options {
   cleave_process *process;
   uint32_t runs;     ///< how often it is to run, where that is known; equal on all ranks of a job
   uint32_t unharmed; ///< nonzero: CLEAVE_FAULT is meant for other sessions
+  uint32_t eager;    ///< nonzero: on GPUs each command is launched by itself, without graphs
 } cleave_session_options;
 
 /// As in `cleave_session_options options = CLEAVE_SESSION_OPTIONS;`
-#define CLEAVE_SESSION_OPTIONS {sizeof(cleave_session_options), 0, 0, 0, 0, 0, 0, 0}
+#define CLEAVE_SESSION_OPTIONS {sizeof(cleave_session_options), 0, 0, 0, 0, 0, 0, 0, 0}
 
 /// Memory of one input or output of the caller, row-major. `bytes` must be
 /// what the value's type and dims say.
@@ -100,6 +101,10 @@ void cleave_session_destroy(cleave_session *session);
 /// another process. That of the value's own rank is the caller's memory; where that
 /// rank is another process than rank 0, the session's.
 const void *cleave_session_output(const cleave_session *session, uint32_t rank, uint32_t index);
+
+/// Why it runs slower than was asked for, a line for people; "" where it does not. Stays
+/// valid as long as the session.
+const char *cleave_session_remark(const cleave_session *session);
 
 int32_t cleave_session_counters(const cleave_session *session, uint32_t rank,
                                 cleave_counters *counters);

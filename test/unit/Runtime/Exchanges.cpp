@@ -108,6 +108,8 @@ static cleave_session *create(const Engine &engine, Builder &builder) {
   options.threads = engine.threads;
   options.checks = engine.checks;
   options.process = engine.process;
+  if (engine.gpu)
+    builder.onGpu();
   cleave_session *session;
   cleave_error error = {};
   if (cleave_session_create(builder.finish(), &options, &session, &error))

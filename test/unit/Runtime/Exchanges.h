@@ -20,6 +20,7 @@ struct Engine {
   /// One rank of those that run this same check with the same numbers drawn; null:
   /// all ranks are threads.
   cleave_process *process;
+  bool gpu = false; ///< ranks are on simulated GPUs
 };
 
 // Each draws a program with RapidCheck, runs it, and compares.

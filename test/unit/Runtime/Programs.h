@@ -74,6 +74,14 @@ public:
     list.push_back(command);
   }
 
+  /// Ranks are on simulated GPUs; there are no kernels.
+  void onGpu() {
+    static const cleave_image none{CLEAVE_IMAGE_SIMT, 0, 80, "", 1};
+    program.device = CLEAVE_DEVICE_CUDA;
+    program.images = &none;
+    program.num_images = 1;
+  }
+
   const cleave_program *finish() {
     for (uint32_t rank = 0; rank < program.num_ranks; ++rank) {
       programs[rank].load = load[rank].data();

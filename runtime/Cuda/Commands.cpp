@@ -1,0 +1,241 @@
+//===- Commands.cpp - what streams are given, and graphs of it ------------===//
+//
+// One set of functions puts work into the stream of a rank. Where the stream is
+// captured they make its graphs, once; else they do the work. So both do the same:
+//
+//   piece 0   clear the faults, copy inputs in, commands, copy out what is given
+//             -- an exchange on the host --
+//   piece 1   copy in what was got, commands, copy out the outputs and the faults
+//
+//===----------------------------------------------------------------------===//
+
+#include "Gpu.h"
+
+#include <algorithm>
+#include <cstring>
+
+using namespace cleave::runtime;
+
+static CUdeviceptr onDevice(const void *pointer) { return reinterpret_cast<CUdeviceptr>(pointer); }
+
+/// Whether the bytes of an exchange pass through memory of the host. A wait has none.
+static bool isStaged(uint8_t op) { return isExchange(op) && op != CLEAVE_OP_WAIT; }
+
+bool Gpu::check(Rank &rank, CUresult result) {
+  if (result)
+    driver->describe(result, rank.problem, sizeof rank.problem);
+  return !result;
+}
+
+bool Gpu::fetch(Rank &rank, void *host, CUdeviceptr device, uint64_t bytes) {
+  return bytes == 0 || check(rank, driver->cuMemcpyDtoHAsync(host, device, bytes, rank.stream));
+}
+
+bool Gpu::give(Rank &rank, CUdeviceptr device, const void *host, uint64_t bytes) {
+  return bytes == 0 || check(rank, driver->cuMemcpyHtoDAsync(device, host, bytes, rank.stream));
+}
+
+bool Gpu::issueBegin(Rank &rank, bool load) {
+  bool done = check(rank, driver->cuMemsetD8Async(rank.faults, 0, 4 * rank.numFaults, rank.stream));
+  for (uint32_t i = 0; i < program.num_inputs && done && !load; ++i) {
+    uint64_t bytes;
+    valueBytes(program.inputs[i], bytes);
+    if (rank.inputs[i])
+      done = give(rank, rank.inputs[i], rank.staging.data() + rank.inputStages[i], bytes);
+  }
+  return done;
+}
+
+bool Gpu::issue(Rank &rank, const Step &step) {
+  if (step.command->op == CLEAVE_OP_LAUNCH) {
+    const cleave_device_kernel &kernel = program.device_kernels[step.command->kernel];
+    return check(rank,
+                 driver->cuLaunchKernel(rank.device->functions[step.command->kernel], kernel.blocks,
+                                        1, 1, kernel.threads, 1, 1, kernel.shared_bytes,
+                                        rank.stream, step.arguments, nullptr));
+  }
+  if (step.bytes == 0)
+    return true;
+  if (step.command->op == CLEAVE_OP_COPY)
+    return check(rank,
+                 driver->cuMemcpyDtoDAsync(onDevice(step.pointers[1]), onDevice(step.pointers[0]),
+                                           step.bytes, rank.stream));
+  return check(rank,
+               driver->cuMemsetD8Async(onDevice(step.pointers[0]), 0, step.bytes, rank.stream));
+}
+
+/// What comes in lies behind what goes out.
+static uint64_t gottenAt(const Ends &ends) { return (ends.bytesIn + 63) / 64 * 64; }
+
+bool Gpu::issueArrival(Rank &rank, char *stage, const Ends &ends) {
+  return fetch(rank, stage, onDevice(ends.input), ends.bytesIn);
+}
+
+bool Gpu::issueDeparture(Rank &rank, const char *stage, const Ends &ends) {
+  return give(rank, onDevice(ends.output), stage + gottenAt(ends), ends.bytesOut);
+}
+
+bool Gpu::issueEnd(Rank &rank, bool load) {
+  bool done = true;
+  for (uint32_t i = 0; i < program.num_outputs && done && !load; ++i) {
+    uint64_t bytes;
+    valueBytes(program.outputs[i], bytes);
+    if (rank.outputs[i])
+      done = fetch(rank, rank.staging.data() + rank.outputStages[i], rank.outputs[i], bytes);
+  }
+  return done && fetch(rank, rank.staging.data() + rank.foundStage, rank.faults,
+                       4 * uint64_t(rank.numFaults));
+}
+
+bool Gpu::beginPiece(Rank &rank) {
+  return check(rank,
+               driver->cuStreamBeginCapture(rank.stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+}
+
+bool Gpu::endPiece(Rank &rank) {
+  CUgraph graph = nullptr;
+  CUgraphExec piece = nullptr;
+  if (!check(rank, driver->cuStreamEndCapture(rank.stream, &graph)))
+    return false;
+  bool done = check(rank, driver->cuGraphInstantiate(&piece, graph, 0));
+  driver->cuGraphDestroy(graph);
+  if (done)
+    rank.pieces.push_back(piece);
+  return done;
+}
+
+bool Gpu::captureAll(Rank &rank, const std::vector<Step> &steps) {
+  if (!enter(rank) || !beginPiece(rank) || !issueBegin(rank, /*load=*/false))
+    return false;
+  for (uint32_t i = 0; i < steps.size(); ++i) {
+    uint8_t op = steps[i].command->op;
+    if (!isExchange(op) && !issue(rank, steps[i]))
+      return false;
+    if (!isStaged(op))
+      continue;
+    Ends ends = endsOf(program, steps[i]);
+    char *at = stage(rank, /*load=*/false, i);
+    if (!issueArrival(rank, at, ends) || !endPiece(rank) || !beginPiece(rank) ||
+        !issueDeparture(rank, at, ends))
+      return false;
+  }
+  return issueEnd(rank, /*load=*/false) && endPiece(rank);
+}
+
+int32_t Gpu::capture(uint32_t r, const std::vector<Step> &steps, cleave_error *error) {
+  Rank &rank = of(r);
+  if (!rank.staging.isPinned() || captureAll(rank, steps))
+    return CLEAVE_OK;
+  // A stream that is still captured could not be let go of.
+  CUgraph graph = nullptr;
+  if (driver->cuStreamEndCapture(rank.stream, &graph) == CUDA_SUCCESS)
+    driver->cuGraphDestroy(graph);
+  return runtime::fail(error, CLEAVE_REFUSED,
+                       "the commands of rank %u make no CUDA graph: %s; --eager runs them one by "
+                       "one",
+                       r, rank.problem);
+}
+
+bool Gpu::launchNext(Rank &rank) {
+  return check(rank, driver->cuGraphLaunch(rank.pieces[rank.nextPiece++], rank.stream));
+}
+
+void Gpu::writeInput(uint32_t r, uint32_t index, const void *data) {
+  Rank &rank = of(r);
+  uint64_t bytes;
+  valueBytes(program.inputs[index], bytes);
+  if (rank.inputs[index] && bytes)
+    memcpy(rank.staging.data() + rank.inputStages[index], data, bytes);
+}
+
+void Gpu::readOutput(uint32_t r, uint32_t index, void *data) {
+  Rank &rank = of(r);
+  uint64_t bytes;
+  valueBytes(program.outputs[index], bytes);
+  if (rank.outputs[index] && bytes)
+    memcpy(data, rank.staging.data() + rank.outputStages[index], bytes);
+}
+
+bool Gpu::begin(uint32_t r, bool load) {
+  Rank &rank = of(r);
+  rank.nextPiece = 0;
+  return enter(rank) && (isCaptured(rank, load) ? launchNext(rank) : issueBegin(rank, load));
+}
+
+bool Gpu::execute(uint32_t r, bool load, const Step &step) {
+  Rank &rank = of(r);
+  return isCaptured(rank, load) || (enter(rank) && issue(rank, step));
+}
+
+bool Gpu::arrive(uint32_t r, bool load, uint32_t index, const Step &step, Ends &ends,
+                 Waiter &waiter) {
+  Rank &rank = of(r);
+  ends = endsOf(program, step);
+  if (!isStaged(step.command->op))
+    return true;
+  char *at = stage(rank, load, index);
+  if (!isCaptured(rank, load) && !(enter(rank) && issueArrival(rank, at, ends)))
+    return false;
+  uint64_t gotten = gottenAt(ends);
+  ends.input = ends.input ? at : nullptr;
+  ends.output = ends.output ? at + gotten : nullptr;
+  return wait(r, waiter);
+}
+
+bool Gpu::leave(uint32_t r, bool load, uint32_t index, const Step &step) {
+  Rank &rank = of(r);
+  if (!isStaged(step.command->op))
+    return true;
+  return enter(rank) && (isCaptured(rank, load) ? launchNext(rank)
+                                                : issueDeparture(rank, stage(rank, load, index),
+                                                                 endsOf(program, step)));
+}
+
+namespace {
+
+/// The work of a stream is done, or has failed.
+struct StreamEnd final : Condition {
+  StreamEnd(const Driver &driver, CUcontext context, CUstream stream)
+      : driver(driver), context(context), stream(stream) {}
+
+  bool holds() noexcept override {
+    // Other ranks of this thread have contexts of their own.
+    result = driver.cuCtxSetCurrent(context);
+    if (!result)
+      result = driver.cuStreamQuery(stream);
+    return result != CUDA_ERROR_NOT_READY;
+  }
+
+  const Driver &driver;
+  CUcontext context;
+  CUstream stream;
+  CUresult result = CUDA_SUCCESS;
+};
+
+} // namespace
+
+bool Gpu::wait(uint32_t r, Waiter &waiter) {
+  Rank &rank = of(r);
+  StreamEnd end(*driver, rank.device->context, rank.stream);
+  switch (waiter.waitUntil(end)) {
+  case Wake::Ready: return check(rank, end.result);
+  case Wake::Stopped: rank.problem[0] = 0; return false;
+  case Wake::Late: break;
+  }
+  snprintf(rank.problem, sizeof rank.problem, "it does not end within %u ms", deadlineMs);
+  return false;
+}
+
+bool Gpu::finish(uint32_t r, bool load, Waiter &waiter, int64_t &faulty) {
+  Rank &rank = of(r);
+  faulty = -1;
+  if (!isCaptured(rank, load) && !(enter(rank) && issueEnd(rank, load)))
+    return false;
+  if (!wait(r, waiter))
+    return false;
+  auto *found = reinterpret_cast<const int32_t *>(rank.staging.data() + rank.foundStage);
+  auto *fault = std::find_if(found, found + rank.numFaults, [](int32_t f) { return f; });
+  if (fault != found + rank.numFaults)
+    faulty = fault - found;
+  return true;
+}

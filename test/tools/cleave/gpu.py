@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Ranks on GPUs where a machine lacks what they want, as the simulator plays it.
+
+    python gpu.py CLEAVE MODELS
+"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+CLEAVE, MODELS = sys.argv[1:]
+MODEL = os.path.join(MODELS, "llama_mobius.onnx")
+failed = 0
+
+
+def expect(err="", status=0, arguments=(), **variables):
+    """Runs the model; the pattern has to match all that is said beside the results."""
+    global failed
+    done = subprocess.run([CLEAVE, "run", MODEL, "--target", "simt", "--dim", "sequence_len=2",
+                           "--dim", "past_sequence_len=2", *arguments],
+                          capture_output=True, text=True, timeout=300, env=os.environ | variables)
+    if done.returncode != status or not re.fullmatch(err, done.stderr):
+        failed += 1
+        print(variables, f"ends with {done.returncode}, says\n{done.stdout}{done.stderr}")
+
+
+with tempfile.TemporaryDirectory() as folder:
+    outputs = []
+    for number, (err, arguments, variables) in enumerate([
+        ("", [], {}),
+        ("", ["--eager"], {}),
+        (r"cleave: warning: the system pins no memory for copies to GPUs, CUDA_ERROR_OUT_OF_MEMORY "
+         r"\(out of memory\), so commands are launched one by one; raise what may be locked "
+         r"\(ulimit -l\)\n", [], {"CLEAVE_SIMT_PINNED": "1K"}),
+    ]):
+        path = os.path.join(folder, f"{number}.npz")
+        expect(err, 0, ["--mesh", "tp=2", "--outputs", path, *arguments], **variables)
+        with np.load(path) as file:
+            outputs.append({name: file[name].tobytes() for name in file})
+    assert outputs[0] == outputs[1] == outputs[2]
+
+    expect(r"cleave: the GPU has no memory for rank 0, which needs \d+ bytes of weights, \d+ of activations; "
+           r"\d+ of 262144 are free: cut the model over more GPUs, at least (\d+), as with --mesh tp=\1\n", 2,
+           CLEAVE_SIMT_MEMORY="256K")
+    expect(r"cleave: the simulator libcleave-simt.so cannot be loaded: .*; say with CLEAVE_PLUGINS where it is\n", 2,
+           CLEAVE_PLUGINS=folder)
+    expect(r"cleave: the driver of NVIDIA's GPUs does not start: CUDA_ERROR_INVALID_VALUE \(invalid argument\)\n", 2,
+           CLEAVE_SIMT_SCHEDULE="wild")
+sys.exit(failed != 0)
