@@ -127,7 +127,13 @@ CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream) {
 
 CUresult cuGraphExecDestroy(CUgraphExec executable) {
   return enter([&](Driver &driver, CUcontext) {
-    return driver.executables.erase(executable) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    auto found = driver.executables.find(executable);
+    if (found == driver.executables.end())
+      return CUDA_ERROR_INVALID_VALUE;
+    for (uint32_t chain : executable->chains)
+      Execution::get().timeline.endChain(chain);
+    driver.executables.erase(found);
+    return CUDA_SUCCESS;
   });
 }
 

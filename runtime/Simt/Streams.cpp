@@ -55,6 +55,7 @@ CUresult cuStreamDestroy(CUstream stream) {
       return CUDA_ERROR_INVALID_HANDLE;
     // What is queued is done all the same.
     CUresult result = driver.finish(context, known);
+    Execution::get().timeline.endChain(known->chain);
     driver.streams.erase(known);
     return result;
   });

@@ -11,6 +11,10 @@ void cleave::simt::learn(Knowledge &known, const Knowledge &other) {
     known[chain] = std::max(known[chain], number);
 }
 
+uint32_t Timeline::newChain() {
+  return ended.empty() ? numChains++ : ended.extract(ended.begin()).value();
+}
+
 void Timeline::begin(uint32_t next, Knowledge &knowledge) {
   chain = next;
   knowledge[chain] = ++numbers[chain];

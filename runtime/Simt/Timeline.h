@@ -26,7 +26,10 @@ void learn(Knowledge &known, const Knowledge &other);
 
 class Timeline {
 public:
-  uint32_t newChain() { return numChains++; }
+  uint32_t newChain();
+  /// Its work is done. The next who wants a chain goes on with it, so that what is known
+  /// does not grow with all that ever was.
+  void endChain(uint32_t chain) { ended.insert(chain); }
   /// Begins the next work of `chain`, which knows `known`, and then itself.
   void begin(uint32_t chain, Knowledge &known);
   /// Blocks from `first` on belong to the work that runs, which is called `name`.
@@ -47,6 +50,7 @@ private:
   const Piece &of(uint64_t block) const;
 
   uint32_t numChains = 0;
+  std::set<uint32_t> ended;
   std::map<uint32_t, uint64_t> numbers; ///< that were begun, by chain
   std::vector<Piece> pieces;            ///< by their first blocks
   std::set<std::string> names;
