@@ -3,7 +3,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 DECODER = test/models/llama_mobius.onnx --inputs test/models/llama_mobius.case0.npz
 
-.PHONY: help deps build demo check bench format
+.PHONY: help deps build demo check bench gpu-check format
 help:
 	@sed -n 's/^## //p' Makefile
 
@@ -28,6 +28,10 @@ check: build
 ## make bench   a model beside ONNX Runtime, in turn; [MODEL=F.onnx] [BENCH="--rounds 9 …"]
 bench: build
 	@.venv/bin/python test/bench/peer.py build/bin/cleave $(or $(MODEL),$(DECODER)) $(BENCH)
+
+## make gpu-check  what needs a GPU, on a machine with one: kernels, models, times; [GPU_CHECK="--parts times …"]
+gpu-check:
+	@$(or $(wildcard .venv/bin/python),python3) test/gpu/gpu_check.py $(GPU_CHECK)
 
 ## make format  clang-format over the tree
 format:

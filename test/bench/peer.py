@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Times a model with Cleave and with ONNX Runtime, block by block in turn.
 
-    python peer.py CLEAVE MODEL.onnx [--dim name=size]... [--inputs CASE.npz] [--rounds N]
+    python peer.py CLEAVE MODEL.onnx [--dim name=size]... [--inputs CASE.npz] [--rounds N] [--target cuda]
 
-One rank against one thread, and two ranks against two threads. Each round times a
+One rank against one thread, and two ranks against two threads; with a target for GPUs one rank on a GPU
+against ONNX Runtime on it. Each round times a
 block of both, in alternating order, so that what else the machine does meets both;
 a ratio is the median over the rounds, above 1 where Cleave is faster. Sizes that
-are not given are those that Cleave guesses. Without inputs they are drawn: floats as normal numbers, integers as 0 or 1, which suits
-ids, masks and kinds of tokens.
+are not given are those that Cleave guesses. Without inputs they are drawn: floats as
+normal numbers, integers as 0 or 1, which suits ids, masks and kinds of tokens.
 """
 import argparse
 import json
@@ -24,13 +25,13 @@ TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16,
          "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
 
 
-def session(path, threads):
+def session(path, threads, provider="CPUExecutionProvider"):
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     # Its threads would else spin while the other is measured.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(path, options, providers=[provider])
 
 
 def sizes_of(cleave, model):
@@ -57,8 +58,9 @@ def of_case(path):
 
 
 class OnnxRuntime:
-    def __init__(self, path, threads, inputs):
-        self.session, self.inputs = session(path, threads), inputs
+    def __init__(self, path, threads, inputs, on_gpu):
+        provider = "CUDAExecutionProvider" if on_gpu else "CPUExecutionProvider"
+        self.session, self.inputs = session(path, threads, provider), inputs
         self.block(2)
 
     def block(self, iters):
@@ -71,11 +73,11 @@ class OnnxRuntime:
 
 
 class Cleave:
-    def __init__(self, program, path, ranks, inputs, work):
+    def __init__(self, program, path, ranks, inputs, work, target):
         np.savez(os.path.join(work, "in.npz"), **inputs)
         self.output = os.path.join(work, "out.npy")
         self.command = [program, "bench", path, "--mesh", f"tp={ranks}" if ranks > 1 else "1",
-                        "--threads", str(ranks), "--inputs", os.path.join(work, "in.npz"),
+                        "--target", target, "--threads", str(ranks), "--inputs", os.path.join(work, "in.npz"),
                         "--output", self.output, "--json"]
 
     def block(self, iters):
@@ -87,8 +89,9 @@ class Cleave:
 
 
 def compare(options, cores, inputs, work):
-    ours = Cleave(options.cleave, options.model, cores, inputs, work)
-    theirs = OnnxRuntime(options.model, cores, inputs)
+    on_gpu = options.target != "cpu"
+    ours = Cleave(options.cleave, options.model, cores, inputs, work, options.target)
+    theirs = OnnxRuntime(options.model, cores, inputs, on_gpu)
     # A block lasts about half a second, whatever the model.
     iters = max(3, min(500, int(500 / max(theirs.block(3), 1e-3))))
     pairs = []
@@ -98,7 +101,9 @@ def compare(options, cores, inputs, work):
         pairs.append((times[ours], times[theirs]))
     ratios = sorted(b / a for a, b in pairs)
     difference = np.abs(np.load(ours.output) - theirs.first.astype(np.float32)).max()
-    names = ("1 rank ", "1 thread ") if cores == 1 else (f"{cores} ranks", f"{cores} threads")
+    names = (f"{cores} ranks", f"{cores} threads")
+    if cores == 1:
+        names = ("1 rank ", "1 GPU " if on_gpu else "1 thread ")
     print(f"{names[0]} {statistics.median(a for a, _ in pairs):8.3f} ms | ONNX Runtime, {names[1]} "
           f"{statistics.median(b for _, b in pairs):8.3f} ms | {statistics.median(ratios):.2f} times as fast "
           f"({ratios[0]:.2f} to {ratios[-1]:.2f}) | largest difference {difference:.2g}", flush=True)
@@ -112,13 +117,14 @@ def main():
     parser.add_argument("--dim", action="append", default=[], metavar="NAME=SIZE")
     parser.add_argument("--inputs", metavar="CASE.npz")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--target", default="cpu")
     options = parser.parse_args()
     dims = sizes_of(options.cleave, options.model)
     dims |= {name: int(size) for name, size in (text.rsplit("=", 1) for text in options.dim)}
     inputs = of_case(options.inputs) if options.inputs else drawn(session(options.model, 1), dims)
     print(f"{options.model}, {options.rounds} rounds in turn")
     with tempfile.TemporaryDirectory() as work:
-        for cores in (1, 2):
+        for cores in (1, 2) if options.target == "cpu" else (1,):
             result = compare(options, cores, inputs, work)
     print(f"load {result['load_ms']:.0f} ms, compile {result['compile_ms']:.0f} ms, "
           f"peak memory {result['peak_rss_mb']:.0f} MB")

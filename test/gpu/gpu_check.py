@@ -1,0 +1,304 @@
+#!/usr/bin/env python3
+"""What cannot be known without a GPU: kernels, models and times on the one of this machine.
+
+    python gpu_check.py [--build DIR] [--shared DIR] [--target cuda|simt] [--parts A,B] [--model F.onnx]...
+                        [--seconds N] [--out DIR]
+
+Uses what was built elsewhere and no network. Parts: `kernels` are the unit tests of all kernels, on the
+GPU; `models` are those of test/models, and of --shared where it is, over 1, 2 and 4 ranks; `sanitizer`
+repeats small ones under compute-sanitizer; `times` measures beside PyTorch and ONNX Runtime where they
+are installed. Writes gpu-check.json and gpu-check.md; status 1 if anything failed, 2 where there is
+no GPU. --target simt plays all of it in the simulator, whose times mean nothing.
+"""
+import argparse
+import ctypes
+import datetime
+import importlib
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TREE = os.path.dirname(os.path.dirname(HERE))
+PARTS = ["kernels", "models", "sanitizer", "times"]
+
+
+class NoGpu(Exception):
+    pass
+
+
+class Gpu:
+    """The first GPU, asked through the driver."""
+
+    def __init__(self, library):
+        try:
+            self.driver = ctypes.CDLL(library)
+        except OSError as error:
+            raise NoGpu(f"there is no driver of NVIDIA's: {error}") from None
+        count, self.device = ctypes.c_int(), ctypes.c_int()
+        if self.driver.cuInit(0) or self.driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+            raise NoGpu("the driver finds no GPU")
+        self.call("cuDeviceGet", ctypes.byref(self.device), 0)
+        name, version = ctypes.create_string_buffer(128), ctypes.c_int()
+        self.call("cuDeviceGetName", name, 128, self.device)
+        self.call("cuDriverGetVersion", ctypes.byref(version))
+        major, minor = (self.attribute(75), self.attribute(76))
+        # Of Hopper and Blackwell, what was made for this very chip.
+        self.chip = f"sm_{major}{minor}" + ("a" if major in (9, 10) else "")
+        self.name = name.value.decode()
+        self.cuda = f"{version.value // 1000}.{version.value % 1000 // 10}"
+
+    def call(self, name, *arguments):
+        if result := getattr(self.driver, name)(*arguments):
+            sys.exit(f"gpu-check: {name} fails with {result}")
+
+    def attribute(self, number):
+        value = ctypes.c_int()
+        self.call("cuDeviceGetAttribute", ctypes.byref(value), number, self.device)
+        return value.value
+
+    def bandwidth(self, size):
+        """Bytes read and written a second while memory is copied within the GPU."""
+        context, source, target = ctypes.c_void_p(), ctypes.c_uint64(), ctypes.c_uint64()
+        self.call("cuDevicePrimaryCtxRetain", ctypes.byref(context), self.device)
+        self.call("cuCtxSetCurrent", context)
+        for memory in (source, target):
+            self.call("cuMemAlloc_v2", ctypes.byref(memory), ctypes.c_size_t(size))
+            self.call("cuMemsetD8Async", memory, 1, ctypes.c_size_t(size), None)
+        rounds = []
+        for _ in range(5):
+            self.call("cuCtxSynchronize")
+            start = time.perf_counter()
+            for _ in range(8):
+                self.call("cuMemcpyDtoDAsync_v2", target, source, ctypes.c_size_t(size), None)
+            self.call("cuCtxSynchronize")
+            rounds.append(time.perf_counter() - start)
+        for memory in (source, target):
+            self.call("cuMemFree_v2", memory)
+        self.call("cuDevicePrimaryCtxRelease_v2", self.device)
+        return 16 * size / min(rounds)
+
+
+class Check:
+    def __init__(self, options, gpu):
+        self.options, self.gpu = options, gpu
+        self.end = time.monotonic() + options.seconds
+        self.simulated = options.target == "simt"
+        self.target = "simt" if self.simulated else f"cuda:{gpu.chip}"
+        self.cleave = os.path.join(options.build, "bin", "cleave")
+        self.results, self.times, self.notes = [], [], []
+
+    def left(self):
+        return self.end - time.monotonic()
+
+    def run(self, *command, **environment):
+        """(status, output) within what is left of the time; status None: it did not end."""
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=max(self.left(), 1),
+                                  env=os.environ | environment)
+        except subprocess.TimeoutExpired as error:
+            return None, (error.stdout or b"").decode()
+        return done.returncode, done.stdout + done.stderr
+
+    def add(self, name, passed, failed, detail=""):
+        self.results.append({"name": name, "passed": passed, "failed": failed, "detail": detail[-2000:]})
+        print(f"{name}: {passed} passed, {failed} failed", flush=True)
+
+    def tests(self, name, *command):
+        """Runs GoogleTest, and counts its tests; what did not run has failed."""
+        variable = {} if self.simulated else {"CLEAVE_TEST_GPU": self.gpu.chip}
+        status, output = self.run(*command, **variable)
+        passed = len(re.findall(r"^\[       OK \]", output, re.M))
+        asked = re.search(r"^\[==========\] Running (\d+) test", output, re.M)
+        failed = int(asked[1]) - passed if asked else 1
+        if status != 0 and not failed:
+            failed = 1
+        wrong = "\n".join(line for line in output.splitlines() if "OK ]" not in line and "RUN  " not in line)
+        self.add(name, passed, failed, wrong if failed else "")
+
+    def kernels(self):
+        self.tests("kernels", os.path.join(self.options.build, "bin", "CleaveCudaTests"),
+                   "--gtest_filter=-Cubins.*:Planted.*")
+
+    def models(self):
+        golden = os.path.join(TREE, "test", "e2e", "golden.py")
+        folders = [os.path.join(TREE, "test", "models")]
+        exported = os.path.join(self.options.shared, "models", "exported")
+        folders += [exported] if os.path.isdir(exported) else []
+        meshes = [word for ranks in ("1", "tp=2", "tp=4") for word in ("--mesh", f"{ranks} --target {self.target}")]
+        for folder in folders:
+            status, output = self.run(sys.executable, golden, self.cleave, folder, *meshes, "--jobs", "2",
+                                      "--refused", os.path.join(TREE, "test", "e2e", "refused.json"))
+            count = re.search(r"(\d+) passed, (\d+) failed", output)
+            passed, failed = (int(count[1]), int(count[2])) if count else (0, 1)
+            self.add(f"models of {os.path.relpath(folder, TREE)}", passed, failed, output if failed or status else "")
+
+    def sanitizer(self):
+        tool = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
+        if not os.path.exists(tool):
+            return self.notes.append("compute-sanitizer is not installed")
+        for kind in ("memcheck", "racecheck", "synccheck"):
+            self.tests(kind, tool, "--tool", kind, "--error-exitcode", "1",
+                       os.path.join(self.options.build, "bin", "CleaveCudaTests"),
+                       "--gtest_filter=Rows.*:Products.*:Attention.*")
+
+    # Times: milliseconds, medians.
+
+    def bench(self, model, dims, *more):
+        """The time of a run with its copies, and of its kernels alone."""
+        with tempfile.TemporaryDirectory() as work:
+            trace = os.path.join(work, "trace.json")
+            sizes = [word for name, size in dims.items() for word in ("--dim", f"{name}={size}")]
+            status, output = self.run(self.cleave, "bench", model, "--target", self.target, *sizes, "--json",
+                                      "--iters", "5", "--warmup", "2", "--trace", trace, *more)
+            line = next((line for line in output.splitlines() if line.startswith("{")), None)
+            if status != 0 or not line:
+                self.add(f"time of {os.path.basename(model)}", 0, 1, output)
+                return None
+            with open(trace) as file:
+                spans = [e["dur"] for e in json.load(file)["traceEvents"] if e["ph"] == "X"]
+        return statistics.median(json.loads(line)["latency_ms"]), sum(spans) / 1000
+
+    def torch(self, make):
+        """What PyTorch takes for `make(torch)()`, where it is there."""
+        if self.simulated:
+            return None
+        try:
+            torch = importlib.import_module("torch")
+        except ImportError:
+            return None
+        call = make(torch)
+        for _ in range(3):
+            call()
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        rounds = []
+        for _ in range(7):
+            begin.record()
+            call()
+            end.record()
+            torch.cuda.synchronize()
+            rounds.append(begin.elapsed_time(end))
+        return statistics.median(rounds)
+
+    def kernel(self, name, dims, flops, moved, make):
+        found = self.bench(os.path.join(HERE, name + ".onnx"), dims)
+        if not found:
+            return
+        _, own = found
+        peer = self.torch(make)
+        self.times.append({"what": name, "sizes": dims, "ms": own, "tflops": flops / own / 1e9,
+                           "gb_per_s": moved / own / 1e6, "pytorch_ms": peer,
+                           "ratio": peer / own if peer else None,
+                           "share_of_copy": moved / own * 1e3 / self.copy})
+
+    def whole(self, model):
+        found = self.bench(model, {})
+        if not found:
+            return
+        name = os.path.basename(model)
+        self.times.append({"what": name, "sizes": {}, "ms": found[0], "kernels_ms": found[1]})
+        if self.has_onnx_runtime():
+            peer = os.path.join(TREE, "test", "bench", "peer.py")
+            status, output = self.run(sys.executable, peer, self.cleave, model, "--target", self.target)
+            self.notes.append(f"{name}, {output.strip()}")
+
+    def has_onnx_runtime(self):
+        try:
+            providers = importlib.import_module("onnxruntime").get_available_providers()
+        except ImportError:
+            return False
+        return "CUDAExecutionProvider" in providers and not self.simulated
+
+    def measure(self):
+        small = self.simulated
+        self.copy = self.gpu.bandwidth(1 << (20 if small else 30))
+        self.times.append({"what": "copy", "sizes": {}, "gb_per_s": self.copy / 1e9})
+        for size in [64] if small else [1024, 4096, 8192]:
+            def product(torch, size=size):
+                a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+                return lambda: a @ b
+            self.kernel("product", {"m": size, "n": size, "k": size}, 2 * size**3, 6 * size**2, product)
+        heads, length, width = (2, 64, 64) if small else (32, 4096, 128)
+
+        def attention(torch):
+            q, k, v = (torch.randn(1, heads, length, width, device="cuda", dtype=torch.bfloat16) for _ in range(3))
+            return lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        self.kernel("attention", {"batch": 1, "heads": heads, "length": length, "width": width},
+                    2 * heads * length**2 * width, 8 * heads * length * width, attention)
+        rows, columns = (32, 256) if small else (16384, 4096)
+        elements = rows * columns
+
+        def one(torch, call):
+            x, z = (torch.randn(rows, columns, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+            return lambda: call(x, z)
+        self.kernel("softmax", {"rows": rows, "columns": columns}, 4 * elements, 4 * elements,
+                    lambda torch: one(torch, lambda x, z: torch.softmax(x, -1)))
+        self.kernel("add", {"rows": rows, "columns": columns}, elements, 6 * elements,
+                    lambda torch: one(torch, lambda x, z: x + z))
+        for model in self.options.model or [os.path.join(TREE, "test", "models", "llama_mobius.onnx")]:
+            self.whole(model)
+
+    def report(self):
+        failed = sum(result["failed"] for result in self.results)
+        passed = sum(result["passed"] for result in self.results)
+        about = {"date": datetime.date.today().isoformat(), "gpu": self.gpu.name, "chip": self.gpu.chip,
+                 "cuda_of_driver": self.gpu.cuda, "simulated": self.simulated,
+                 "seconds": round(self.options.seconds - self.left())}
+        os.makedirs(self.options.out, exist_ok=True)
+        with open(os.path.join(self.options.out, "gpu-check.json"), "w") as file:
+            json.dump(about | {"results": self.results, "times": self.times, "notes": self.notes}, file, indent=1)
+        with open(os.path.join(self.options.out, "gpu-check.md"), "w") as file:
+            file.write(self.page(about))
+        print(f"{passed} passed, {failed} failed; see {self.options.out}/gpu-check.md")
+        return failed
+
+    def page(self, about):
+        lines = [f"# {about['gpu']}, {about['chip']}, driver for CUDA {about['cuda_of_driver']}, {about['date']}", ""]
+        if self.simulated:
+            lines += ["Played in the simulator: the times mean nothing.", ""]
+        lines += ["| | passed | failed |", "|---|---|---|"]
+        lines += [f"| {r['name']} | {r['passed']} | {r['failed']} |" for r in self.results]
+        lines += ["", "| what | sizes | ms | TFLOP/s | GB/s | of copying | PyTorch, ms | PyTorch / Cleave |",
+                  "|---|---|---|---|---|---|---|---|"]
+        for t in self.times:
+            sizes = " ".join(f"{name}={size}" for name, size in t["sizes"].items())
+            numbers = [t.get(key) for key in ("ms", "tflops", "gb_per_s", "share_of_copy", "pytorch_ms", "ratio")]
+            lines.append(" | ".join([f"| {t['what']}", sizes] + ["" if n is None else f"{n:.3g}" for n in numbers]) + " |")
+        lines += [""] + [f"- {note}" for note in self.notes]
+        lines += [f"\n## {r['name']}\n```\n{r['detail']}\n```" for r in self.results if r["failed"]]
+        return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", default=os.path.join(TREE, "build"))
+    parser.add_argument("--shared", default=os.path.join(os.path.dirname(TREE), "shared"))
+    parser.add_argument("--target", choices=["cuda", "simt"], default="cuda")
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--model", action="append")
+    parser.add_argument("--seconds", type=float, default=470)
+    parser.add_argument("--out", default=os.path.join(TREE, "build", "gpu-check"))
+    options = parser.parse_args()
+    parts = options.parts.split(",")
+    if unknown := [part for part in parts if part not in PARTS]:
+        parser.error(f"--parts knows {', '.join(PARTS)}, got: {', '.join(unknown)}")
+    simulator = os.path.join(options.build, "lib", "libcleave-simt.so")
+    try:
+        gpu = Gpu(simulator if options.target == "simt" else "libcuda.so.1")
+    except NoGpu as error:
+        print(f"gpu-check: {error}; run it on a machine with a GPU, or play it with --target simt", file=sys.stderr)
+        return 2
+    check = Check(options, gpu)
+    for part in parts:
+        {"kernels": check.kernels, "models": check.models, "sanitizer": check.sanitizer, "times": check.measure}[part]()
+    return 1 if check.report() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
