@@ -112,7 +112,10 @@ static llvm::Error compileFor(Job &job, ModuleOp lowered, StringRef chip, bool i
 }
 
 static LogicalResult compileKernel(Job &job, const CudaOptions &options) {
-  DeviceLoops loops = emitLoops(job.kernel);
+  unsigned oldest = ~0u;
+  for (StringRef chip : options.chips)
+    oldest = std::min<unsigned>(oldest, imageOf(chip, CLEAVE_IMAGE_CUBIN).chip);
+  DeviceLoops loops = emitLoops(job.kernel, oldest);
   job.launch = loops.launch;
   if (failed(lowerToNvvm(*loops.module)))
     return failure();

@@ -20,6 +20,9 @@ Launch cleave::cuda::launchElements(int64_t elements) {
   return {ceilDiv(steps, threads), threads, 0};
 }
 
+/// The first chip with bf16 on its tensor cores and copies that nobody waits for.
+static constexpr unsigned kTensorChip = 80;
+
 static bool isTiled(Operation *root) {
   return isa<nn::MatmulOp, nn::ConvOp>(root) && emit::isProductType(root->getOperand(0).getType());
 }
@@ -37,12 +40,19 @@ static emit::ProductSizes sizesOf(Operation *root) {
   return emit::sizesOf(cast<nn::MatmulOp>(root));
 }
 
-static Launch launchOf(func::FuncOp kernel, Operation *root) {
+/// Whether tensor cores take the operands of a tiled product as they are.
+static bool isTensorProduct(Operation *root, unsigned oldestChip) {
+  Type element = cast<RankedTensorType>(root->getOperand(0).getType()).getElementType();
+  return oldestChip >= kTensorChip && (element.isF16() || element.isBF16()) && sizesOf(root).k > 0;
+}
+
+static Launch launchOf(func::FuncOp kernel, Operation *root, unsigned oldestChip) {
   int64_t elements = elementsOf(kernel);
   if (elements == 0)
     return {};
   if (root && isTiled(root))
-    return launchProduct(sizesOf(root));
+    return isTensorProduct(root, oldestChip) ? launchTensorProduct(sizesOf(root))
+                                             : launchProduct(sizesOf(root));
   if (auto attention = dyn_cast_or_null<nn::AttentionOp>(root))
     return launchAttention(attention);
   Launch launch = launchElements(elements);
@@ -52,12 +62,13 @@ static Launch launchOf(func::FuncOp kernel, Operation *root) {
   return launch;
 }
 
-static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block) {
+static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, unsigned oldestChip) {
   llvm::TypeSwitch<Operation *>(root)
       .Case<nn::MatmulOp, nn::ConvOp>([&](auto op) {
         emit::Product product = emit::productOf(emitter, op);
         if (isTiled(op))
-          return emitProduct(emitter, product, block);
+          return isTensorProduct(op, oldestChip) ? emitTensorProduct(emitter, product, block)
+                                                 : emitProduct(emitter, product, block);
         emitter.team = block.grid();
         emit::emitSums(emitter, product);
       })
@@ -72,18 +83,19 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block) {
       });
 }
 
-DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel) {
+DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, unsigned oldestChip) {
   emit::Machine machine;
   machine.lanes = kLanes;
   machine.isParallel = true;
   Operation *root = emit::rootOf(kernel);
-  DeviceLoops loops{emit::makeBody(kernel, machine, kSharedSpace), launchOf(kernel, root)};
+  DeviceLoops loops{emit::makeBody(kernel, machine, kSharedSpace),
+                    launchOf(kernel, root, oldestChip)};
   Emitter emitter(kernel, *loops.module->getOps<func::FuncOp>().begin(), machine);
   ThreadBlock block(emitter, loops.launch);
   if (elementsOf(kernel) == 0) {
     // Nothing is computed.
   } else if (root) {
-    emitRoot(emitter, root, block);
+    emitRoot(emitter, root, block, oldestChip);
   } else {
     emit::emitElementwise(emitter, block.grid());
   }

@@ -16,7 +16,8 @@ struct DeviceLoops {
   Launch launch;
 };
 
-DeviceLoops emitLoops(mlir::func::FuncOp kernel);
+/// For chips of the capability `oldestChip`, as 80, and all later ones.
+DeviceLoops emitLoops(mlir::func::FuncOp kernel, unsigned oldestChip);
 
 /// Lowers to the llvm and nvvm dialects. Indices are of 32 bits where all tensors allow it.
 mlir::LogicalResult lowerToNvvm(mlir::ModuleOp module);

@@ -4,9 +4,28 @@
 #include "Kernel.h"
 
 #include "mlir/Conversion/GPUToNVVM/GPUToNVVMPass.h"
+#include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
+#include "mlir/Conversion/LLVMCommon/TypeConverter.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 
 using namespace mlir;
+
+namespace {
+
+/// The plain pointer of a memref, for instructions that know no memrefs.
+struct LowerPointer : OpConversionPattern<UnrealizedConversionCastOp> {
+  using OpConversionPattern::OpConversionPattern;
+  LogicalResult matchAndRewrite(UnrealizedConversionCastOp op, OpAdaptor adaptor,
+                                ConversionPatternRewriter &rewriter) const override {
+    if (!isa<MemRefType>(op.getInputs().front().getType()))
+      return failure();
+    MemRefDescriptor memory(adaptor.getInputs().front());
+    rewriter.replaceOp(op, memory.alignedPtr(rewriter, op.getLoc()));
+    return success();
+  }
+};
+
+} // namespace
 
 /// Whether all memory of `module` lies within reach of a signed index of 32 bits.
 static bool isNear(ModuleOp module) {
@@ -25,6 +44,8 @@ LogicalResult cleave::cuda::lowerToNvvm(ModuleOp module) {
         populateGpuToNVVMConversionPatterns(converter, patterns);
         // LLVM has no code for its own intrinsics of these.
         populateLibDeviceConversionPatterns(converter, patterns, emit::kMathBenefit + 1);
+        patterns.add<LowerPointer>(converter, patterns.getContext());
+        target.addIllegalOp<UnrealizedConversionCastOp>();
         target.addLegalDialect<NVVM::NVVMDialect>();
       });
 }

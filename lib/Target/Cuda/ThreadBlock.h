@@ -15,8 +15,8 @@ using emit::Team;
 using emit::Value;
 
 inline constexpr int64_t kWarp = 32;
-/// The address space that a block shares.
-inline constexpr unsigned kSharedSpace = 3;
+/// The address spaces of all memory of the device, and of what a block shares.
+inline constexpr unsigned kGlobalSpace = 1, kSharedSpace = 3;
 
 inline int64_t ceilDiv(int64_t count, int64_t by) { return (count + by - 1) / by; }
 

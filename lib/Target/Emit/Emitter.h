@@ -65,7 +65,8 @@ public:
   void undefine(Value tensor) { defined.erase(tensor); }
   /// Stores into output `number` of the kernel, rounding to its element type.
   void store(unsigned number, const Index &at, Value value);
-  /// What lies behind a chain of views, if its index needs no division.
+  /// What lies behind a chain of views. A parallel machine divides where it must; on others
+  /// there is nothing where the index would need a division.
   struct Leaf {
     unsigned argument;
     Type element;
@@ -149,6 +150,8 @@ public:
   mlir::SmallVector<Index> delinearize(Index at, llvm::ArrayRef<int64_t> sizes);
   Index linearize(llvm::ArrayRef<Index> indices, llvm::ArrayRef<int64_t> sizes);
   Index broadcastIndex(const Index &at, llvm::ArrayRef<int64_t> from, llvm::ArrayRef<int64_t> to);
+  /// What the first lane of `at` is a multiple of; 0 for the constant 0.
+  int64_t multipleOf(const Index &at) const;
   /// min(max(at, 0), size - 1)
   Index clamp(const Index &at, int64_t size);
 
@@ -207,8 +210,6 @@ private:
   bool mayRequest() const { return current && !current->request; }
 
   std::pair<int64_t, int64_t> range(const Index &at) const;
-  /// What the first lane of `at` is a multiple of; 0 for the constant 0.
-  int64_t multipleOf(const Index &at) const;
   /// The lanes that follow the first, if all lie in one of the blocks of `size` that it
   /// may begin: a test or a division of the first then holds for all.
   std::optional<Index> lanesWithin(const Index &at, int64_t size);

@@ -144,32 +144,41 @@ std::optional<Index> Emitter::through(Operation *op, const Index &at) {
 }
 
 std::optional<Emitter::Leaf> Emitter::trace(Value tensor, const Index &at) {
-  // A nest without loops takes no requests, so a division shows as a symbol.
-  Index where = at;
-  size_t mark = symbols.size();
-  Memo outerMemo = std::exchange(memo, {});
-  bool wasDry = std::exchange(dry, true);
-  Nest *outer = std::exchange(current, nullptr);
-  while (Operation *op = tensor.getDefiningOp()) {
-    if (defined.contains(tensor))
-      break;
-    std::optional<Index> next = isa<dist::SliceOp>(op) ? std::nullopt : through(op, where);
-    if (!next)
-      break;
-    where = *next;
-    tensor = op->getOperand(0);
+  Leaf leaf{0, {}, at};
+  auto follow = [&] {
+    while (Operation *op = tensor.getDefiningOp()) {
+      if (defined.contains(tensor) || isa<dist::SliceOp>(op))
+        return;
+      std::optional<Index> next = through(op, leaf.at);
+      if (!next)
+        return;
+      leaf.at = *next;
+      tensor = op->getOperand(0);
+    }
+  };
+  bool isExact = true;
+  if (machine.isParallel) {
+    follow();
+  } else {
+    // A nest without loops takes no requests, so a division shows as a symbol.
+    size_t mark = symbols.size();
+    Memo outerMemo = std::exchange(memo, {});
+    bool wasDry = std::exchange(dry, true);
+    Nest *outer = std::exchange(current, nullptr);
+    follow();
+    dry = wasDry;
+    current = outer;
+    isExact = llvm::all_of(leaf.at.terms,
+                           [&](auto term) { return static_cast<size_t>(term.first) < mark; });
+    symbols.truncate(mark);
+    memo = std::move(outerMemo);
   }
-  dry = wasDry;
-  current = outer;
-  bool isExact =
-      llvm::all_of(where.terms, [&](auto term) { return static_cast<size_t>(term.first) < mark; });
-  symbols.truncate(mark);
-  memo = std::move(outerMemo);
   auto argument = dyn_cast<BlockArgument>(tensor);
   if (!argument || !isExact)
     return std::nullopt;
-  return Leaf{argument.getArgNumber(), cast<RankedTensorType>(tensor.getType()).getElementType(),
-              where};
+  leaf.argument = argument.getArgNumber();
+  leaf.element = cast<RankedTensorType>(tensor.getType()).getElementType();
+  return leaf;
 }
 
 Value Emitter::pullOp(Operation *op, Value tensor, const Index &at) {

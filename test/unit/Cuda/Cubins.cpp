@@ -35,6 +35,25 @@ const Kernel kernels[] = {
      R"(func.func @main(%x: tensor<65x130xbf16>, %w: tensor<130x67xbf16>) -> tensor<65x67xbf16> {
        %y = nn.matmul %x, %w : tensor<65x130xbf16>, tensor<130x67xbf16>
        return %y : tensor<65x67xbf16> })"},
+    {"product in large tiles",
+     R"(func.func @main(%x: tensor<2048x512xf16>, %w: tensor<512x1024xf16>, %b: tensor<1024xf16>) -> tensor<2048x1024xf16> {
+       %y = nn.matmul %x, %w : tensor<2048x512xf16>, tensor<512x1024xf16>
+       %z = nn.add %y, %b : tensor<2048x1024xf16>, tensor<1024xf16>
+       %a = nn.gelu erf %z : tensor<2048x1024xf16>
+       return %a : tensor<2048x1024xf16> })"},
+    {"product in large tiles with edges, of rows that no chunks divide",
+     R"(func.func @main(%x: tensor<2051x514xbf16>, %w: tensor<1032x514xbf16>) -> tensor<2051x1032xbf16> {
+       %t = nn.transpose %w [1, 0] : tensor<1032x514xbf16>
+       %y = nn.matmul %x, %t : tensor<2051x514xbf16>, tensor<514x1032xbf16>
+       return %y : tensor<2051x1032xbf16> })"},
+    {"product of few rows",
+     R"(func.func @main(%x: tensor<1x4096xf16>, %w: tensor<4096x4096xf16>) -> tensor<1x4096xf16> {
+       %y = nn.matmul %x, %w : tensor<1x4096xf16>, tensor<4096x4096xf16>
+       return %y : tensor<1x4096xf16> })"},
+    {"product of some rows",
+     R"(func.func @main(%x: tensor<32x1024xbf16>, %w: tensor<1024x1000xbf16>) -> tensor<32x1000xbf16> {
+       %y = nn.matmul %x, %w : tensor<32x1024xbf16>, tensor<1024x1000xbf16>
+       return %y : tensor<32x1000xbf16> })"},
     {"attention",
      R"(func.func @main(%q: tensor<1x8x64x128xf16>, %k: tensor<1x2x64x128xf16>, %v: tensor<1x2x64x128xf16>) -> tensor<1x8x64x128xf16> {
        %y = nn.attention %q, %k, %v scale 0.088 causal : tensor<1x8x64x128xf16>, tensor<1x2x64x128xf16>, tensor<1x2x64x128xf16>

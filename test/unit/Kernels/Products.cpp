@@ -22,7 +22,7 @@ std::string matmul(const std::string &a, const std::string &b, const std::string
 }
 
 TEST(Matmul, AnySize) {
-  rc::check([] {
+  EXPECT_TRUE(rc::check([] {
     auto size = rc::gen::element(0, 1, 2, 3, 7, 8, 13, 16, 17, 31, 48, 64, 100);
     int m = *size, n = *size, k = *size;
     std::string type = *rc::gen::element<std::string>("f32", "f16", "bf16", "i32", "f64");
@@ -33,7 +33,7 @@ TEST(Matmul, AnySize) {
     RC_TAG(type);
     RC_ASSERT(differs(matmul(tensor({m, k}, type), tensor({k, n}, type), tensor({m, n}, type)),
                       check) == "");
-  });
+  }));
 }
 
 TEST(Matmul, LongK) {
@@ -106,6 +106,62 @@ TEST(Matmul, OfTransposedOperandsWithAllThatFollows) {
   Check check;
   check.absolute = 1e-4;
   EXPECT_EQ(differs(text, check), "");
+}
+
+/// Tiles of every size, whole and with edges, of operands that lie in memory either way, in
+/// chunks of 16 bytes or not.
+TEST(Matmul, OfHalvesInTiles) {
+  EXPECT_TRUE(rc::check([] {
+    auto size = rc::gen::element(8, 16, 17, 24, 40, 64, 72, 128, 136);
+    int m = *rc::gen::element(1, 8, 16, 24, 33, 64, 72, 136), n = *size, k = *size;
+    int batch = *rc::gen::element(1, 1, 3);
+    std::string type = *rc::gen::element<std::string>("f16", "bf16");
+    std::string text, arguments;
+    auto operand = [&](const std::string &name, int rows, int columns) {
+      std::string whole = tensor({batch, rows, columns}, type);
+      std::string turned = tensor({batch, columns, rows}, type);
+      std::string wide = tensor({batch, rows, columns + 8}, type);
+      int start = *rc::gen::element(0, 3, 8);
+      switch (*rc::gen::element(0, 1, 2)) {
+      case 1: // Lies across.
+        arguments += "%" + name + "0: " + turned + ", ";
+        text += "  %" + name + " = nn.transpose %" + name + "0 [0, 2, 1] : " + turned + "\n";
+        break;
+      case 2: // Is a part of the columns of another.
+        arguments += "%" + name + "0: " + wide + ", ";
+        text += "  %" + name + " = nn.slice %" + name + "0 starts [0, 0, " + std::to_string(start) +
+                "] sizes [" + std::to_string(batch) + ", " + std::to_string(rows) + ", " +
+                std::to_string(columns) + "] steps [1, 1, 1] : " + wide + "\n";
+        break;
+      default: arguments += "%" + name + ": " + whole + ", ";
+      }
+      return whole;
+    };
+    std::string a = operand("a", m, k), b = operand("b", k, n), c = tensor({batch, m, n}, type);
+    std::string program = "func.func @main(" + arguments + "%r: " + tensor({n}, type) + ") -> (" +
+                          c + ", " + c + ") {\n" + text + "  %c = nn.matmul %a, %b : " + a + ", " +
+                          b + "\n  %d = nn.add %c, %r : " + c + ", " + tensor({n}, type) +
+                          "\n  return %c, %d : " + c + ", " + c + "\n}";
+    // Both sums are of numbers below 4 k, in another order; what is rounded between them is
+    // rounded once more here.
+    Check check;
+    check.relative = check.absolute = (type == "f16" ? 0x1p-10 : 0x1p-7) * 8;
+    RC_ASSERT(differs(program, check) == "");
+  }));
+}
+
+/// The largest tile, with what is left over of it.
+TEST(Matmul, OfHalvesInLargeTiles) {
+  for (auto [type, rest] : {std::pair("f16", 0), std::pair("f16", 5), std::pair("bf16", 8)}) {
+    Check check;
+    check.draw.low = -0.5, check.draw.high = 0.5;
+    check.relative = check.absolute = std::string(type) == "f16" ? 0x1p-9 : 0x1p-6;
+    EXPECT_EQ(differs(matmul(tensor({24, 128 + rest, 40}, type), tensor({24, 40, 256 - rest}, type),
+                             tensor({24, 128 + rest, 256 - rest}, type)),
+                      check),
+              "")
+        << type << " " << rest;
+  }
 }
 
 TEST(Conv, WindowsOfEveryKind) {

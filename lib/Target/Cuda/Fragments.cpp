@@ -1,0 +1,158 @@
+//===- Fragments.cpp - what tensor cores read and multiply ----------------===//
+
+#include "Fragments.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+
+using namespace mlir;
+using namespace cleave::cuda;
+
+/// The pointer that a memref will be (Lower.cpp).
+static Value pointerOf(OpBuilder &b, Location loc, Value memory, unsigned space) {
+  Type type = LLVM::LLVMPointerType::get(b.getContext(), space);
+  return UnrealizedConversionCastOp::create(b, loc, type, memory).getResult(0);
+}
+
+Fragments::Fragments(Emitter &emitter, ThreadBlock &block, Type element)
+    : e(emitter), b(e.builder), loc(e.loc), element(element), word(b.getI32Type()) {
+  auto cast = [&](Value x) { return arith::IndexCastOp::create(b, loc, word, x).getResult(); };
+  lane = cast(block.lane);
+  warp = cast(block.warpNumber);
+  thread = cast(block.thread);
+  shared = pointerOf(b, loc, e.scratchMemory(), kSharedSpace);
+}
+
+//===----------------------------------------------------------------------===//
+// Arithmetic
+//===----------------------------------------------------------------------===//
+
+Value Fragments::number(int64_t constant) { return e.constantOf(word, constant, 1); }
+
+Value Fragments::number(const Index &at) {
+  return arith::IndexCastOp::create(b, loc, word, e.value(at));
+}
+
+Value Fragments::add(Value x, Value y) { return arith::AddIOp::create(b, loc, x, y); }
+
+Value Fragments::times(Value x, int64_t by) {
+  return by == 1 ? x : arith::MulIOp::create(b, loc, x, number(by)).getResult();
+}
+
+Value Fragments::over(Value x, int64_t by) {
+  return by == 1 ? x : arith::DivUIOp::create(b, loc, x, number(by)).getResult();
+}
+
+Value Fragments::modulo(Value x, int64_t by) {
+  return arith::RemUIOp::create(b, loc, x, number(by));
+}
+
+Value Fragments::flip(Value x, Value bits) { return arith::XOrIOp::create(b, loc, x, bits); }
+
+Value Fragments::isBelow(Value x, int64_t bound) {
+  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, x, number(bound));
+}
+
+Value Fragments::place(const SharedTile &tile, Value row, Value chunk) {
+  // As many rows as fill all banks share a permutation.
+  int64_t different = std::min(tile.chunks(), kMatrix);
+  Value bits = modulo(over(row, kMatrix / different), different);
+  return add(times(row, tile.rowBytes()), times(flip(chunk, bits), 2 * kMatrix));
+}
+
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+Value Fragments::sharedPointer(Value offset) {
+  return LLVM::GEPOp::create(b, loc, shared.getType(), b.getI8Type(), shared,
+                             ArrayRef<LLVM::GEPArg>{offset});
+}
+
+void Fragments::copy(Value to, const Emitter::Leaf &from, Value isThere) {
+  Value memory = pointerOf(b, loc, e.argumentMemory(from.argument), 0);
+  Value global = LLVM::AddrSpaceCastOp::create(
+      b, loc, LLVM::LLVMPointerType::get(b.getContext(), kGlobalSpace), memory);
+  Value at = arith::IndexCastOp::create(b, loc, b.getI64Type(), e.value(from.at));
+  Value source = LLVM::GEPOp::create(b, loc, global.getType(), b.getI16Type(), global,
+                                     ArrayRef<LLVM::GEPArg>{at});
+  Value bytes;
+  if (isThere)
+    bytes = arith::SelectOp::create(b, loc, isThere, number(2 * kMatrix), number(0));
+  NVVM::CpAsyncOp::create(b, loc, sharedPointer(to), source, 2 * kMatrix,
+                          NVVM::LoadCacheModifierKind::CG, bytes);
+}
+
+void Fragments::commit() { NVVM::CpAsyncCommitGroupOp::create(b, loc); }
+
+void Fragments::wait(int64_t groups) { NVVM::CpAsyncWaitGroupOp::create(b, loc, groups); }
+
+void Fragments::store(Value to, Value x) {
+  int64_t lanes = e.laneCount(x);
+  auto one = [&](int64_t i) {
+    return vector::ExtractOp::create(b, loc, x, ArrayRef<int64_t>{i}).getResult();
+  };
+  Value stored;
+  if (lanes == 1) {
+    stored = arith::TruncIOp::create(b, loc, b.getI16Type(), pack(x, e.zero(1)));
+  } else {
+    SmallVector<Value> words;
+    for (int64_t i = 0; i < lanes; i += 2)
+      words.push_back(pack(one(i), one(i + 1)));
+    auto type = VectorType::get({lanes / 2}, word);
+    stored = vector::FromElementsOp::create(b, loc, type, words);
+  }
+  LLVM::StoreOp::create(b, loc, stored, sharedPointer(to), /*alignment=*/2 * lanes);
+}
+
+SmallVector<Value> Fragments::load(Value from, bool transposed) {
+  SmallVector<Type> types(4, word);
+  auto layout = transposed ? NVVM::MMALayout::col : NVVM::MMALayout::row;
+  auto shape = NVVM::LdStMatrixShapeAttr::get(b.getContext(), kMatrix, kMatrix);
+  Value all =
+      NVVM::LdMatrixOp::create(b, loc, LLVM::LLVMStructType::getLiteral(b.getContext(), types),
+                               sharedPointer(from), 4, layout, shape, NVVM::LdStMatrixEltType::B16);
+  SmallVector<Value> registers;
+  for (int64_t i = 0; i < 4; ++i)
+    registers.push_back(LLVM::ExtractValueOp::create(b, loc, all, ArrayRef<int64_t>{i}));
+  return registers;
+}
+
+//===----------------------------------------------------------------------===//
+// Products
+//===----------------------------------------------------------------------===//
+
+SmallVector<Value> Fragments::multiply(ValueRange left, ValueRange right, ValueRange sums) {
+  bool isHalf = element.isF16();
+  auto operands = [&](ValueRange registers) {
+    SmallVector<Value> list(registers);
+    if (isHalf)
+      for (Value &x : list)
+        x = LLVM::BitcastOp::create(b, loc, VectorType::get({2}, element), x);
+    return list;
+  };
+  auto type = isHalf ? NVVM::MMATypes::f16 : NVVM::MMATypes::bf16;
+  SmallVector<Type> types(4, b.getF32Type());
+  Value all = NVVM::MmaOp::create(
+      b, loc, LLVM::LLVMStructType::getLiteral(b.getContext(), types), operands(left),
+      operands(right), sums, ArrayRef<int64_t>{kStep, kMatrix, kStep}, std::nullopt, std::nullopt,
+      std::array{type, type}, std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
+  SmallVector<Value> registers;
+  for (int64_t i = 0; i < 4; ++i)
+    registers.push_back(LLVM::ExtractValueOp::create(b, loc, all, ArrayRef<int64_t>{i}));
+  return registers;
+}
+
+Value Fragments::pack(Value low, Value high) {
+  if (element.isF16()) {
+    auto wide = VectorType::get({2}, b.getF32Type());
+    Value pair = vector::FromElementsOp::create(b, loc, wide, ValueRange{low, high});
+    Value halves = arith::TruncFOp::create(b, loc, VectorType::get({2}, element), pair);
+    return LLVM::BitcastOp::create(b, loc, word, halves);
+  }
+  Value halves = LLVM::CallIntrinsicOp::create(b, loc, VectorType::get({2}, element),
+                                               b.getStringAttr("llvm.nvvm.ff2bf16x2.rn"),
+                                               ValueRange{high, low})
+                     .getResult(0);
+  return LLVM::BitcastOp::create(b, loc, word, halves);
+}

@@ -1,0 +1,83 @@
+//===- Fragments.h - what tensor cores read and multiply ------*- C++ -*-===//
+//
+// A warp multiplies A[16, 16] with B[16, 8] of 16-bit floats and adds C[16, 8] of f32
+// (mma.sync.m16n8k16). Of each matrix a lane holds a fragment, as the PTX ISA lays it out:
+// with g = lane / 4 and q = lane % 4, rows g and g + 8 and columns 2 q and 2 q + 1 of C.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef CLEAVE_LIB_TARGET_CUDA_FRAGMENTS_H
+#define CLEAVE_LIB_TARGET_CUDA_FRAGMENTS_H
+
+#include "ThreadBlock.h"
+
+namespace cleave::cuda {
+
+/// Side of the matrices that a lane addresses a row of; elements of 16 bits in 16 bytes.
+inline constexpr int64_t kMatrix = 8;
+/// What one multiplication takes of rows of A, and of K.
+inline constexpr int64_t kStep = 16;
+
+/// Rows of 16-bit elements in shared memory, a power of two of chunks of 16 bytes each. The
+/// chunks of a row are permuted by its number, so that the same chunk of 8 rows that follow
+/// each other lies in all banks.
+struct SharedTile {
+  int64_t rows, columns;
+  int64_t bytes() const { return rows * rowBytes(); }
+  int64_t rowBytes() const { return 2 * columns; }
+  int64_t chunks() const { return columns / kMatrix; }
+};
+
+/// Emits, in i32, what a warp does with its fragments.
+class Fragments {
+public:
+  /// Of `element`, f16 or bf16.
+  Fragments(Emitter &emitter, ThreadBlock &block, mlir::Type element);
+
+  Value number(int64_t constant);
+  Value number(const Index &at);
+  Value add(Value x, Value y);
+  Value add(Value x, int64_t y) { return y == 0 ? x : add(x, number(y)); }
+  Value times(Value x, int64_t by);
+  Value over(Value x, int64_t by);
+  Value modulo(Value x, int64_t by);
+  Value flip(Value x, Value bits);
+  Value flip(Value x, int64_t bits) { return bits == 0 ? x : flip(x, number(bits)); }
+  Value isBelow(Value x, int64_t bound);
+
+  /// Byte of a tile at which chunk `chunk` of row `row` lies.
+  Value place(const SharedTile &tile, Value row, Value chunk);
+
+  /// Copies 16 bytes to byte `to` of shared memory and does not wait; where `isThere` is given
+  /// and does not hold, they are zeros.
+  void copy(Value to, const Emitter::Leaf &from, Value isThere);
+  /// What was copied before becomes one group; waits until all but the last `groups` are there.
+  void commit();
+  void wait(int64_t groups);
+
+  /// Rounds f32, one or a vector of an even number, and stores it to byte `to`.
+  void store(Value to, Value x);
+
+  /// Four matrices whose rows the lanes point at, 8 lanes each; `transposed` while loading.
+  mlir::SmallVector<Value> load(Value from, bool transposed);
+  /// sums + a b, of one fragment each.
+  mlir::SmallVector<Value> multiply(mlir::ValueRange a, mlir::ValueRange b, mlir::ValueRange sums);
+  /// Two f32 rounded into one register.
+  Value pack(Value low, Value high);
+
+  /// Number of this lane, warp and thread.
+  Value lane, warp, thread;
+
+private:
+  Value sharedPointer(Value offset);
+
+  Emitter &e;
+  mlir::OpBuilder &b;
+  mlir::Location loc;
+  mlir::Type element, word;
+  Value shared;
+};
+
+} // namespace cleave::cuda
+
+#endif // CLEAVE_LIB_TARGET_CUDA_FRAGMENTS_H

@@ -1,0 +1,48 @@
+//===- Conflicts.cpp - lanes that wait for each other at shared memory ----===//
+
+#include "../Kernels/Harness.h"
+
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+
+using namespace cleave::test;
+
+namespace {
+
+/// Runs a function of one kernel; how often its warps took longer than any addresses need.
+uint64_t conflictsOf(const std::string &function) {
+  Check check;
+  check.draw.low = -0.5, check.draw.high = 0.5;
+  EXPECT_EQ(differs(function, check), "");
+  void *simulator = dlopen(CLEAVE_TEST_SIMT, RTLD_NOW | RTLD_NOLOAD);
+  using Count = int (*)(const char *, uint64_t *, uint64_t *);
+  auto count =
+      reinterpret_cast<Count>(simulator ? dlsym(simulator, "cleave_simt_conflicts") : nullptr);
+  uint64_t extra = 0, accesses = 0;
+  EXPECT_TRUE(count && count("kernel_0", &extra, &accesses) == 0);
+  EXPECT_GT(accesses, 0u);
+  return extra;
+}
+
+} // namespace
+
+/// Every size of tile, and both operands either way.
+TEST(Conflicts, NoneInProducts) {
+  for (int m : {8, 32, 64, 1536}) {
+    std::string x = "tensor<" + std::to_string(m) + "x64xf16>", w = "tensor<64x1024xf16>";
+    std::string c = "tensor<" + std::to_string(m) + "x1024xf16>";
+    EXPECT_EQ(conflictsOf("func.func @main(%x: " + x + ", %w: " + w + ") -> " + c +
+                          " {\n %c = nn.matmul %x, %w : " + x + ", " + w + "\n return %c : " + c +
+                          "\n}"),
+              0u)
+        << m;
+  }
+  EXPECT_EQ(
+      conflictsOf(
+          R"(func.func @main(%x: tensor<64x64xf16>, %w: tensor<64x64xf16>) -> tensor<64x64xf16> {
+    %a = nn.transpose %x [1, 0] : tensor<64x64xf16>
+    %b = nn.transpose %w [1, 0] : tensor<64x64xf16>
+    %c = nn.matmul %a, %b : tensor<64x64xf16>, tensor<64x64xf16>
+    return %c : tensor<64x64xf16> })"),
+      0u);
+}
