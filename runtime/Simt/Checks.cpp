@@ -25,16 +25,6 @@ void Execution::fence() {
   ++running->now.epoch;
 }
 
-/// Of two clocks; either may be none.
-static ClockRef join(const ClockRef &a, const ClockRef &b) {
-  if (!a || !b)
-    return a ? a : b;
-  auto joined = std::make_shared<Clock>(*a);
-  for (size_t i = 0; i < joined->size(); ++i)
-    (*joined)[i] = std::max((*joined)[i], (*b)[i]);
-  return joined;
-}
-
 /// An atomic gives what its thread has fenced, and takes what others gave there.
 void Execution::passOn(uint64_t address, bool write) {
   auto found = released.find(address);
@@ -88,7 +78,7 @@ Shadow::Thread Execution::shadowThread(bool shared, Touch touch, bool pending) c
   Access now = running->now;
   now.atomic = touch == Touch::Atomic || touch == Touch::AtomicRead;
   now.pending = pending;
-  return {now, running->known.get(), &knownBlocks, &timeline, firstBlock, shared};
+  return {now, now.thread, running->known.get(), &knownBlocks, &timeline, firstBlock, shared};
 }
 
 void Execution::touch(uint64_t address, uint64_t bytes, bool write, const std::string &name) {
@@ -96,8 +86,9 @@ void Execution::touch(uint64_t address, uint64_t bytes, bool write, const std::s
   Access now;
   now.block = firstBlock++;
   now.epoch = 1;
-  Access before = shadow.touch(memory.cellOf(address), address, bytes, write,
-                               {now, nullptr, &knownBlocks, &timeline, now.block, false});
+  Access before =
+      shadow.touch(memory.cellOf(address), address, bytes, write,
+                   {now, now.thread, nullptr, &knownBlocks, &timeline, now.block, false});
   if (!before.block)
     return;
   std::string line =
@@ -111,10 +102,13 @@ void Execution::race(const Access &before, bool write, const std::string &where,
     report("race", site, where + earlier(before, write));
     return;
   }
+  bool elsewhere = before.block != running->now.block;
   Dim other = launch->block.at(before.thread);
   std::string who = "thread (" + std::to_string(other.x) + "," + std::to_string(other.y) + "," +
                     std::to_string(other.z) + ")";
-  if (before.block != running->now.block)
+  if (before.thread >= threads.size())
+    who = elsewhere ? "a copy" : workers[before.thread - threads.size()];
+  if (elsewhere)
     who += " of another block";
   std::string text =
       before.pending ? " that an asynchronous copy of " + who + " fills, which is not waited for"
@@ -142,7 +136,8 @@ std::string Execution::sharedPlace(uint64_t address) const {
   return "shared memory+" + std::to_string(offset);
 }
 
-void Execution::checkShared(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site) {
+void Execution::checkSharedBytes(uint64_t address, uint64_t bytes, Touch touch,
+                                 cleave_simt_site *site) {
   uint64_t offset = address - sharedBase;
   const cleave_simt_variable *variable = variableAt(offset);
   uint64_t end = variable ? variable->offset + variable->bytes
@@ -162,6 +157,11 @@ void Execution::checkShared(uint64_t address, uint64_t bytes, Touch touch, cleav
     report("uninitialised", site, bytesAt(bytes, sharedPlace(address)) + " were never written");
   if (isWrite(touch))
     sharedWritten.set(offset, bytes);
+}
+
+void Execution::checkShared(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site) {
+  checkSharedBytes(address, bytes, touch, site);
+  uint64_t offset = address - sharedBase;
   Access before = shadow.touch(&sharedCells[offset / 4], address, bytes, isWrite(touch),
                                shadowThread(/*shared=*/true, touch, /*pending=*/false));
   if (before.block)
@@ -219,7 +219,8 @@ Allocation &Execution::allocationOf(uint64_t address, uint64_t bytes, Touch touc
   return *allocation;
 }
 
-void Execution::checkGlobal(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site) {
+bool Execution::checkGlobalBytes(uint64_t address, uint64_t bytes, Touch touch,
+                                 cleave_simt_site *site) {
   if (site->space == CLEAVE_SIMT_SHARED) {
     report("out of bounds", site, "an address outside of shared memory");
     stop(Outcome::IllegalAddress);
@@ -228,11 +229,17 @@ void Execution::checkGlobal(uint64_t address, uint64_t bytes, Touch touch, cleav
   if (address % site->align)
     misaligned(address, bytes, globalPlace(address), site);
   if (allocation.kind != Allocation::Device)
-    return;
+    return false;
   if (isRead(touch) && !memory.isWritten(address, bytes))
     report("uninitialised", site, bytesAt(bytes, globalPlace(address)) + " were never written");
   if (isWrite(touch))
     memory.setWritten(address, bytes);
+  return true;
+}
+
+void Execution::checkGlobal(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site) {
+  if (!checkGlobalBytes(address, bytes, touch, site))
+    return;
   Access before = shadow.touch(memory.cellOf(address), address, bytes, isWrite(touch),
                                shadowThread(/*shared=*/false, touch, /*pending=*/false));
   if (before.block)

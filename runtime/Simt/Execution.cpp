@@ -53,8 +53,7 @@ bool Execution::prepare() {
 
 void Execution::takeBlocks(uint64_t count, const std::string &name) {
   shadow.trim();
-  constexpr uint64_t lastBlock = (uint64_t(1) << 30) - 2;
-  if (firstBlock + count > lastBlock) {
+  if (firstBlock + count > Access::lastBlock) {
     memory.forgetRaces();
     std::fill(sharedCells.begin(), sharedCells.end(), Cell());
     shadow.forgetParts();
@@ -85,15 +84,23 @@ Outcome Execution::run(const Launch &what) {
   *what.image->shared = reinterpret_cast<void *>(sharedBase);
   *what.image->dynamic_shared = reinterpret_cast<void *>(sharedBase + dynamicOffset);
   arguments.clear();
+  auto linesOf = [](const std::vector<char> &value) { return value.size() / sizeof(Line) + 1; };
+  size_t numLines = 0;
+  for (const std::vector<char> &value : what.values)
+    numLines += linesOf(value);
+  argumentLines.resize(numLines);
+  Line *line = argumentLines.data();
   for (const std::vector<char> &value : what.values) {
-    arguments.push_back(const_cast<char *>(value.data()));
-    memory.add(value.data(), value.size(), Allocation::Argument, "");
+    memcpy(line, value.data(), value.size());
+    memory.add(line, value.size(), Allocation::Argument, "");
+    arguments.push_back(line);
+    line += linesOf(value);
   }
 
   for (uint64_t i = 0; i < numBlocks && outcome == Outcome::Done; ++i)
     runBlock(i);
-  for (const std::vector<char> &value : what.values)
-    memory.remove(value.data(), Allocation::Argument);
+  for (void *argument : arguments)
+    memory.remove(argument, Allocation::Argument);
   firstBlock += numBlocks;
   launch = nullptr;
   return outcome;
@@ -110,6 +117,10 @@ void Execution::enterBlock(uint64_t index) {
   warps.assign((count + 31) / 32, Warp());
   barriers.fill(Barrier());
   conflicts.beginBlock(warps.size());
+  mbarriers.clear();
+  warpGroups.assign((warps.size() + 3) / 4, WarpGroup());
+  workers.clear();
+  inFlight.clear();
   for (uint32_t i = 0; i < count; ++i) {
     Thread &thread = threads[i];
     thread.index = i;
@@ -136,6 +147,8 @@ bool Execution::runBlock(uint64_t index) {
   enterBlock(index);
   while (alive) {
     Thread *next = pick();
+    while (!next && landAny())
+      next = pick();
     if (!next) {
       reportDeadlock();
       return false;
@@ -146,7 +159,8 @@ bool Execution::runBlock(uint64_t index) {
       return false;
     next->context = from.fctx;
   }
-  return true;
+  endBlock();
+  return outcome == Outcome::Done;
 }
 
 void Execution::fiberMain() {
@@ -160,6 +174,9 @@ void Execution::endThread() {
   if (!thread.open.empty())
     thread.groups.push_back(std::move(thread.open));
   finishCopies(0);
+  if (thread.bulk.read < thread.bulk.committed + thread.bulk.open)
+    report("unfinished", thread.bulk.last,
+           "its thread ends without a wait for what it reads in shared memory");
   Warp &warp = warps[thread.warp];
   warp.ready &= ~(1u << thread.lane);
   warp.ended |= 1u << thread.lane;

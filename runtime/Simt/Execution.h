@@ -10,6 +10,7 @@
 #define CLEAVE_RUNTIME_SIMT_EXECUTION_H
 
 #include "../Host/Memory.h"
+#include "Async.h"
 #include "Conflicts.h"
 #include "Findings.h"
 #include "Memory.h"
@@ -69,9 +70,13 @@ struct Thread {
   Access now;     ///< with its epoch
   ClockRef known; ///< of others
   const cleave_simt_site *waits = nullptr;
-  uint32_t result = 0; ///< of the barrier that it waited for
-  uint32_t strong = 0; ///< atomics and volatile accesses
-  ClockRef fenced;     ///< what others may know that see its atomics
+  uint32_t result = 0;                           ///< of the barrier that it waited for
+  uint32_t strong = 0;                           ///< atomics and volatile accesses
+  ClockRef fenced;                               ///< what others may know that see its atomics
+  std::vector<uint32_t> proxyFences, initFences; ///< epochs that they end
+  ClockRef proxied;                              ///< what it knew at its last fence of proxies
+  BulkGroups bulk;
+  bool gaveUp = false; ///< its last wait at an mbarrier
   std::vector<Copy> open;
   std::deque<std::vector<Copy>> groups;
 };
@@ -91,6 +96,7 @@ struct Gathering {
 struct Warp {
   uint32_t lanes = 0, ready = 0, ended = 0;
   std::vector<Gathering> gatherings;
+  Products products;
 };
 
 struct Barrier {
@@ -144,6 +150,47 @@ public:
   /// What every thread of a gathering did before is known to all of them.
   void synchronize(const Gathering &gathering);
 
+  // At an mbarrier.
+  void initBarrier(uint64_t address, uint32_t count, cleave_simt_site *site);
+  void endBarrier(uint64_t address, cleave_simt_site *site);
+  struct Signal {
+    uint32_t count = 1, flags = 0; ///< cleave_simt_mbarrier
+    int64_t bytes = 0;             ///< that are expected besides, or have come
+  };
+  uint64_t signal(uint64_t address, const Signal &signal, cleave_simt_site *site);
+  /// Whether a phase has ended, by its parity or by what an arrival in it returned.
+  bool test(uint64_t address, uint64_t phase, uint32_t flags, cleave_simt_site *site);
+
+  /// Begins a copy that arrives at the mbarrier of its address, or in groups.
+  void begin(Bulk bulk, cleave_simt_site *site);
+  void commitBulk();
+  void waitForBulk(uint32_t groupsLeft, bool onlyRead);
+  /// What a worker of the thread, or of its warp, touches.
+  struct Agent {
+    uint32_t worker;
+    uint64_t epoch;
+    const Clock *known;
+    uint64_t begins; ///< by which thread it is begun; none for what a warp knows
+  };
+  Agent reader(const Bulk &bulk);
+  Agent writer(const Bulk &bulk);
+  /// The mbarrier of a copy that begins now, and its phase.
+  void aim(Bulk &bulk, uint64_t barrier, cleave_simt_site *site);
+  void touch(uint64_t address, uint64_t bytes, bool write, const Agent &agent,
+             cleave_simt_site *site);
+  void fenceProxy(uint32_t kind);
+
+  // Of a group of four warps.
+  /// What each warp of the group has to do in this order.
+  void step(const WarpGroup::Step &step);
+  /// What all lanes of the warp know.
+  Clock commonKnowledge(uint32_t warp) const;
+  void learn(Thread &thread, uint32_t worker, uint32_t epoch);
+  Warp &warpOf(const Thread &thread) { return warps[thread.warp]; }
+  uint32_t addWorker(std::string name);
+  uint64_t shared() const { return sharedBase; }
+  Thread &threadOf(uint32_t warp, uint32_t lane) { return threads[warp * 32 + lane]; }
+
   /// Lets other threads go on.
   void yield();
   [[noreturn]] void stop(Outcome outcome);
@@ -170,9 +217,19 @@ private:
   void endThread();
   void reportDeadlock();
   void completeBarrier(Barrier &barrier);
+  Mbarrier &mbarrierAt(uint64_t address, Touch touch, cleave_simt_site *site);
+  void advance(uint64_t address, Mbarrier &barrier, const cleave_simt_site *site);
+  void land(size_t index);
+  bool landAny();
+  void endBlock();
+  bool isFenced(const Access &write, const Agent &agent, bool init) const;
+  std::string missing() const;
 
   void checkShared(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site);
   void checkGlobal(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site);
+  void checkSharedBytes(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site);
+  /// False for memory without a shadow.
+  bool checkGlobalBytes(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site);
   Allocation &allocationOf(uint64_t address, uint64_t bytes, Touch touch, cleave_simt_site *site);
   void passOn(uint64_t address, bool write);
   void race(const Access &before, bool write, const std::string &where,
@@ -197,6 +254,10 @@ private:
 
   // Of the launch.
   const Launch *launch = nullptr;
+  struct alignas(64) Line {
+    char bytes[64];
+  };
+  std::vector<Line> argumentLines; ///< each at the begin of a line
   std::vector<void *> arguments;
   std::vector<uint32_t> order; ///< of blocks
   uint64_t firstBlock = 1;     ///< the number of the first block of the launch
@@ -212,6 +273,10 @@ private:
   std::vector<Thread> threads;
   std::vector<Warp> warps;
   std::array<Barrier, 16> barriers;
+  std::map<uint64_t, Mbarrier> mbarriers; ///< by address
+  std::vector<WarpGroup> warpGroups;
+  std::vector<std::string> workers; ///< whose numbers are behind those of the threads
+  std::vector<Bulk> inFlight;
   Thread *running = nullptr;
   uint32_t alive = 0, rotations = 0;
   bool rotates = false;

@@ -7,16 +7,13 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Elements.h"
 #include "Execution.h"
 #include "Functions.h"
 
-#include <bit>
-
 using namespace cleave::simt;
 
-static float fromHalf(uint16_t bits) { return float(std::bit_cast<_Float16>(bits)); }
 static uint16_t toHalf(float value) { return std::bit_cast<uint16_t>(_Float16(value)); }
-static float fromBrain(uint16_t bits) { return std::bit_cast<float>(uint32_t(bits) << 16); }
 
 namespace {
 
@@ -89,22 +86,6 @@ struct Product {
   uint32_t *result;
   uint32_t depth, type;
 };
-
-/// The element of a register, in the type of the sum.
-template <typename Sum> Sum element(uint32_t type, uint32_t bits, uint32_t index) {
-  switch (type) {
-  case CLEAVE_SIMT_BF16: return Sum(fromBrain(uint16_t(bits >> 16 * index)));
-  // The tensor core looks at 19 bits.
-  case CLEAVE_SIMT_TF32: return Sum(std::bit_cast<float>(bits & 0xffffe000));
-  case CLEAVE_SIMT_S8: return Sum(int8_t(bits >> 8 * index));
-  case CLEAVE_SIMT_U8: return Sum(uint8_t(bits >> 8 * index));
-  default: return Sum(fromHalf(uint16_t(bits >> 16 * index)));
-  }
-}
-
-uint32_t elementsOf(uint32_t type) {
-  return type == CLEAVE_SIMT_TF32 ? 1 : type == CLEAVE_SIMT_S8 || type == CLEAVE_SIMT_U8 ? 4 : 2;
-}
 
 template <typename Sum> class Tile {
 public:

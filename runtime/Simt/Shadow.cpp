@@ -11,11 +11,23 @@ void Meeting::release(const ClockRef &clock, uint32_t thread, uint32_t epoch, ui
   if (!joined)
     joined = std::make_shared<Clock>(numThreads, 0);
   if (clock && std::find(bases.begin(), bases.end(), clock) == bases.end()) {
-    for (uint32_t i = 0; i < numThreads; ++i)
+    joined->resize(std::max(joined->size(), clock->size()));
+    for (size_t i = 0; i < clock->size(); ++i)
       (*joined)[i] = std::max((*joined)[i], (*clock)[i]);
     bases.push_back(clock);
   }
+  joined->resize(std::max<size_t>(joined->size(), thread + 1));
   (*joined)[thread] = std::max((*joined)[thread], epoch);
+}
+
+ClockRef cleave::simt::join(const ClockRef &a, const ClockRef &b) {
+  if (!a || !b || a == b)
+    return a ? a : b;
+  auto joined = std::make_shared<Clock>(a->size() < b->size() ? *b : *a);
+  const Clock &other = a->size() < b->size() ? *a : *b;
+  for (size_t i = 0; i < other.size(); ++i)
+    (*joined)[i] = std::max((*joined)[i], other[i]);
+  return joined;
 }
 
 ClockRef Meeting::take() {
@@ -24,7 +36,7 @@ ClockRef Meeting::take() {
 }
 
 /// The number of a block that marks a cell in parts.
-static constexpr uint64_t inParts = (uint64_t(1) << 30) - 1;
+static constexpr uint64_t inParts = Access::lastBlock + 1;
 
 bool Shadow::ordered(const Access &before, const Thread &thread) {
   if (before.block < thread.firstBlock)
@@ -33,12 +45,11 @@ bool Shadow::ordered(const Access &before, const Thread &thread) {
     if (thread.shared)
       return true;
     auto known = thread.blocks->find(before.block);
-    return known != thread.blocks->end() && before.epoch <= (*known->second)[before.thread];
+    return known != thread.blocks->end() && knows(known->second.get(), before.thread, before.epoch);
   }
   if (before.pending)
     return false;
-  return before.thread == thread.now.thread ||
-         (thread.known && before.epoch <= (*thread.known)[before.thread]);
+  return before.thread == thread.begins || knows(thread.known, before.thread, before.epoch);
 }
 
 Access Shadow::touchOne(Cell &cell, bool write, const Thread &thread) {

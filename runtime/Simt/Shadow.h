@@ -4,7 +4,9 @@
 // bar.warp.sync): its epochs. A clock tells for every thread of a block the epoch up to
 // which what it did is known; of other launches and of copies the timeline tells it. A
 // cell of four bytes remembers its last writer and two readers with their epochs; whoever
-// touches it has to know of them.
+// touches it has to know of them. Copies and products that go on beside the threads are
+// threads of their own in this, with numbers behind those of the block: whoever waits for
+// them learns of their epochs.
 //
 //===----------------------------------------------------------------------===//
 
@@ -23,7 +25,8 @@ namespace cleave::simt {
 
 /// Blocks have numbers of their own in all launches; 0 is none.
 struct Access {
-  uint64_t block : 30 = 0, thread : 10 = 0, epoch : 22 = 0, atomic : 1 = 0;
+  static constexpr uint64_t lastBlock = (uint64_t(1) << 28) - 2;
+  uint64_t block : 28 = 0, thread : 12 = 0, epoch : 22 = 0, atomic : 1 = 0;
   uint64_t pending : 1 = 0; ///< of an asynchronous copy that is not waited for
 };
 
@@ -32,9 +35,15 @@ struct Cell {
 };
 static_assert(sizeof(Cell) == 24);
 
-/// Epochs by thread of the block.
+/// Epochs by thread of the block; what is behind its end is 0.
 using Clock = std::vector<uint32_t>;
 using ClockRef = std::shared_ptr<const Clock>;
+
+inline bool knows(const Clock *clock, uint64_t thread, uint64_t epoch) {
+  return clock && thread < clock->size() && epoch <= (*clock)[thread];
+}
+/// Of two clocks; either may be none.
+ClockRef join(const ClockRef &a, const ClockRef &b);
 
 /// What is known of other blocks, by their numbers.
 using Blocks = std::unordered_map<uint64_t, ClockRef>;
@@ -59,6 +68,7 @@ public:
   /// The thread, and what it knows.
   struct Thread {
     Access now;
+    uint64_t begins; ///< the thread in whose program it stands
     const Clock *known;
     const Blocks *blocks;
     const Timeline *timeline;
@@ -69,6 +79,15 @@ public:
   /// Notes an access to `bytes` at `address`, whose cell is `cell`, and returns what it
   /// is not ordered with; none has block 0.
   Access touch(Cell *cell, uint64_t address, uint64_t bytes, bool write, const Thread &thread);
+  /// Calls `act` with the last write of each part of `bytes` from the begin of a cell on.
+  template <typename Act> void eachWrite(Cell *cell, uint64_t bytes, Act &&act) const {
+    for (uint64_t i = 0; i < bytes; i += 4, ++cell)
+      if (const std::array<Cell, 4> *parts = partsOf(*cell))
+        for (const Cell &part : *parts)
+          act(part.write);
+      else
+        act(cell->write);
+  }
   /// An asynchronous copy of the thread is waited for: its bytes are its writes from now.
   void settle(Cell *cell, uint64_t bytes, const Access &now);
   /// Lets go of what is known of single bytes, where that has become much.

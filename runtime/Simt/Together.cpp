@@ -125,6 +125,7 @@ void Execution::reportDeadlock() {
             site->what + " [" + site->place + "]";
   if (ended)
     text += ", " + std::to_string(ended) + " have ended";
+  text += missing();
   running = &threads[waiting.begin()->second.front()];
   report("deadlock", nullptr, text);
   outcome = Outcome::Failed;

@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define CLEAVE_SIMT_VERSION 1u
+#define CLEAVE_SIMT_VERSION 2u
 #define CLEAVE_SIMT_SYMBOL "cleave_simt_image"
 /// "SIMT", in the bytes of a little-endian machine.
 #define CLEAVE_SIMT_MAGIC 0x544d4953u
@@ -116,7 +116,28 @@ enum cleave_simt_operand {
   CLEAVE_SIMT_TF32,
   CLEAVE_SIMT_S8,
   CLEAVE_SIMT_U8,
-  CLEAVE_SIMT_F16_F16
+  CLEAVE_SIMT_F16_F16,
+  CLEAVE_SIMT_E4M3,
+  CLEAVE_SIMT_E5M2
+};
+/// Of arrivals at an mbarrier and tests of it.
+enum cleave_simt_mbarrier {
+  CLEAVE_SIMT_RELAXED = 1,
+  CLEAVE_SIMT_DROP = 2,
+  CLEAVE_SIMT_NO_COMPLETE = 4,
+  CLEAVE_SIMT_PARITY = 8,
+  CLEAVE_SIMT_SUSPEND = 16, ///< may wait a while
+  CLEAVE_SIMT_FOREVER = 32
+};
+enum cleave_simt_proxy { CLEAVE_SIMT_INIT_FENCE, CLEAVE_SIMT_ASYNC_FENCE };
+/// Of group_multiply.
+enum cleave_simt_product {
+  CLEAVE_SIMT_ADDS = 1, ///< to the sums
+  CLEAVE_SIMT_NEGATES_LEFT = 2,
+  CLEAVE_SIMT_NEGATES_RIGHT = 4,
+  CLEAVE_SIMT_LEFT_BY_COLUMNS = 8, ///< k is not what lies together
+  CLEAVE_SIMT_RIGHT_BY_ROWS = 16,
+  CLEAVE_SIMT_FOLLOWS = 32 ///< its sums are those of such products
 };
 
 #ifdef __cplusplus

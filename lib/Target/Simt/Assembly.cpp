@@ -60,10 +60,9 @@ private:
 
   bool lowerLine(StringRef line) {
     auto [name, rest] = line.split(' ');
-    SmallString<64> packed;
-    for (char c : rest)
-      if (!isSpace(c))
-        packed += c;
+    if (name.starts_with("wgmma.mma_async."))
+      return multiply(name, rest);
+    SmallString<256> packed = packedOf(rest);
     SmallVector<StringRef> operands;
     splitOperands(packed, operands);
     if (name == "mov.b64" && operands.size() == 2)
@@ -94,10 +93,61 @@ private:
   }
 
   Value *read(StringRef operand) {
-    uint32_t number;
+    int64_t number;
     if (!operand.getAsInteger(10, number))
-      return builder.getInt32(number);
+      return builder.getInt32(uint32_t(number));
     return registers.lookup(operand);
+  }
+
+  /// {sums}, left, right, adds, signs and layouts
+  bool multiply(StringRef name, StringRef rest) {
+    SmallString<256> packed = packedOf(rest);
+    SmallVector<StringRef> operands, outputs, inputs;
+    splitOperands(packed, operands);
+    if (operands.size() < 4)
+      return false;
+    operands[0].trim("{}").split(outputs, ',');
+    bool hasLeft = operands[1].consume_front("{");
+    operands[1].trim("{}").split(inputs, ',');
+    SmallVector<Value *> sums, left, numbers;
+    for (StringRef output : outputs)
+      sums.push_back(tiedTo(output));
+    for (StringRef input : inputs)
+      left.push_back(read(input));
+    for (StringRef operand : drop_begin(operands, 2))
+      numbers.push_back(read(operand));
+    if (is_contained(sums, nullptr) || is_contained(left, nullptr) ||
+        is_contained(numbers, nullptr))
+      return false;
+    Product product{sums, {}, nullptr, numbers[0], numbers[1], ArrayRef(numbers).drop_front(2)};
+    if (hasLeft)
+      product.left = left;
+    else
+      product.leftDescriptor = left[0];
+    SmallVector<Value *> results(outputs.size());
+    if (!lowerProduct(target, call, name, product, results))
+      return false;
+    for (auto [output, result] : zip_equal(outputs, results))
+      registers[output] = result;
+    return true;
+  }
+
+  /// The value that a register has before, which it is to be kept in.
+  Value *tiedTo(StringRef output) {
+    unsigned number;
+    auto constraints = cast<InlineAsm>(call.getCalledOperand())->ParseConstraints();
+    if (!output.consume_front("$") || output.getAsInteger(10, number) || number >= numResults ||
+        constraints[number].MatchingInput < int(numResults))
+      return nullptr;
+    return call.getArgOperand(unsigned(constraints[number].MatchingInput) - numResults);
+  }
+
+  static SmallString<256> packedOf(StringRef text) {
+    SmallString<256> packed;
+    for (char c : text)
+      if (!isSpace(c))
+        packed += c;
+    return packed;
   }
 
   /// {low, high} of 64 bits, in either direction.
@@ -130,6 +180,8 @@ private:
     StringRef whole = name;
     if (name.consume_back(".u32") && values.size() >= 2)
       return integers(name, values);
+    if (whole == "setp.ne.b32")
+      return builder.CreateICmpNE(values[0], values[1]);
     if (whole == "setp.equ.f64")
       return builder.CreateFCmpUEQ(values[0], values[1]);
     if (whole == "selp.f64" && values.size() == 3)
@@ -186,5 +238,7 @@ private:
 } // namespace
 
 Value *cleave::simt::lowerAssembly(Target &target, CallInst &call, StringRef text) {
+  if (Value *value = lowerAsyncAssembly(target, call, text))
+    return value;
   return Assembly(target, call).lower(text);
 }

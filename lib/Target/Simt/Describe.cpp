@@ -18,9 +18,20 @@ static Function *addEntry(Target &target, Function &kernel) {
   for (Argument &argument : kernel.args()) {
     Value *address = builder.CreateLoad(
         pointer, builder.CreateConstGEP1_64(pointer, entry->getArg(0), argument.getArgNo()));
-    arguments.push_back(argument.hasByValAttr()
-                            ? builder.CreateAddrSpaceCast(address, argument.getType())
-                            : builder.CreateLoad(argument.getType(), address));
+    if (!argument.hasByValAttr()) {
+      arguments.push_back(builder.CreateLoad(argument.getType(), address));
+      continue;
+    }
+    // What is no constant of the grid has an address in each thread's own frame.
+    if (!argument.hasAttribute("nvvm.grid_constant")) {
+      Type *type = argument.getParamByValType();
+      AllocaInst *own = builder.CreateAlloca(type);
+      own->setAlignment(argument.getParamAlign().valueOrOne());
+      builder.CreateMemCpy(own, own->getAlign(), address, Align(1),
+                           target.module.getDataLayout().getTypeAllocSize(type));
+      address = own;
+    }
+    arguments.push_back(builder.CreateAddrSpaceCast(address, argument.getType()));
   }
   builder.CreateCall(&kernel, arguments);
   builder.CreateRetVoid();

@@ -88,6 +88,7 @@ Error cleave::retargetToSimt(Module &module) {
   Target target(module);
   if (Error error = lowerCalls(target))
     return error;
+  trackSums(target);
   if (Error error = checkAccesses(target))
     return error;
   lowerForHost(target);

@@ -43,6 +43,14 @@ public:
   /// A private table of `elements`; null for none.
   llvm::Constant *table(llvm::StructType *type, llvm::ArrayRef<llvm::Constant *> elements);
 
+  /// A product of four warps: what hands its sums over, and what takes them.
+  struct GroupProduct {
+    llvm::CallInst *call;
+    llvm::SmallVector<llvm::StoreInst *> sums;
+    llvm::SmallVector<llvm::LoadInst *> results;
+  };
+  std::vector<GroupProduct> products;
+
   llvm::GlobalVariable *functions, *shared, *dynamicShared; ///< what the simulator sets
   std::vector<llvm::GlobalVariable *> constants;            ///< of the program
 
@@ -63,6 +71,22 @@ llvm::Value *lowerArithmetic(Target &target, llvm::CallInst &call, llvm::StringR
                              llvm::ArrayRef<llvm::Value *> arguments);
 /// One of matrices and copies; null for one that is none.
 llvm::Value *lowerTile(Target &target, llvm::CallInst &call, llvm::StringRef name);
+/// One of mbarriers, bulk copies and groups of warps; null for one that is none.
+llvm::Value *lowerAsync(Target &target, llvm::CallInst &call, llvm::StringRef name);
+/// The same as assembly.
+llvm::Value *lowerAsyncAssembly(Target &target, llvm::CallInst &call, llvm::StringRef text);
+
+/// Operands of wgmma.mma_async.
+struct Product {
+  llvm::ArrayRef<llvm::Value *> sums, left; ///< in registers; left may have a descriptor
+  llvm::Value *leftDescriptor, *right, *adds;
+  llvm::ArrayRef<llvm::Value *> immediates;
+};
+/// Sets its results; false for what is not known.
+bool lowerProduct(Target &target, llvm::CallInst &call, llvm::StringRef name,
+                  const Product &product, llvm::MutableArrayRef<llvm::Value *> results);
+/// Lets the simulator see who uses sums of products.
+void trackSums(Target &target);
 /// Inline assembly; null where it is none that is known.
 llvm::Value *lowerAssembly(Target &target, llvm::CallInst &call, llvm::StringRef text);
 /// Puts arithmetic that the host would call libraries for into other words.

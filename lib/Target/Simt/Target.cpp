@@ -85,7 +85,11 @@ static std::string placeOf(const Instruction &instruction, ModuleSlotTracker &sl
   std::string words;
   raw_string_ostream out(words);
   instruction.print(out, slots);
-  return StringRef(words).take_until([](char c) { return c == '!' || c == '#'; }).trim(" ,").str();
+  StringRef text =
+      StringRef(words).take_until([](char c) { return c == '!' || c == '#'; }).trim(" ,");
+  // Assembly may go on for pages.
+  constexpr size_t enough = 160;
+  return text.size() > enough ? (text.take_front(enough) + "...").str() : text.str();
 }
 
 Constant *Target::site(const Instruction &instruction, StringRef what, const Access &access) {

@@ -108,7 +108,7 @@ Value *cleave::simt::lowerTile(Target &target, CallInst &call, StringRef name) {
     return lowerStoreMatrix(target, call, name, rest);
   if (rest.consume_front("mma."))
     return lowerMultiply(target, call, name, rest);
-  if (rest.consume_front("cp.async."))
-    return lowerCopy(target, call, name, rest);
-  return nullptr;
+  if (rest.starts_with("cp.async.") && !rest.starts_with("cp.async.bulk."))
+    return lowerCopy(target, call, name, rest.drop_front(strlen("cp.async.")));
+  return lowerAsync(target, call, name);
 }

@@ -67,6 +67,27 @@ public:
   CUstream stream = nullptr;
 };
 
+/// A map of a tensor whose rows follow each other, and the box that is taken of it.
+struct Map {
+  CUtensorMapDataType type = CU_TENSOR_MAP_DATA_TYPE_INT32;
+  std::vector<cuuint64_t> sizes, strides; ///< strides in bytes, of all but the first
+  std::vector<cuuint32_t> box;
+  CUtensorMapSwizzle swizzle = CU_TENSOR_MAP_SWIZZLE_NONE;
+
+  CUresult encode(CUtensorMap &map, CUdeviceptr address) const;
+  CUtensorMap of(CUdeviceptr address) const {
+    CUtensorMap map;
+    EXPECT_EQ(encode(map, address), CUDA_SUCCESS);
+    return map;
+  }
+};
+
+/// `text` with another part in place of one that has to be there.
+std::string changed(std::string text, const std::string &part, const std::string &other);
+
+/// What NVPTX's code generator and ptxas say of a module for sm_90a; empty where they take it.
+std::string assembled(const std::string &module);
+
 /// Expects that `text` has `part`.
 void expectSays(const std::string &text, const std::string &part);
 
