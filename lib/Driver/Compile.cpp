@@ -112,7 +112,7 @@ llvm::Expected<std::unique_ptr<CompiledProgram>> Compilation::compile(ModuleOp m
   llvm::Expected<std::unique_ptr<CompiledProgram>> program =
       target.kind == Target::Cpu
           ? compileCpu(module, {target.threads, /*forceAvx2=*/false, target.isShipped})
-          : compileCuda(module, {target.chips, target.kind == Target::Simt, target.threads});
+          : compileCuda(module, {target.chips, target.kind == Target::Simt, target.threads, {}});
   if (program || firstError.empty())
     return program;
   llvm::consumeError(program.takeError());

@@ -8,6 +8,8 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/Support/Error.h"
 
+#include <functional>
+
 namespace cleave {
 
 struct CudaOptions {
@@ -18,6 +20,9 @@ struct CudaOptions {
   bool simulate = false;
   /// Cores to compile on; 0: all that this process may use.
   unsigned threads = 0;
+  /// Sees what one thread of each kernel does before it is lowered, and may change it; called
+  /// from several threads at once.
+  std::function<void(mlir::ModuleOp)> onLoops;
 };
 
 /// What ptxas says of a kernel.

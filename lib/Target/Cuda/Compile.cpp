@@ -117,6 +117,8 @@ static LogicalResult compileKernel(Job &job, const CudaOptions &options) {
     oldest = std::min<unsigned>(oldest, imageOf(chip, CLEAVE_IMAGE_CUBIN).chip);
   DeviceLoops loops = emitLoops(job.kernel, oldest);
   job.launch = loops.launch;
+  if (options.onLoops)
+    options.onLoops(*loops.module);
   if (failed(lowerToNvvm(*loops.module)))
     return failure();
   size_t count = options.simulate ? 1 : options.chips.size();

@@ -133,6 +133,14 @@ static std::string compare(const HostTensor &want, const HostTensor &got, const 
 }
 
 std::string cleave::test::differs(const std::string &function, const Check &check) {
+  for (const Machine &machine : machines())
+    if (std::string wrong = differsOn(machine, function, check); !wrong.empty())
+      return "on " + machine.name + ": " + wrong;
+  return "";
+}
+
+std::string cleave::test::differsOn(const Machine &machine, const std::string &function,
+                                    const Check &check) {
   auto module = parseSourceString<ModuleOp>(function, &context());
   if (!module)
     return "not parsed";
@@ -147,15 +155,11 @@ std::string cleave::test::differs(const std::string &function, const Check &chec
     return error;
   for (Type type : main.getResultTypes())
     got.emplace_back(cast<RankedTensorType>(type));
-  for (const Machine &machine : machines()) {
-    error = execute(*module, machine, inputs, got);
-    for (size_t i = 0; i < want.size() && error.empty(); ++i)
-      if (std::string wrong = compare(want[i], got[i], check); !wrong.empty())
-        error = "output " + std::to_string(i) + ", " + wrong;
-    if (!error.empty())
-      return "on " + machine.name + ": " + error;
-  }
-  return "";
+  error = execute(*module, machine, inputs, got);
+  for (size_t i = 0; i < want.size() && error.empty(); ++i)
+    if (std::string wrong = compare(want[i], got[i], check); !wrong.empty())
+      error = "output " + std::to_string(i) + ", " + wrong;
+  return error;
 }
 
 std::string cleave::test::runFault(const std::string &function,

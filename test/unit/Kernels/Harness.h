@@ -41,6 +41,8 @@ struct Check {
 /// inputs and compares with cleave::evaluate, op by op. Returns what is wrong, or nothing. Floats
 /// narrower than f32 get a tolerance of their own last place.
 std::string differs(const std::string &function, const Check &check = {});
+/// The same for one machine.
+std::string differsOn(const Machine &machine, const std::string &function, const Check &check = {});
 
 /// The message of a run that has to fail on every machine; empty if it succeeds
 /// on one, or if they differ.

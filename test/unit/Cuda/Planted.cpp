@@ -1,0 +1,276 @@
+//===- Planted.cpp - bugs in our own kernels, which the simulator has to tell -===//
+//
+// Each bug is one change of what a thread does, as a slip of the hand would make it. The
+// whole of it then runs as ever: the session has to fail, naming the kernel.
+//
+//===----------------------------------------------------------------------===//
+
+#include "../Kernels/Harness.h"
+
+#include "cleave/Target/Cuda.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+#include <gtest/gtest.h>
+
+using namespace mlir;
+using namespace cleave;
+using namespace cleave::test;
+
+namespace {
+
+struct Mutation {
+  const char *name;
+  std::function<bool(Operation *)> fits;
+  std::function<void(Operation *, OpBuilder &)> apply;
+};
+
+template <typename Op> bool isA(Operation *op) { return isa<Op>(op); }
+
+void erase(Operation *op, OpBuilder &) { op->erase(); }
+
+bool isShared(Value memory) {
+  auto space = cast<MemRefType>(memory.getType()).getMemorySpaceAsInt();
+  return space == 3;
+}
+
+/// The memory and the index of a plain access, or null.
+std::pair<Value, OpOperand *> accessOf(Operation *op) {
+  if (auto load = dyn_cast<memref::LoadOp>(op))
+    return {load.getMemRef(), &op->getOpOperand(1)};
+  if (auto load = dyn_cast<vector::LoadOp>(op))
+    return {load.getBase(), &op->getOpOperand(1)};
+  if (auto store = dyn_cast<memref::StoreOp>(op))
+    return {store.getMemRef(), &op->getOpOperand(2)};
+  if (auto store = dyn_cast<vector::StoreOp>(op))
+    return {store.getBase(), &op->getOpOperand(2)};
+  return {nullptr, nullptr};
+}
+
+bool isStore(Operation *op) { return isa<memref::StoreOp, vector::StoreOp>(op); }
+
+std::function<bool(Operation *)> access(bool shared, bool stores) {
+  return [=](Operation *op) {
+    auto [memory, index] = accessOf(op);
+    return memory && isShared(memory) == shared && isStore(op) == stores;
+  };
+}
+
+std::function<void(Operation *, OpBuilder &)> shiftIndex(int64_t by) {
+  return [=](Operation *op, OpBuilder &b) {
+    OpOperand *index = accessOf(op).second;
+    Value offset = arith::ConstantIndexOp::create(b, op->getLoc(), by);
+    index->set(arith::AddIOp::create(b, op->getLoc(), index->get(), offset));
+  };
+}
+
+void makeTrue(Operation *op, OpBuilder &b) {
+  op->setOperand(0, arith::ConstantIntOp::create(b, op->getLoc(), 1, 1));
+}
+
+void oneTileMore(Operation *op, OpBuilder &b) {
+  auto loop = cast<scf::ForOp>(op);
+  loop.setUpperBound(arith::AddIOp::create(b, op->getLoc(), loop.getUpperBound(), loop.getStep()));
+}
+
+/// Only some threads come here.
+void diverge(Operation *op, OpBuilder &b) {
+  Location loc = op->getLoc();
+  Value thread = gpu::ThreadIdOp::create(b, loc, b.getIndexType(), gpu::Dimension::x);
+  Value limit = arith::ConstantIndexOp::create(b, loc, 17);
+  Value isLow = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, thread, limit);
+  bool gives = op->getNumResults() > 0;
+  SmallVector<Type> types(gives ? 1 : 0, gives ? op->getResult(0).getType() : Type());
+  auto branch = scf::IfOp::create(b, loc, types, isLow, gives);
+  if (gives) {
+    op->getResult(0).replaceAllUsesWith(branch.getResult(0));
+    b.setInsertionPointToEnd(&branch.getElseRegion().front());
+    scf::YieldOp::create(b, loc, op->getOperand(0));
+  }
+  Block &then = branch.getThenRegion().front();
+  op->moveBefore(&then, gives ? then.end() : then.begin());
+  if (gives) {
+    b.setInsertionPointToEnd(&then);
+    scf::YieldOp::create(b, loc, op->getResult(0));
+  }
+}
+
+/// Leaves out the operation that gives the second operand its part in the first.
+void skip(Operation *op, OpBuilder &) {
+  op->getResult(0).replaceAllUsesWith(op->getOperand(0));
+  op->erase();
+}
+
+void waitLess(Operation *op, OpBuilder &b) {
+  auto wait = cast<NVVM::CpAsyncWaitGroupOp>(op);
+  NVVM::CpAsyncWaitGroupOp::create(b, op->getLoc(), wait.getN() + 1);
+  op->erase();
+}
+
+void compareNot(Operation *op, OpBuilder &) {
+  auto compare = cast<arith::CmpIOp>(op);
+  compare.setPredicate(arith::invertPredicate(compare.getPredicate()));
+}
+
+bool isLastStage(Operation *op) {
+  auto compare = dyn_cast<arith::CmpIOp>(op);
+  return compare && compare.getPredicate() == arith::CmpIPredicate::eq;
+}
+
+void shiftTarget(Operation *op, OpBuilder &b) {
+  auto type = cast<LLVM::LLVMPointerType>(op->getOperand(0).getType());
+  op->setOperand(0, LLVM::GEPOp::create(b, op->getLoc(), type, b.getI8Type(), op->getOperand(0),
+                                        ArrayRef<LLVM::GEPArg>{16}));
+}
+
+void toTheEnd(Operation *op, OpBuilder &) { op->moveBefore(op->getBlock()->getTerminator()); }
+
+const Mutation mutations[] = {
+    {"no barrier", isA<gpu::BarrierOp>, erase},
+    {"late barrier", isA<gpu::BarrierOp>, toTheEnd},
+    {"barrier of some", isA<gpu::BarrierOp>, diverge},
+    {"no wait", isA<NVVM::CpAsyncWaitGroupOp>, erase},
+    {"wait for less", isA<NVVM::CpAsyncWaitGroupOp>, waitLess},
+    {"no commit", isA<NVVM::CpAsyncCommitGroupOp>, erase},
+    {"no copy", isA<NVVM::CpAsyncOp>, erase},
+    {"copy to the next", isA<NVVM::CpAsyncOp>, shiftTarget},
+    {"no swizzle", isA<arith::XOrIOp>, skip},
+    {"stale stage", isLastStage, compareNot},
+    {"no warp barrier", isA<NVVM::SyncWarpOp>, erase},
+    {"shuffle of some", isA<gpu::ShuffleOp>, diverge},
+    {"no predicate", isA<scf::IfOp>, makeTrue},
+    {"one tile more", isA<scf::ForOp>, oneTileMore},
+    {"store to the next", access(true, true), shiftIndex(1)},
+    {"store far off", access(true, true), shiftIndex(4096)},
+    {"load of the next", access(true, false), shiftIndex(1)},
+    {"global load of the next", access(false, false), shiftIndex(1)},
+};
+
+struct Kernel {
+  const char *name, *text;
+};
+
+const Kernel kernels[] = {
+    {"softmax", R"(func.func @main(%x: tensor<7x96xf32>) -> tensor<7x96xf32> {
+       %y = nn.softmax %x dim 1 : tensor<7x96xf32>
+       return %y : tensor<7x96xf32> })"},
+    {"long softmax", R"(func.func @main(%x: tensor<3x3000xf32>) -> tensor<3x3000xf32> {
+       %y = nn.softmax %x dim 1 : tensor<3x3000xf32>
+       return %y : tensor<3x3000xf32> })"},
+    {"product",
+     R"(func.func @main(%x: tensor<70x40xf32>, %w: tensor<40x50xf32>) -> tensor<70x50xf32> {
+       %y = nn.matmul %x, %w : tensor<70x40xf32>, tensor<40x50xf32>
+       return %y : tensor<70x50xf32> })"},
+    {"tensor product",
+     R"(func.func @main(%x: tensor<70x200xbf16>, %w: tensor<200x72xbf16>) -> tensor<70x72xbf16> {
+       %y = nn.matmul %x, %w : tensor<70x200xbf16>, tensor<200x72xbf16>
+       return %y : tensor<70x72xbf16> })"},
+    {"attention",
+     R"(func.func @main(%q: tensor<1x2x20x16xf32>, %k: tensor<1x2x70x16xf32>, %v: tensor<1x2x70x16xf32>) -> tensor<1x2x20x16xf32> {
+       %y = nn.attention %q, %k, %v scale 0.25 causal : tensor<1x2x20x16xf32>, tensor<1x2x70x16xf32>, tensor<1x2x70x16xf32>
+       return %y : tensor<1x2x20x16xf32> })"},
+};
+
+struct Bug {
+  const char *kernel, *mutation;
+  unsigned number = 0; ///< of the places where it fits
+  bool isTold = true;  ///< else only the results show it
+};
+
+const Bug bugs[] = {
+    {"softmax", "shuffle of some"},
+    {"softmax", "one tile more"},
+    {"softmax", "one tile more", 1},
+    {"softmax", "one tile more", 4},
+    {"softmax", "store to the next"},
+    {"softmax", "load of the next"},
+    {"long softmax", "no barrier", 1},
+    {"long softmax", "no barrier", 2},
+    {"long softmax", "late barrier", 1},
+    {"long softmax", "barrier of some"},
+    {"long softmax", "no predicate"},
+    {"long softmax", "one tile more", 1},
+    {"long softmax", "store far off"},
+    {"long softmax", "store to the next", 1},
+    {"product", "no barrier"},
+    {"product", "no barrier", 1},
+    {"product", "late barrier"},
+    {"product", "no predicate"},
+    {"product", "one tile more", 1},
+    {"product", "store to the next", 1},
+    {"product", "global load of the next"},
+    {"tensor product", "no barrier"},
+    {"tensor product", "no barrier", 1},
+    {"tensor product", "late barrier"},
+    {"tensor product", "no wait"},
+    {"tensor product", "wait for less"},
+    {"tensor product", "no commit"},
+    {"tensor product", "no commit", 2},
+    {"tensor product", "no copy"},
+    {"tensor product", "copy to the next"},
+    {"tensor product", "stale stage"},
+    {"tensor product", "one tile more", 1},
+    {"tensor product", "store to the next"},
+    {"tensor product", "no swizzle", 0, /*isTold=*/false},
+    {"attention", "no barrier", 1},
+    {"attention", "no barrier", 2},
+    {"attention", "no barrier", 3},
+    {"attention", "no warp barrier"},
+    {"attention", "shuffle of some", 3},
+    {"attention", "no predicate", 1},
+};
+static_assert(std::size(bugs) >= 40);
+
+template <typename List> const auto &named(const List &list, StringRef name) {
+  return *llvm::find_if(list, [&](const auto &one) { return one.name == name; });
+}
+
+/// A GPU whose kernels have `bug`; `isPlanted` tells whether there was a place for it.
+Machine machineWith(const Bug &bug, bool &isPlanted) {
+  CudaOptions options;
+  options.chips = {"sm_80"};
+  options.simulate = true;
+  options.onLoops = [&](ModuleOp module) {
+    const Mutation &mutation = named(mutations, bug.mutation);
+    SmallVector<Operation *> places;
+    module.walk([&](Operation *op) {
+      if (mutation.fits(op))
+        places.push_back(op);
+    });
+    isPlanted = bug.number < places.size();
+    if (!isPlanted)
+      return;
+    OpBuilder builder(places[bug.number]);
+    mutation.apply(places[bug.number], builder);
+  };
+  return {"", [options](ModuleOp module) { return compileCuda(module, options); }};
+}
+
+} // namespace
+
+TEST(Planted, BugsAreToldWithTheirKernel) {
+  size_t told = 0;
+  for (const Bug &bug : bugs) {
+    SCOPED_TRACE(std::string(bug.kernel) + ", " + bug.mutation + " " + std::to_string(bug.number));
+    bool isPlanted = false;
+    std::string wrong = differsOn(machineWith(bug, isPlanted), named(kernels, bug.kernel).text);
+    EXPECT_TRUE(isPlanted);
+    EXPECT_NE(wrong, "");
+    bool isTold = StringRef(wrong).contains("kernel \"kernel_0\"");
+    EXPECT_EQ(isTold, bug.isTold) << wrong;
+    told += isTold;
+  }
+  EXPECT_GE(told, 38u);
+}
+
+TEST(Planted, KernelsWithoutBugsAreRight) {
+  for (const Kernel &kernel : kernels)
+    for (const Machine &machine : machines())
+      EXPECT_EQ(differsOn(machine, kernel.text), "") << kernel.name;
+}
