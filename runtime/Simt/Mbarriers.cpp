@@ -42,10 +42,11 @@ void Execution::initBarrier(uint64_t address, uint32_t count, cleave_simt_site *
   if (!count || count > mostArrivals)
     diverged(site, "an mbarrier counts 1 to " + std::to_string(mostArrivals) +
                        " arrivals, got: " + std::to_string(count));
-  mbarriers[address];
-  Mbarrier &barrier = mbarrierAt(address, Touch::Write, site);
+  // Others may look at it while this thread is checked.
+  Mbarrier &barrier = mbarriers[address];
   barrier.expected = barrier.pending = count;
   barrier.made = self().now;
+  mbarrierAt(address, Touch::Write, site);
 }
 
 void Execution::endBarrier(uint64_t address, cleave_simt_site *site) {
