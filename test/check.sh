@@ -61,10 +61,11 @@ run_models() {
   run_e2e round_trip "$build/bin/cleave-opt" "$1"
 }
 
-# Code for GPUs, whose threads then run as late and in as bad an order as they may.
+# Code for GPUs, whose threads then run as late and in as bad an order as they may, each rank
+# on a GPU of its own.
 run_simulated() {
-  echo "== the models in the simulator, in another order of threads"
-  CLEAVE_SIMT_SCHEDULE=shuffled:1 run_e2e golden "$build/bin/cleave" test/models --jobs 2 \
+  echo "== the models in the simulator over NCCL, in another order of threads"
+  CLEAVE_SIMT_DEVICES=2 CLEAVE_SIMT_SCHEDULE=shuffled:1 run_e2e golden "$build/bin/cleave" test/models --jobs 2 \
     --mesh "tp=2 --target simt"
 }
 

@@ -37,6 +37,11 @@ int32_t Session::runAll(Work next, cleave_error *error) noexcept {
     return CLEAVE_OK;
   if (!broken)
     communicator->reset();
+  // What waits on a GPU for a rank that failed waits for ever.
+  if (gpu && gpu->isConnected() && !broken) {
+    gpu->disconnect();
+    isCut = true;
+  }
   // A rank of a broken session may still be writing.
   while (!reported.load(std::memory_order_acquire))
     std::this_thread::yield();
@@ -51,6 +56,7 @@ void Session::runRank(uint32_t index, Waiter &waiter) noexcept {
   case Work::Agree: agree(waiter); return;
   case Work::Meet: meet(waiter); return;
   case Work::Load: runSteps(r, waiter); return;
+  case Work::Capture: captureOnGpu(r, waiter); return;
   case Work::Run: break;
   }
   if (!process)
@@ -124,7 +130,7 @@ bool Session::strike(const Place &place, Waiter &waiter) noexcept {
 }
 
 bool Session::execute(const Place &place, const Step &step, Waiter &waiter) noexcept {
-  if (gpu && !isExchange(step.command->op))
+  if (gpu && (gpu->isConnected() || !isExchange(step.command->op)))
     return executeOnGpu(place, step, waiter);
   switch (step.command->op) {
   case CLEAVE_OP_LAUNCH: return launch(place, step);
@@ -164,13 +170,24 @@ bool Session::reportGpu(const Place &place) noexcept {
 
 bool Session::executeOnGpu(const Place &place, const Step &step, Waiter &waiter) noexcept {
   // What is timed has to have happened.
-  bool done = gpu->execute(place.rank, loading, step) &&
+  bool done = gpu->execute(place.rank, loading, step, waiter) &&
               (!timing || loading || gpu->wait(place.rank, waiter));
   return done || reportGpu(place);
 }
 
+bool Session::captureOnGpu(uint32_t r, Waiter &waiter) noexcept {
+  if (gpu->capture(r, ranks[r].main, waiter))
+    return true;
+  if (*gpu->problem(r)) {
+    reportPlain(r, "its commands make no CUDA graph: %s; --eager runs them one by one",
+                gpu->problem(r));
+    failure.status = CLEAVE_REFUSED;
+  }
+  return false;
+}
+
 bool Session::beginOnGpu(uint32_t r, Waiter &waiter) noexcept {
-  bool done = gpu->wait(r, waiter);
+  bool done = gpu->settle(r, waiter);
   for (uint32_t i = 0; i < program.num_inputs && done && !loading; ++i)
     gpu->writeInput(r, i, givenInputs ? givenInputs[i].data : inputBlocks[i].data());
   done = done && gpu->begin(r, loading);

@@ -45,10 +45,10 @@ Session::Session(const cleave_program &program, const cleave_session_options &op
     : program(program), ranks(std::make_unique<Rank[]>(program.num_ranks)), groups(program),
       fileUse(program), deadlineMs(options.deadline_ms ? options.deadline_ms : defaultDeadlineMs),
       timing(options.timing), eager(options.eager || timing),
-      harmed(!options.unharmed && getenv("CLEAVE_FAULT")), checks(options.checks || harmed),
-      runs(options.runs), process(reinterpret_cast<Process *>(options.process)),
-      firstRank(process ? process->rank : 0), endRank(process ? firstRank + 1 : program.num_ranks),
-      files(program.num_files),
+      harmed(!options.unharmed && getenv("CLEAVE_FAULT")), wantsChecks(options.checks),
+      checks(wantsChecks || harmed), runs(options.runs),
+      process(reinterpret_cast<Process *>(options.process)), firstRank(process ? process->rank : 0),
+      endRank(process ? firstRank + 1 : program.num_ranks), files(program.num_files),
       workers(endRank - firstRank, options.threads ? options.threads : Workers::available(),
               deadlineMs,
               !process               ? Peers::Threads
@@ -79,6 +79,10 @@ int32_t Session::prepare(cleave_error *error) {
       return status;
     if (int32_t status = gpu->upload(files, error))
       return status;
+    // What is to be found or broken on its way has to pass the host.
+    connects = !process && !wantsChecks && fault.kind < Fault::Drop;
+    if (int32_t status = connects ? gpu->connect(error) : int32_t(CLEAVE_OK))
+      return status;
   }
   if (int32_t status = allocate(error))
     return status;
@@ -107,8 +111,8 @@ int32_t Session::prepare(cleave_error *error) {
   int32_t status = runAll(Work::Load, error);
   if (gpu)
     gpu->endLoad();
-  for (uint32_t r = firstRank; r < endRank && gpu && !eager && !status; ++r)
-    status = gpu->capture(r, ranks[r].main, error);
+  if (!status)
+    status = captureAll(error);
   // A session is there for all ranks or for none.
   if (!status && process)
     status = runAll(Work::Meet, error);
@@ -116,6 +120,11 @@ int32_t Session::prepare(cleave_error *error) {
     fileUse.unused(i, 0, program.files[i].bytes,
                    [&](uint64_t begin, uint64_t end) { files[i].release(begin, end); });
   return status;
+}
+
+/// Calls of NCCL meet those of other ranks, so all capture at a time.
+int32_t Session::captureAll(cleave_error *error) {
+  return gpu && !eager ? runAll(Work::Capture, error) : int32_t(CLEAVE_OK);
 }
 
 /// Files that only ranks of other processes read need not be here.
@@ -278,5 +287,14 @@ int32_t Session::run(const cleave_input *inputs, const cleave_output *outputs,
     return fail(error, CLEAVE_FAILED, "the session cannot run again: %.900s", failure.message);
   if (int32_t status = bind(inputs, outputs, error))
     return status;
+  // A run that failed has cut what connected the GPUs.
+  if (connects && isCut) {
+    int32_t status = gpu->connect(error);
+    if (!status)
+      status = captureAll(error);
+    if (status)
+      return status;
+    isCut = false;
+  }
   return runAll(Work::Run, error);
 }

@@ -77,7 +77,7 @@ struct Awaited {
 };
 
 /// What all ranks of a session do at a time.
-enum class Work : uint8_t { Load, Run, Agree, Meet };
+enum class Work : uint8_t { Load, Run, Agree, Meet, Capture };
 
 class Session final : public RankBody, public JobMember {
 public:
@@ -143,6 +143,8 @@ private:
   void reportFault(const Place &place, int32_t fault) noexcept;
   bool executeOnGpu(const Place &place, const Step &step, Waiter &waiter) noexcept;
   /// Writes the inputs that a rank reads, waits for the end of its list, and reads outputs.
+  int32_t captureAll(cleave_error *error);
+  bool captureOnGpu(uint32_t rank, Waiter &waiter) noexcept;
   bool beginOnGpu(uint32_t rank, Waiter &waiter) noexcept;
   bool finishOnGpu(uint32_t rank, Waiter &waiter) noexcept;
   /// Of what a GPU could not do, and not where it stopped for another rank.
@@ -170,13 +172,14 @@ private:
   const bool timing;
   const bool eager;
   const bool harmed; ///< CLEAVE_FAULT is for it
-  const bool checks;
+  const bool wantsChecks, checks;
   const uint32_t runs;
   Process *const process; ///< null: all ranks are in this process
   const uint32_t firstRank, endRank;
   Fault fault;
   std::vector<MappedFile> files;
   std::unique_ptr<Gpu> gpu; ///< of a program for GPUs
+  bool connects = false;    ///< ranks exchange from GPU to GPU, where they can
   std::unique_ptr<Communicator> communicator;
   Messages *messages = nullptr; ///< the communicator, of a process
   Workers workers;
@@ -191,6 +194,7 @@ private:
 
   bool loading = false;
   Work work = Work::Load;
+  bool isCut = false;  ///< what connected the GPUs, by a run that failed
   bool broken = false; ///< a kernel did not come back
   std::atomic<uint32_t> failures{0};
   std::atomic<bool> reported{false}; ///< `failure` is whole

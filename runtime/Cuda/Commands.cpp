@@ -7,6 +7,8 @@
 //             -- an exchange on the host --
 //   piece 1   copy in what was got, commands, copy out the outputs and the faults
 //
+// Of ranks that are connected there is one piece.
+//
 //===----------------------------------------------------------------------===//
 
 #include "Gpu.h"
@@ -17,9 +19,6 @@
 using namespace cleave::runtime;
 
 static CUdeviceptr onDevice(const void *pointer) { return reinterpret_cast<CUdeviceptr>(pointer); }
-
-/// Whether the bytes of an exchange pass through memory of the host. A wait has none.
-static bool isStaged(uint8_t op) { return isExchange(op) && op != CLEAVE_OP_WAIT; }
 
 bool Gpu::check(Rank &rank, CUresult result) {
   if (result)
@@ -36,6 +35,8 @@ bool Gpu::give(Rank &rank, CUdeviceptr device, const void *host, uint64_t bytes)
 }
 
 bool Gpu::issueBegin(Rank &rank, bool load) {
+  for (auto &[peer, lane] : rank.lanes)
+    lane.sent = lane.ended = 0;
   bool done = check(rank, driver->cuMemsetD8Async(rank.faults, 0, 4 * rank.numFaults, rank.stream));
   for (uint32_t i = 0; i < program.num_inputs && done && !load; ++i) {
     uint64_t bytes;
@@ -104,12 +105,16 @@ bool Gpu::endPiece(Rank &rank) {
   return done;
 }
 
-bool Gpu::captureAll(Rank &rank, const std::vector<Step> &steps) {
+bool Gpu::captureAll(uint32_t r, const std::vector<Step> &steps, Waiter &waiter) {
+  Rank &rank = of(r);
   if (!enter(rank) || !beginPiece(rank) || !issueBegin(rank, /*load=*/false))
     return false;
   for (uint32_t i = 0; i < steps.size(); ++i) {
     uint8_t op = steps[i].command->op;
     if (!isExchange(op) && !issue(rank, steps[i]))
+      return false;
+    // Others of this thread may have had their turn.
+    if (isExchange(op) && cliques && !(enter(rank) && issueExchange(r, steps[i], waiter)))
       return false;
     if (!isStaged(op))
       continue;
@@ -119,21 +124,25 @@ bool Gpu::captureAll(Rank &rank, const std::vector<Step> &steps) {
         !issueDeparture(rank, at, ends))
       return false;
   }
-  return issueEnd(rank, /*load=*/false) && endPiece(rank);
+  return enter(rank) && issueEnd(rank, /*load=*/false) && endPiece(rank);
 }
 
-int32_t Gpu::capture(uint32_t r, const std::vector<Step> &steps, cleave_error *error) {
+bool Gpu::capture(uint32_t r, const std::vector<Step> &steps, Waiter &waiter) {
   Rank &rank = of(r);
-  if (!rank.staging.isPinned() || captureAll(rank, steps))
-    return CLEAVE_OK;
+  if (!rank.staging.isPinned() || captureAll(r, steps, waiter))
+    return true;
   // A stream that is still captured could not be let go of.
   CUgraph graph = nullptr;
-  if (driver->cuStreamEndCapture(rank.stream, &graph) == CUDA_SUCCESS)
+  if (enter(rank) && driver->cuStreamEndCapture(rank.stream, &graph) == CUDA_SUCCESS)
     driver->cuGraphDestroy(graph);
-  return runtime::fail(error, CLEAVE_REFUSED,
-                       "the commands of rank %u make no CUDA graph: %s; --eager runs them one by "
-                       "one",
-                       r, rank.problem);
+  dropGraphs(rank);
+  return false;
+}
+
+void Gpu::dropGraphs(Rank &rank) {
+  for (CUgraphExec piece : rank.pieces)
+    driver->cuGraphExecDestroy(piece);
+  rank.pieces.clear();
 }
 
 bool Gpu::launchNext(Rank &rank) {
@@ -162,9 +171,11 @@ bool Gpu::begin(uint32_t r, bool load) {
   return enter(rank) && (isCaptured(rank, load) ? launchNext(rank) : issueBegin(rank, load));
 }
 
-bool Gpu::execute(uint32_t r, bool load, const Step &step) {
+bool Gpu::execute(uint32_t r, bool load, const Step &step, Waiter &waiter) {
   Rank &rank = of(r);
-  return isCaptured(rank, load) || (enter(rank) && issue(rank, step));
+  return isCaptured(rank, load) ||
+         (enter(rank) &&
+          (isExchange(step.command->op) ? issueExchange(r, step, waiter) : issue(rank, step)));
 }
 
 bool Gpu::arrive(uint32_t r, bool load, uint32_t index, const Step &step, Ends &ends,
@@ -214,9 +225,18 @@ struct StreamEnd final : Condition {
 
 } // namespace
 
-bool Gpu::wait(uint32_t r, Waiter &waiter) {
+bool Gpu::wait(uint32_t r, Waiter &waiter) { return waitFor(r, of(r).stream, waiter); }
+
+bool Gpu::settle(uint32_t r, Waiter &waiter) {
+  bool done = wait(r, waiter);
+  for (auto &[peer, lane] : of(r).lanes)
+    done = done && waitFor(r, lane.stream, waiter);
+  return done;
+}
+
+bool Gpu::waitFor(uint32_t r, CUstream stream, Waiter &waiter) {
   Rank &rank = of(r);
-  StreamEnd end(*driver, rank.device->context, rank.stream);
+  StreamEnd end(*driver, rank.device->context, stream);
   switch (waiter.waitUntil(end)) {
   case Wake::Ready: return check(rank, end.result);
   case Wake::Stopped: rank.problem[0] = 0; return false;

@@ -14,15 +14,24 @@ static void *pointerTo(CUdeviceptr memory) { return reinterpret_cast<void *>(mem
 
 Gpu::Gpu(const cleave_program &program, uint32_t firstRank, uint32_t endRank, uint32_t deadlineMs)
     : program(program), firstRank(firstRank), endRank(endRank), deadlineMs(deadlineMs),
-      ranks(endRank - firstRank) {}
+      ranks(endRank - firstRank), groups(program) {}
 
 Gpu::~Gpu() {
+  // What waits for another rank would wait for ever.
+  cliques.reset();
   for (Rank &rank : ranks) {
     if (!rank.device)
       continue;
     driver->cuCtxSetCurrent(rank.device->context);
-    for (CUgraphExec piece : rank.pieces)
-      driver->cuGraphExecDestroy(piece);
+    dropGraphs(rank);
+    for (auto &[peer, lane] : rank.lanes) {
+      for (CUevent event : lane.ends)
+        driver->cuEventDestroy(event);
+      if (lane.ready)
+        driver->cuEventDestroy(lane.ready);
+      if (lane.stream)
+        driver->cuStreamDestroy(lane.stream);
+    }
     if (rank.stream)
       driver->cuStreamDestroy(rank.stream);
     for (auto *list : {&rank.inputs, &rank.outputs})
@@ -288,8 +297,8 @@ int32_t Gpu::allocateStaging(uint32_t r, cleave_error *error) {
   if (refusal && why.empty()) {
     char text[512];
     driver->describe(refusal, text, sizeof text);
-    why = std::string("the system pins no memory for copies to GPUs, ") + text +
-          ", so commands are launched one by one; raise what may be locked (ulimit -l)";
+    addRemark(std::string("the system pins no memory for copies to GPUs, ") + text +
+              ", so commands are launched one by one; raise what may be locked (ulimit -l)");
   }
   return CLEAVE_OK;
 }

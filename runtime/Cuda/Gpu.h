@@ -2,9 +2,10 @@
 //
 // Rank r of this process is on device r mod n, with a stream and memory of its
 // own. Commands are only put into the stream; the host waits where ranks meet and
-// at the end of a list. What ranks exchange goes through memory of the host, so
-// that any communicator serves. Of `main`, what lies between two exchanges is a
-// graph, which a run launches as one.
+// at the end of a list. Where each rank has a GPU of its own and there is NCCL,
+// exchanges are commands as all others; else what ranks exchange goes through
+// memory of the host, so that any communicator serves. `main` is a graph, or one
+// for each stretch between two exchanges on the host, which a run launches.
 //
 //===----------------------------------------------------------------------===//
 
@@ -14,6 +15,7 @@
 #include "../Core/Error.h"
 #include "../Core/Step.h"
 #include "../Host/Workers.h"
+#include "../Nccl/Cliques.h"
 #include "HostBlock.h"
 
 #include <deque>
@@ -44,20 +46,27 @@ public:
   /// Lets go of what `load` alone reads.
   void endLoad();
 
-  /// Makes graphs of the steps of `main`, which stay where they are. Refused where they
-  /// make none; where memory of the host is not pinned, there are none.
-  int32_t capture(uint32_t rank, const std::vector<Step> &steps, cleave_error *error);
-  /// Why there are none, or "".
+  /// Has exchanges go from GPU to GPU, where that can be. Again after `disconnect`.
+  int32_t connect(cleave_error *error);
+  bool isConnected() const { return cliques != nullptr; }
+  /// After a failed run: ends exchanges that are under way, and forgets all graphs.
+  void disconnect();
+  /// Why graphs or NCCL are not used though they were asked for, or "".
   const char *remark() const { return why.c_str(); }
 
-  // On the fiber of a rank, in this order; false with `problem`, which is empty where
-  // another rank has failed.
+  // On the fiber of a rank; false with `problem`, which is empty where another rank has
+  // failed.
+  /// Makes graphs of the steps of `main`, which stay where they are; none where memory of
+  /// the host is not pinned.
+  bool capture(uint32_t rank, const std::vector<Step> &steps, Waiter &waiter);
+
+  // In this order.
   /// Waits for what a failed run has left behind. Then inputs may be written.
-  bool wait(uint32_t rank, Waiter &waiter);
+  bool settle(uint32_t rank, Waiter &waiter);
   void writeInput(uint32_t rank, uint32_t index, const void *data);
   bool begin(uint32_t rank, bool load);
-  /// A command that is no exchange.
-  bool execute(uint32_t rank, bool load, const Step &step);
+  /// A command, which is no exchange unless ranks are connected.
+  bool execute(uint32_t rank, bool load, const Step &step, Waiter &waiter);
   /// Where on the host an exchange finds what it gives, once this returns, and puts what it
   /// gets.
   bool arrive(uint32_t rank, bool load, uint32_t index, const Step &step, Ends &ends,
@@ -67,6 +76,8 @@ public:
   /// outputs may be read.
   bool finish(uint32_t rank, bool load, Waiter &waiter, int64_t &faulty);
   void readOutput(uint32_t rank, uint32_t index, void *data);
+  /// Waits for what was begun, within a list.
+  bool wait(uint32_t rank, Waiter &waiter);
 
   const char *problem(uint32_t rank) const { return ranks[rank - firstRank].problem; }
 
@@ -85,6 +96,13 @@ private:
     CUdeviceptr coordinates, fault;
     std::vector<void *> list;
   };
+  /// What a rank sends to another: it flies beside what the rank does next.
+  struct Lane {
+    CUstream stream = nullptr;
+    CUevent ready = nullptr;
+    std::vector<CUevent> ends; ///< of the sends of a list
+    uint32_t sent = 0, ended = 0;
+  };
   struct Rank {
     Device *device = nullptr;
     CUstream stream = nullptr;
@@ -98,6 +116,7 @@ private:
     std::vector<uint64_t> stages[2];
     std::vector<uint64_t> inputStages, outputStages;
     uint64_t foundStage = 0;
+    std::map<uint32_t, Lane> lanes;  ///< by receiver
     std::vector<CUgraphExec> pieces; ///< of `main`
     uint32_t nextPiece = 0;
     char problem[448] = "";
@@ -120,6 +139,10 @@ private:
   // What a stream is given; captured, or at once.
   bool issueBegin(Rank &rank, bool load);
   bool issue(Rank &rank, const Step &step);
+  bool issueExchange(uint32_t rank, const Step &step, Waiter &waiter);
+  bool issueSend(uint32_t rank, Lane &lane, const Step &step, Waiter &waiter);
+  bool waitFor(uint32_t rank, CUstream stream, Waiter &waiter);
+  bool checkCall(uint32_t rank, ncclResult_t result, Waiter &waiter);
   bool issueArrival(Rank &rank, char *stage, const Ends &ends);
   bool issueDeparture(Rank &rank, const char *stage, const Ends &ends);
   bool issueEnd(Rank &rank, bool load);
@@ -128,7 +151,12 @@ private:
 
   bool beginPiece(Rank &rank);
   bool endPiece(Rank &rank);
-  bool captureAll(Rank &rank, const std::vector<Step> &steps);
+  bool captureAll(uint32_t rank, const std::vector<Step> &steps, Waiter &waiter);
+  void dropGraphs(Rank &rank);
+  /// Whether the bytes of an exchange pass through memory of the host. A wait has none.
+  bool isStaged(uint8_t op) const { return !cliques && isExchange(op) && op != CLEAVE_OP_WAIT; }
+  int32_t makeLanes(uint32_t rank, cleave_error *error);
+  void addRemark(const std::string &text) { why += (why.empty() ? "" : "; ") + text; }
   bool launchNext(Rank &rank);
   /// Whether a list is launched as graphs.
   static bool isCaptured(const Rank &rank, bool load) { return !load && !rank.pieces.empty(); }
@@ -141,6 +169,8 @@ private:
   const Driver *driver = nullptr;
   std::vector<std::unique_ptr<Device>> devices;
   std::vector<Rank> ranks;
+  std::unique_ptr<Cliques> cliques;
+  const Groups groups;
   std::string why;
 };
 

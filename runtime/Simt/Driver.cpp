@@ -183,8 +183,14 @@ bool Driver::step(CUstream preferred) {
 }
 
 CUresult Driver::drain(CUcontext context, CUstream preferred, const std::function<bool()> &done) {
-  while (!done() && step(preferred))
-    ;
+  while (!done()) {
+    if (step(preferred))
+      continue;
+    // Ranks of NCCL wait for each other, and another thread has yet to come.
+    mutex.unlock();
+    std::this_thread::yield();
+    mutex.lock();
+  }
   return verdict(context);
 }
 

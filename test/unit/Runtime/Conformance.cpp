@@ -1,6 +1,7 @@
 //===- Conformance.cpp - all communicators under one suite ----------------===//
 //
-// Threads and simulated GPUs here; processes by Job.cpp, started as launchers do.
+// Threads here, and simulated GPUs, which exchange over NCCL unless bytes are checked;
+// processes by Job.cpp, started as launchers do.
 //
 //===----------------------------------------------------------------------===//
 
@@ -51,7 +52,9 @@ TEST_P(Conformance, Transfers) {
 INSTANTIATE_TEST_SUITE_P(Threads, Conformance,
                          testing::Values(Engine{1, false, nullptr}, Engine{2, false, nullptr},
                                          Engine{5, false, nullptr}, Engine{2, true, nullptr},
-                                         Engine{2, false, nullptr, true}),
+                                         Engine{1, false, nullptr, true},
+                                         Engine{2, false, nullptr, true},
+                                         Engine{2, true, nullptr, true}),
                          [](const testing::TestParamInfo<Engine> &info) {
                            return "threads" + std::to_string(info.param.threads) +
                                   (info.param.checks ? "checked" : "") +

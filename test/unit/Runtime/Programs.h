@@ -5,6 +5,7 @@
 
 #include "cleave/Runtime/Session.h"
 
+#include <cstdlib>
 #include <deque>
 #include <numeric>
 #include <string>
@@ -74,8 +75,9 @@ public:
     list.push_back(command);
   }
 
-  /// Ranks are on simulated GPUs; there are no kernels.
+  /// Ranks are on simulated GPUs, each on one of its own; there are no kernels.
   void onGpu() {
+    setenv("CLEAVE_SIMT_DEVICES", "8", 1);
     static const cleave_image none{CLEAVE_IMAGE_SIMT, 0, 80, "", 1};
     program.device = CLEAVE_DEVICE_CUDA;
     program.images = &none;

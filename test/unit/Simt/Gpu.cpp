@@ -24,6 +24,7 @@ using namespace cleave::test;
 
 static Functions find() {
   Functions functions;
+  setenv("CLEAVE_SIMT_DEVICES", "2", 1);
   void *library = dlopen(CLEAVE_TEST_SIMT, RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     ADD_FAILURE() << dlerror();

@@ -1,0 +1,67 @@
+//===- Cliques.h - the communicators of a program -------------*- C++ -*-===//
+//
+// Ranks of one process, each with a GPU of its own. A communicator of all of them comes
+// first; every group is split off from it, and every pair of ranks that sends, in one
+// order on all ranks. README.md says why.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef CLEAVE_RUNTIME_NCCL_CLIQUES_H
+#define CLEAVE_RUNTIME_NCCL_CLIQUES_H
+
+#include "../Core/Error.h"
+#include "../Core/Groups.h"
+#include "../Core/Step.h"
+#include "../Cuda/Driver.h"
+#include "Library.h"
+
+#include <map>
+#include <vector>
+
+namespace cleave::runtime {
+
+class Cliques {
+public:
+  /// `contexts` are those of the GPUs, by rank.
+  Cliques(const Nccl &nccl, const Driver &driver, const cleave_program &program,
+          std::vector<CUcontext> contexts, uint32_t deadlineMs);
+  Cliques(const Cliques &) = delete;
+  Cliques &operator=(const Cliques &) = delete;
+  ~Cliques() { abort(); }
+
+  /// What of the program NCCL cannot do; "" for none.
+  static std::string missingIn(const cleave_program &program);
+
+  int32_t connect(cleave_error *error);
+  /// Ends what is under way; nobody is in a call.
+  void abort();
+
+  /// Puts an exchange that is no wait into a stream of `rank`, whose context is current.
+  ncclResult_t issue(uint32_t rank, const Step &step, CUstream stream);
+  /// Whether the communicators of a rank have ended their calls, which do not block: the
+  /// first error, or ncclInProgress.
+  ncclResult_t state(uint32_t rank) const;
+  const char *describe(ncclResult_t result) const { return nccl.ncclGetErrorString(result); }
+
+private:
+  using List = std::vector<ncclComm_t>; ///< by rank, null for none
+
+  bool await(std::vector<List *> lists, ncclResult_t result, cleave_error *error);
+  bool split(List &into, const std::vector<std::pair<int, int>> &colours, cleave_error *error);
+  ncclResult_t issueCollective(const Step &step, const Membership &self, ncclComm_t comm,
+                               CUstream stream);
+
+  const Nccl &nccl;
+  const Driver &driver;
+  const cleave_program &program;
+  const Groups groups;
+  const std::vector<CUcontext> contexts;
+  const uint32_t deadlineMs;
+  List world;
+  std::vector<List> ofGroups;
+  std::map<std::pair<uint32_t, uint32_t>, List> ofPairs; ///< by sender and receiver
+};
+
+} // namespace cleave::runtime
+
+#endif // CLEAVE_RUNTIME_NCCL_CLIQUES_H

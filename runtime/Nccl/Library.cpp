@@ -1,0 +1,50 @@
+//===- Library.cpp - NCCL, found when it is wanted ------------------------===//
+
+#include "Library.h"
+
+#include "../Host/Library.h"
+
+#include <dlfcn.h>
+#include <mutex>
+
+using namespace cleave::runtime;
+
+/// The first whose communicators can be split without blocking.
+static constexpr int oldest = NCCL_VERSION(2, 18, 1);
+
+static std::string versionText(int version) {
+  return std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." +
+         std::to_string(version % 100);
+}
+
+static bool load(bool simulated, Nccl &nccl, std::string &problem) {
+  void *library = simulated ? openPlugin("libcleave-simt.so", RTLD_NOW | RTLD_LOCAL, problem)
+                            : dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
+  if (!library) {
+    problem = std::string("this machine has no NCCL, ") + dlerror() +
+              "; install the package nvidia-nccl-cu13 and name its folder in LD_LIBRARY_PATH";
+    return false;
+  }
+  problem.clear();
+#define CLEAVE_NCCL_FUNCTION(NAME)                                                                 \
+  nccl.NAME = reinterpret_cast<decltype(nccl.NAME)>(dlsym(library, #NAME));                        \
+  if (!nccl.NAME)                                                                                  \
+    problem = "NCCL is too old, it has no " #NAME;
+#include "Functions.def"
+  int version = 0;
+  if (problem.empty() && (nccl.ncclGetVersion(&version) != ncclSuccess || version < oldest))
+    problem = "NCCL is too old, " + versionText(version);
+  if (!problem.empty())
+    problem += "; install " + versionText(oldest) + " or newer";
+  return problem.empty();
+}
+
+const Nccl *cleave::runtime::openNccl(bool simulated, std::string &problem) {
+  static std::mutex mutex;
+  static Nccl libraries[2];
+  static bool isOpen[2];
+  std::lock_guard lock(mutex);
+  if (!isOpen[simulated])
+    isOpen[simulated] = load(simulated, libraries[simulated], problem);
+  return isOpen[simulated] ? &libraries[simulated] : nullptr;
+}

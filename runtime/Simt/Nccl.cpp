@@ -1,0 +1,343 @@
+//===- Nccl.cpp - NCCL's functions ----------------------------------------===//
+
+#include "Cliques.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <unistd.h>
+
+using namespace cleave::simt;
+
+static constexpr size_t mostCalls = 1 << 16;
+
+namespace {
+
+/// All communicators of this process, under the lock of the driver.
+struct Registry {
+  std::unordered_map<ncclComm_t, std::shared_ptr<ncclComm>> comms;
+  std::map<uint64_t, std::shared_ptr<Clique>> cliques; ///< by what their id says
+  uint64_t ids = 0;
+};
+
+/// A call of a group that is not over.
+struct Pending {
+  std::shared_ptr<ncclComm> comm;
+  CUstream stream;
+  Call call;
+};
+
+struct Id {
+  char mark[16];
+  int64_t process;
+  uint64_t number;
+};
+
+} // namespace
+
+static constexpr char idMark[16] = "cleave-simt";
+static thread_local int groupDepth = 0;
+static thread_local std::vector<Pending> pending;
+
+static Registry &registry() {
+  static Registry *registry = new Registry;
+  return *registry;
+}
+
+template <typename Body> static ncclResult_t locked(Body &&body) {
+  Driver &driver = Driver::get();
+  std::lock_guard lock(driver.mutex);
+  if (!driver.isReady())
+    return ncclUnhandledCudaError;
+  return body(driver);
+}
+
+template <typename Body> static ncclResult_t onComm(ncclComm_t comm, Body &&body) {
+  return locked([&](Driver &driver) {
+    auto found = registry().comms.find(comm);
+    return found == registry().comms.end() ? ncclInvalidArgument : body(driver, found->second);
+  });
+}
+
+ncclResult_t ncclGetVersion(int *version) {
+  if (!version)
+    return ncclInvalidArgument;
+  int major = NCCL_MAJOR, minor = NCCL_MINOR, patch = NCCL_PATCH;
+  const char *text = getenv("CLEAVE_SIMT_NCCL");
+  if (text && sscanf(text, "%d.%d.%d", &major, &minor, &patch) != 3)
+    return ncclInvalidArgument;
+  *version = NCCL_VERSION(major, minor, patch);
+  return ncclSuccess;
+}
+
+ncclResult_t ncclGetUniqueId(ncclUniqueId *unique) {
+  return locked([&](Driver &) {
+    if (!unique)
+      return ncclInvalidArgument;
+    Id id{{}, getpid(), ++registry().ids};
+    memcpy(id.mark, idMark, sizeof id.mark);
+    memset(unique, 0, sizeof *unique);
+    memcpy(unique, &id, sizeof id);
+    return ncclSuccess;
+  });
+}
+
+static ncclComm_t keep(std::shared_ptr<ncclComm> comm) {
+  ncclComm_t handle = comm.get();
+  registry().comms[handle] = std::move(comm);
+  return handle;
+}
+
+/// Blocking calls would wait for other threads under the lock.
+static bool isKnown(const ncclConfig_t *config) { return config && config->blocking == 0; }
+
+ncclResult_t ncclCommInitRankConfig(ncclComm_t *result, int size, ncclUniqueId unique, int rank,
+                                    ncclConfig_t *config) {
+  return locked([&](Driver &) {
+    Id id;
+    memcpy(&id, &unique, sizeof id);
+    if (!result || rank < 0 || rank >= size || !Driver::current ||
+        memcmp(id.mark, idMark, sizeof id.mark))
+      return ncclInvalidArgument;
+    if (!isKnown(config))
+      return ncclInvalidUsage;
+    // Others processes have devices of their own, which this one cannot reach.
+    if (id.process != getpid())
+      return ncclSystemError;
+    std::shared_ptr<Clique> &clique = registry().cliques[id.number];
+    if (!clique)
+      clique = std::make_shared<Clique>(size);
+    if (clique->members.size() != size_t(size) || clique->members[size_t(rank)])
+      return ncclInvalidUsage;
+    for (ncclComm_t other : clique->members)
+      if (other && other->context == Driver::current)
+        return ncclInvalidUsage;
+    auto comm = std::make_shared<ncclComm>();
+    comm->clique = clique;
+    comm->rank = rank;
+    comm->context = Driver::current;
+    *result = clique->members[size_t(rank)] = keep(std::move(comm));
+    return ncclInProgress;
+  });
+}
+
+/// When all have called: the ranks of a colour are in the order of their keys, then as
+/// they were.
+static void splitAll(const Clique &parent) {
+  using Ranks = std::map<std::pair<int, int>, std::shared_ptr<ncclComm>>;
+  std::map<int, Ranks> colours;
+  for (ncclComm_t member : parent.members) {
+    ncclComm::Split split = std::move(member->splits.front());
+    member->splits.pop_front();
+    if (split.made)
+      colours[split.colour][{split.key, member->rank}] = std::move(split.made);
+  }
+  for (auto &[colour, ranks] : colours) {
+    auto clique = std::make_shared<Clique>(int(ranks.size()));
+    int rank = 0;
+    for (auto &[key, comm] : ranks) {
+      comm->clique = clique;
+      comm->rank = rank++;
+      clique->members[size_t(comm->rank)] = comm.get();
+    }
+  }
+}
+
+ncclResult_t ncclCommSplit(ncclComm_t parent, int colour, int key, ncclComm_t *result,
+                           ncclConfig_t *config) {
+  return onComm(parent, [&](Driver &, const std::shared_ptr<ncclComm> &comm) {
+    if (!result || colour < NCCL_SPLIT_NOCOLOR)
+      return ncclInvalidArgument;
+    if (!isKnown(config) || comm->aborted || !comm->clique || !comm->clique->isWhole())
+      return ncclInvalidUsage;
+    std::shared_ptr<ncclComm> made;
+    if (colour != NCCL_SPLIT_NOCOLOR) {
+      made = std::make_shared<ncclComm>();
+      made->context = comm->context;
+    }
+    *result = made ? keep(made) : nullptr;
+    comm->splits.push_back({colour, key, std::move(made)});
+    const auto &members = comm->clique->members;
+    if (std::all_of(members.begin(), members.end(),
+                    [](ncclComm_t member) { return !member->splits.empty(); }))
+      splitAll(*comm->clique);
+    return ncclInProgress;
+  });
+}
+
+ncclResult_t ncclCommGetAsyncError(ncclComm_t handle, ncclResult_t *state) {
+  return onComm(handle, [&](Driver &, const std::shared_ptr<ncclComm> &comm) {
+    if (!state)
+      return ncclInvalidArgument;
+    bool isReady = comm->clique && comm->clique->isWhole() && comm->splits.empty();
+    *state = isReady ? ncclSuccess : ncclInProgress;
+    return ncclSuccess;
+  });
+}
+
+/// What this rank waits for is over; others have to abort too.
+ncclResult_t ncclCommAbort(ncclComm_t handle) {
+  return onComm(handle, [&](Driver &, const std::shared_ptr<ncclComm> &comm) {
+    comm->aborted = true;
+    registry().comms.erase(handle);
+    return ncclSuccess;
+  });
+}
+
+const char *ncclGetErrorString(ncclResult_t result) {
+  static const char *const texts[] = {"no error",
+                                      "unhandled cuda error",
+                                      "unhandled system error",
+                                      "internal error",
+                                      "invalid argument",
+                                      "invalid usage",
+                                      "remote process exited or there was a network error",
+                                      "NCCL operation in progress"};
+  return size_t(result) < std::size(texts) ? texts[result] : "unknown result code";
+}
+
+const char *ncclGetLastError(ncclComm_t) { return "the simulator keeps no text"; }
+
+/// The memory of a call has to be the device's, and to stay so.
+static bool isThere(const ncclComm &comm, const void *address, size_t bytes) {
+  Allocation *allocation = Execution::get().memory.find(reinterpret_cast<uint64_t>(address), bytes);
+  return !bytes || (allocation && allocation->kind == Allocation::Device &&
+                    allocation->device == comm.context->device);
+}
+
+static void touch(const Call &call, int rank, int size) {
+  Execution &execution = Execution::get();
+  auto in = reinterpret_cast<uint64_t>(call.input), out = reinterpret_cast<uint64_t>(call.output);
+  size_t bytesIn = call.bytesIn(rank, size), bytesOut = call.bytesOut(rank, size);
+  if (bytesIn)
+    execution.touch(in, bytesIn, /*write=*/false, "NCCL");
+  if (bytesIn && !execution.memory.isWritten(in, bytesIn)) {
+    std::string line = "uninitialised: " + call.text() + ", of which some bytes were never written";
+    execution.findings.add(line, line);
+  }
+  if (bytesOut) {
+    execution.touch(out, bytesOut, /*write=*/true, "NCCL");
+    execution.memory.setWritten(out, bytesOut);
+  }
+}
+
+/// What one stream is to do for one communicator: to arrive, and to wait.
+static ncclResult_t enqueue(Driver &driver, const std::shared_ptr<ncclComm> &comm, CUstream stream,
+                            std::vector<Call> calls) {
+  CUstream known = driver.streamOf(stream);
+  if (!known || known->context != comm->context)
+    return ncclInvalidUsage;
+  auto open = std::make_shared<size_t>(0);
+  int size = int(comm->clique->members.size());
+  CUresult result = driver.enqueue(known, [=] {
+    *open = calls.size();
+    for (const Call &call : calls) {
+      if (!isThere(*comm, call.input, call.bytesIn(comm->rank, size)) ||
+          !isThere(*comm, call.output, call.bytesOut(comm->rank, size)))
+        return CUDA_ERROR_ILLEGAL_ADDRESS;
+      if (!comm->aborted)
+        comm->clique->arrive(comm->rank, call, open);
+    }
+    return CUDA_SUCCESS;
+  });
+  if (result == CUDA_SUCCESS)
+    result = driver.enqueue(
+        known,
+        [=] {
+          for (const Call &call : calls)
+            if (!comm->aborted)
+              touch(call, comm->rank, size);
+          return CUDA_SUCCESS;
+        },
+        [=] { return comm->aborted || !*open; });
+  return result == CUDA_SUCCESS ? ncclSuccess : ncclUnhandledCudaError;
+}
+
+ncclResult_t ncclGroupStart() {
+  ++groupDepth;
+  return ncclSuccess;
+}
+
+/// Calls of a group on one communicator and stream go on together.
+ncclResult_t ncclGroupEnd() {
+  if (!groupDepth)
+    return ncclInvalidUsage;
+  if (--groupDepth)
+    return ncclSuccess;
+  std::vector<Pending> calls = std::move(pending);
+  pending.clear();
+  return locked([&](Driver &driver) {
+    ncclResult_t result = ncclSuccess;
+    for (size_t i = 0; i < calls.size() && result == ncclSuccess; ++i) {
+      std::vector<Call> together;
+      for (size_t j = i; j < calls.size(); ++j)
+        if (calls[i].comm && calls[j].comm == calls[i].comm && calls[j].stream == calls[i].stream) {
+          together.push_back(calls[j].call);
+          if (j > i)
+            calls[j].comm = nullptr;
+        }
+      if (!together.empty())
+        result = enqueue(driver, calls[i].comm, calls[i].stream, std::move(together));
+    }
+    return result;
+  });
+}
+
+static ncclResult_t add(ncclComm_t handle, CUstream stream, const Call &call) {
+  ncclResult_t result = onComm(handle, [&](Driver &, const std::shared_ptr<ncclComm> &comm) {
+    if (!comm->clique || !comm->clique->isWhole() || comm->aborted)
+      return ncclInvalidUsage;
+    int size = int(comm->clique->members.size());
+    bool reduces = call.kind == Call::AllReduce || call.kind == Call::ReduceScatter ||
+                   call.kind == Call::Reduce;
+    // Averages, and sums of eight bits, are not known.
+    if (call.root < 0 || call.root >= size || call.type < 0 || call.type >= ncclNumTypes ||
+        (reduces && (call.reduction > ncclMin || call.type > ncclBfloat16)) ||
+        !isThere(*comm, call.input, call.bytesIn(comm->rank, size)) ||
+        !isThere(*comm, call.output, call.bytesOut(comm->rank, size)))
+      return ncclInvalidArgument;
+    if (pending.size() >= mostCalls)
+      return ncclInternalError;
+    pending.push_back({comm, stream, call});
+    return ncclSuccess;
+  });
+  if (result != ncclSuccess || groupDepth)
+    return result;
+  ncclGroupStart();
+  return ncclGroupEnd();
+}
+
+ncclResult_t ncclAllReduce(const void *input, void *output, size_t count, ncclDataType_t type,
+                           ncclRedOp_t reduction, ncclComm_t comm, cudaStream_t stream) {
+  return add(comm, stream, {Call::AllReduce, input, output, count, type, reduction, 0});
+}
+
+ncclResult_t ncclReduce(const void *input, void *output, size_t count, ncclDataType_t type,
+                        ncclRedOp_t reduction, int root, ncclComm_t comm, cudaStream_t stream) {
+  return add(comm, stream, {Call::Reduce, input, output, count, type, reduction, root});
+}
+
+ncclResult_t ncclReduceScatter(const void *input, void *output, size_t count, ncclDataType_t type,
+                               ncclRedOp_t reduction, ncclComm_t comm, cudaStream_t stream) {
+  return add(comm, stream, {Call::ReduceScatter, input, output, count, type, reduction, 0});
+}
+
+ncclResult_t ncclAllGather(const void *input, void *output, size_t count, ncclDataType_t type,
+                           ncclComm_t comm, cudaStream_t stream) {
+  return add(comm, stream, {Call::AllGather, input, output, count, type, ncclSum, 0});
+}
+
+ncclResult_t ncclBroadcast(const void *input, void *output, size_t count, ncclDataType_t type,
+                           int root, ncclComm_t comm, cudaStream_t stream) {
+  return add(comm, stream, {Call::Broadcast, input, output, count, type, ncclSum, root});
+}
+
+ncclResult_t ncclSend(const void *input, size_t count, ncclDataType_t type, int peer,
+                      ncclComm_t comm, cudaStream_t stream) {
+  return add(comm, stream, {Call::Send, input, nullptr, count, type, ncclSum, peer});
+}
+
+ncclResult_t ncclRecv(void *output, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream) {
+  return add(comm, stream, {Call::Recv, nullptr, output, count, type, ncclSum, peer});
+}

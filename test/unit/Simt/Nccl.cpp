@@ -1,0 +1,178 @@
+//===- Nccl.cpp - ranks that meet in the simulator ------------------------===//
+
+#include "Gpu.h"
+
+#include <nccl.h>
+
+#include <dlfcn.h>
+
+using namespace cleave::test;
+
+namespace {
+
+/// NCCL's functions, from where CUDA's are.
+struct Nccl {
+#define CLEAVE_NCCL_FUNCTION(name) decltype(&::name) name;
+#include "../../../runtime/Nccl/Functions.def"
+
+  Nccl() {
+    void *library = dlopen(CLEAVE_TEST_SIMT, RTLD_NOW | RTLD_LOCAL);
+#define CLEAVE_NCCL_FUNCTION(name) name = reinterpret_cast<decltype(name)>(dlsym(library, #name));
+#include "../../../runtime/Nccl/Functions.def"
+  }
+};
+
+/// Two ranks with a stream and four floats each, that all hold the rank's number.
+struct Two {
+  Two() {
+    EXPECT_EQ(cuda().cuInit(0), CUDA_SUCCESS);
+    EXPECT_EQ(cuda().schedule("greedy"), 0);
+    ncclUniqueId id;
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    EXPECT_EQ(nccl.ncclGetUniqueId(&id), ncclSuccess);
+    for (int rank : {0, 1}) {
+      EXPECT_EQ(cuda().cuDevicePrimaryCtxRetain(&contexts[rank], rank), CUDA_SUCCESS);
+      enter(rank);
+      EXPECT_EQ(cuda().cuStreamCreateWithPriority(&streams[rank], CU_STREAM_NON_BLOCKING, 0),
+                CUDA_SUCCESS);
+      EXPECT_EQ(cuda().cuMemAlloc(&memory[rank], bytes), CUDA_SUCCESS);
+      fill(rank, rank + 1);
+      EXPECT_EQ(nccl.ncclCommInitRankConfig(&comms[rank], 2, id, rank, &config), ncclInProgress);
+      ncclResult_t state;
+      EXPECT_EQ(nccl.ncclCommGetAsyncError(comms[rank], &state), ncclSuccess);
+      EXPECT_EQ(state, rank ? ncclSuccess : ncclInProgress);
+    }
+  }
+  ~Two() {
+    for (int rank : {0, 1}) {
+      nccl.ncclCommAbort(comms[rank]);
+      enter(rank);
+      EXPECT_EQ(cuda().cuDevicePrimaryCtxRelease(rank), CUDA_SUCCESS);
+    }
+  }
+
+  void enter(int rank) { EXPECT_EQ(cuda().cuCtxSetCurrent(contexts[rank]), CUDA_SUCCESS); }
+  void fill(int rank, int value) {
+    float number = float(value);
+    unsigned bits;
+    memcpy(&bits, &number, 4);
+    enter(rank);
+    EXPECT_EQ(cuda().cuMemsetD32Async(memory[rank], bits, 4, streams[rank]), CUDA_SUCCESS);
+  }
+  void reduce(int rank, size_t count, ncclRedOp_t reduction = ncclSum) {
+    enter(rank);
+    auto *data = reinterpret_cast<void *>(memory[rank]);
+    EXPECT_EQ(
+        nccl.ncclAllReduce(data, data, count, ncclFloat32, reduction, comms[rank], streams[rank]),
+        ncclSuccess);
+  }
+  bool isDone(int rank) {
+    enter(rank);
+    for (int i = 0; i < 8; ++i)
+      if (cuda().cuStreamQuery(streams[rank]) != CUDA_ERROR_NOT_READY)
+        return true;
+    return false;
+  }
+  float first(int rank) {
+    float value = 0;
+    enter(rank);
+    EXPECT_EQ(cuda().cuMemcpyDtoHAsync(&value, memory[rank], 4, streams[rank]), CUDA_SUCCESS);
+    EXPECT_EQ(cuda().cuStreamSynchronize(streams[rank]), CUDA_SUCCESS);
+    return value;
+  }
+
+  static constexpr size_t bytes = 16;
+  Nccl nccl;
+  CUcontext contexts[2];
+  CUstream streams[2];
+  CUdeviceptr memory[2];
+  ncclComm_t comms[2] = {};
+};
+
+} // namespace
+
+TEST(SimtNccl, ACallEndsWhenAllHaveCalled) {
+  Two two;
+  two.reduce(0, 4);
+  EXPECT_FALSE(two.isDone(0));
+  two.reduce(1, 4);
+  EXPECT_TRUE(two.isDone(1));
+  EXPECT_TRUE(two.isDone(0));
+  EXPECT_EQ(two.first(0), 3);
+  EXPECT_EQ(two.first(1), 3);
+}
+
+TEST(SimtNccl, CallsThatDifferAreToldWithBothRanks) {
+  Two two;
+  two.reduce(0, 4);
+  two.reduce(1, 3, ncclMax);
+  two.isDone(0);
+  two.isDone(1);
+  expectSays(Gpu::report(), "mismatch: in a clique of 2, rank 0 calls all_reduce of 4 float32, sum "
+                            "where rank 1 calls all_reduce of 3 float32, max");
+}
+
+TEST(SimtNccl, TransfersThatDifferAreTold) {
+  Two two;
+  two.enter(0);
+  EXPECT_EQ(two.nccl.ncclSend(reinterpret_cast<void *>(two.memory[0]), 4, ncclFloat32, 1,
+                              two.comms[0], two.streams[0]),
+            ncclSuccess);
+  two.enter(1);
+  EXPECT_EQ(two.nccl.ncclRecv(reinterpret_cast<void *>(two.memory[1]), 2, ncclFloat32, 0,
+                              two.comms[1], two.streams[1]),
+            ncclSuccess);
+  two.isDone(0);
+  two.isDone(1);
+  expectSays(Gpu::report(), "rank 0 calls send of 4 float32 where rank 1 calls recv of 2 float32");
+}
+
+TEST(SimtNccl, AbortEndsWhatWaits) {
+  Two two;
+  two.reduce(0, 4);
+  EXPECT_FALSE(two.isDone(0));
+  EXPECT_EQ(two.nccl.ncclCommAbort(two.comms[0]), ncclSuccess);
+  EXPECT_TRUE(two.isDone(0));
+  EXPECT_EQ(two.nccl.ncclCommAbort(two.comms[0]), ncclInvalidArgument);
+}
+
+/// A graph holds the call, and what it reads is what is there when it runs.
+TEST(SimtNccl, GraphsMeetAgainAndAgain) {
+  Two two;
+  CUgraphExec executables[2];
+  for (int rank : {0, 1}) {
+    CUgraph graph;
+    two.enter(rank);
+    EXPECT_EQ(cuda().cuStreamBeginCapture(two.streams[rank], CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
+              CUDA_SUCCESS);
+    two.reduce(rank, 4);
+    EXPECT_EQ(cuda().cuStreamEndCapture(two.streams[rank], &graph), CUDA_SUCCESS);
+    EXPECT_EQ(cuda().cuGraphInstantiate(&executables[rank], graph, 0), CUDA_SUCCESS);
+    EXPECT_EQ(cuda().cuGraphDestroy(graph), CUDA_SUCCESS);
+  }
+  for (int run = 0; run < 3; ++run) {
+    for (int rank : {0, 1}) {
+      two.fill(rank, run + rank);
+      EXPECT_EQ(cuda().cuGraphLaunch(executables[rank], two.streams[rank]), CUDA_SUCCESS);
+      EXPECT_EQ(two.isDone(0), rank == 1);
+    }
+    EXPECT_EQ(two.first(0), 2 * run + 1);
+    EXPECT_EQ(two.first(1), 2 * run + 1);
+  }
+  for (CUgraphExec executable : executables)
+    EXPECT_EQ(cuda().cuGraphExecDestroy(executable), CUDA_SUCCESS);
+}
+
+TEST(SimtNccl, OneDeviceIsOneRank) {
+  Two two;
+  ncclUniqueId id;
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  ncclComm_t first = nullptr, second = nullptr;
+  EXPECT_EQ(two.nccl.ncclGetUniqueId(&id), ncclSuccess);
+  two.enter(0);
+  EXPECT_EQ(two.nccl.ncclCommInitRankConfig(&first, 2, id, 0, &config), ncclInProgress);
+  EXPECT_EQ(two.nccl.ncclCommInitRankConfig(&second, 2, id, 1, &config), ncclInvalidUsage);
+  EXPECT_EQ(two.nccl.ncclCommAbort(first), ncclSuccess);
+}
