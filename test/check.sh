@@ -30,17 +30,23 @@ run_lit() {
   count test/counts.py lit "$logs/lit.json"
 }
 
+# unit NAME TESTS [FLAG…]: some or all tests of a program, with logs of that name
+unit() {
+  local log=$logs/$1
+  rm -f "$log.json"
+  # RapidCheck reports every property; only a failure is worth reading.
+  "$build/bin/$2" --gtest_brief=1 --gtest_output="json:$log.json" "${@:3}" >"$log.log" 2>&1 ||
+    cat "$log.log"
+  count test/counts.py gtest "$log.json"
+}
+
 run_unit() {
   local tests name
   for tests in "$build"/bin/*Tests; do
     [ -x "$tests" ] || continue
     name=$(basename "$tests")
     echo "== $name"
-    rm -f "$logs/$name.json"
-    # RapidCheck reports every property; only a failure is worth reading.
-    "$tests" --gtest_brief=1 --gtest_output="json:$logs/$name.json" >"$logs/$name.log" 2>&1 ||
-      cat "$logs/$name.log"
-    count test/counts.py gtest "$logs/$name.json"
+    unit "$name" "$name"
   done
 }
 
@@ -64,7 +70,9 @@ run_models() {
 # Code for GPUs, whose threads then run as late and in as bad an order as they may, each rank
 # on a GPU of its own.
 run_simulated() {
-  echo "== the models in the simulator over NCCL, in another order of threads"
+  echo "== kernels of tensor cores, and the models over NCCL, in another order of threads"
+  CLEAVE_SIMT_SCHEDULE=shuffled:1 unit shuffled CleaveCudaTests \
+    --gtest_filter='Matmul.OfHalves*:*Attention*'
   CLEAVE_SIMT_DEVICES=2 CLEAVE_SIMT_SCHEDULE=shuffled:1 run_e2e golden "$build/bin/cleave" test/models --jobs 2 \
     --mesh "tp=2 --target simt"
 }

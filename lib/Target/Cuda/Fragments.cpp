@@ -53,11 +53,25 @@ Value Fragments::isBelow(Value x, int64_t bound) {
   return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, x, number(bound));
 }
 
+Index Fragments::index(Value number, int64_t extent) {
+  Value at = arith::IndexCastOp::create(b, loc, b.getIndexType(), number);
+  return Index::of(e.symbol(at, extent));
+}
+
 Value Fragments::place(const SharedTile &tile, Value row, Value chunk) {
   // As many rows as fill all banks share a permutation.
   int64_t different = std::min(tile.chunks(), kMatrix);
   Value bits = modulo(over(row, kMatrix / different), different);
   return add(times(row, tile.rowBytes()), times(flip(chunk, bits), 2 * kMatrix));
+}
+
+Value Fragments::point(const SharedTile &tile, bool downFirst, Value row, Value chunk) {
+  Value below = modulo(lane, kStep), right = over(lane, kStep);
+  if (!downFirst) {
+    below = add(modulo(lane, kMatrix), times(right, kMatrix));
+    right = modulo(over(lane, kMatrix), 2);
+  }
+  return place(tile, add(row, below), add(chunk, right));
 }
 
 //===----------------------------------------------------------------------===//
@@ -67,6 +81,13 @@ Value Fragments::place(const SharedTile &tile, Value row, Value chunk) {
 Value Fragments::sharedPointer(Value offset) {
   return LLVM::GEPOp::create(b, loc, shared.getType(), b.getI8Type(), shared,
                              ArrayRef<LLVM::GEPArg>{offset});
+}
+
+SmallVector<Value> Fragments::members(Value four) {
+  SmallVector<Value> values;
+  for (int64_t i = 0; i < 4; ++i)
+    values.push_back(LLVM::ExtractValueOp::create(b, loc, four, ArrayRef<int64_t>{i}));
+  return values;
 }
 
 void Fragments::copy(Value to, const Emitter::Leaf &from, Value isThere) {
@@ -105,24 +126,25 @@ void Fragments::store(Value to, Value x) {
   LLVM::StoreOp::create(b, loc, stored, sharedPointer(to), /*alignment=*/2 * lanes);
 }
 
-SmallVector<Value> Fragments::load(Value from, bool transposed) {
+SmallVector<Value> Fragments::load(const SharedTile &tile, Value from, Value point, int64_t down,
+                                   int64_t along, bool transposed) {
+  // Two chunks further along differ in bits that neither the first chunk nor a row has.
+  Value place = add(flip(point, 4 * kMatrix * along), down * kStep * tile.rowBytes());
   SmallVector<Type> types(4, word);
   auto layout = transposed ? NVVM::MMALayout::col : NVVM::MMALayout::row;
   auto shape = NVVM::LdStMatrixShapeAttr::get(b.getContext(), kMatrix, kMatrix);
-  Value all =
-      NVVM::LdMatrixOp::create(b, loc, LLVM::LLVMStructType::getLiteral(b.getContext(), types),
-                               sharedPointer(from), 4, layout, shape, NVVM::LdStMatrixEltType::B16);
-  SmallVector<Value> registers;
-  for (int64_t i = 0; i < 4; ++i)
-    registers.push_back(LLVM::ExtractValueOp::create(b, loc, all, ArrayRef<int64_t>{i}));
-  return registers;
+  Value all = NVVM::LdMatrixOp::create(
+      b, loc, LLVM::LLVMStructType::getLiteral(b.getContext(), types),
+      sharedPointer(add(from, place)), 4, layout, shape, NVVM::LdStMatrixEltType::B16);
+  return members(all);
 }
 
 //===----------------------------------------------------------------------===//
 // Products
 //===----------------------------------------------------------------------===//
 
-SmallVector<Value> Fragments::multiply(ValueRange left, ValueRange right, ValueRange sums) {
+void Fragments::accumulate(ValueRange left, ValueRange right, MutableArrayRef<Value> sums,
+                           size_t at) {
   bool isHalf = element.isF16();
   auto operands = [&](ValueRange registers) {
     SmallVector<Value> list(registers);
@@ -133,14 +155,12 @@ SmallVector<Value> Fragments::multiply(ValueRange left, ValueRange right, ValueR
   };
   auto type = isHalf ? NVVM::MMATypes::f16 : NVVM::MMATypes::bf16;
   SmallVector<Type> types(4, b.getF32Type());
+  MutableArrayRef<Value> own = sums.slice(at, 4);
   Value all = NVVM::MmaOp::create(
       b, loc, LLVM::LLVMStructType::getLiteral(b.getContext(), types), operands(left),
-      operands(right), sums, ArrayRef<int64_t>{kStep, kMatrix, kStep}, std::nullopt, std::nullopt,
+      operands(right), own, ArrayRef<int64_t>{kStep, kMatrix, kStep}, std::nullopt, std::nullopt,
       std::array{type, type}, std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
-  SmallVector<Value> registers;
-  for (int64_t i = 0; i < 4; ++i)
-    registers.push_back(LLVM::ExtractValueOp::create(b, loc, all, ArrayRef<int64_t>{i}));
-  return registers;
+  llvm::copy(members(all), own.begin());
 }
 
 Value Fragments::pack(Value low, Value high) {

@@ -44,9 +44,14 @@ public:
   Value flip(Value x, Value bits);
   Value flip(Value x, int64_t bits) { return bits == 0 ? x : flip(x, number(bits)); }
   Value isBelow(Value x, int64_t bound);
+  /// A number in [0, extent) as an index.
+  Index index(Value number, int64_t extent);
 
   /// Byte of a tile at which chunk `chunk` of row `row` lies.
   Value place(const SharedTile &tile, Value row, Value chunk);
+  /// The place that this lane addresses, of four matrices that begin at `row` and `chunk`: the
+  /// second of them lies below the first, or to its right.
+  Value point(const SharedTile &tile, bool downFirst, Value row, Value chunk);
 
   /// Copies 16 bytes to byte `to` of shared memory and does not wait; where `isThere` is given
   /// and does not hold, they are zeros.
@@ -58,18 +63,22 @@ public:
   /// Rounds f32, one or a vector of an even number, and stores it to byte `to`.
   void store(Value to, Value x);
 
-  /// Four matrices whose rows the lanes point at, 8 lanes each; `transposed` while loading.
-  mlir::SmallVector<Value> load(Value from, bool transposed);
-  /// sums + a b, of one fragment each.
-  mlir::SmallVector<Value> multiply(mlir::ValueRange a, mlir::ValueRange b, mlir::ValueRange sums);
+  /// Four matrices, 16 by 16 elements, of the tile at byte `from`: `down` and `along` times as
+  /// far from where the lanes point; `transposed` each while loading.
+  mlir::SmallVector<Value> load(const SharedTile &tile, Value from, Value point, int64_t down,
+                                int64_t along, bool transposed);
+  /// Adds a b, of one fragment each, to the four sums from `at` on.
+  void accumulate(mlir::ValueRange a, mlir::ValueRange b, mlir::MutableArrayRef<Value> sums,
+                  size_t at);
   /// Two f32 rounded into one register.
   Value pack(Value low, Value high);
 
-  /// Number of this lane, warp and thread.
+  /// Numbers of this lane, warp and thread.
   Value lane, warp, thread;
 
 private:
   Value sharedPointer(Value offset);
+  mlir::SmallVector<Value> members(Value four);
 
   Emitter &e;
   mlir::OpBuilder &b;

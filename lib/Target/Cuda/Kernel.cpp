@@ -46,6 +46,10 @@ static bool isTensorProduct(Operation *root, unsigned oldestChip) {
   return oldestChip >= kTensorChip && (element.isF16() || element.isBF16()) && sizesOf(root).k > 0;
 }
 
+static bool isTensorAttention(nn::AttentionOp root, unsigned oldestChip) {
+  return oldestChip >= kTensorChip && cuda::isTensorAttention(root);
+}
+
 static Launch launchOf(func::FuncOp kernel, Operation *root, unsigned oldestChip) {
   int64_t elements = elementsOf(kernel);
   if (elements == 0)
@@ -54,7 +58,8 @@ static Launch launchOf(func::FuncOp kernel, Operation *root, unsigned oldestChip
     return isTensorProduct(root, oldestChip) ? launchTensorProduct(sizesOf(root))
                                              : launchProduct(sizesOf(root));
   if (auto attention = dyn_cast_or_null<nn::AttentionOp>(root))
-    return launchAttention(attention);
+    return isTensorAttention(attention, oldestChip) ? launchTensorAttention(attention)
+                                                    : launchAttention(attention);
   Launch launch = launchElements(elements);
   if (root && emit::rowLength(root))
     launch = launchRows(root);
@@ -72,7 +77,10 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, unsi
         emitter.team = block.grid();
         emit::emitSums(emitter, product);
       })
-      .Case([&](nn::AttentionOp op) { emitAttention(emitter, op, block); })
+      .Case([&](nn::AttentionOp op) {
+        isTensorAttention(op, oldestChip) ? emitTensorAttention(emitter, op, block)
+                                          : emitAttention(emitter, op, block);
+      })
       .Case([&](nn::ScatterNdOp op) { emitScatterNd(emitter, op, block); })
       .Case([&](nn::CacheUpdateOp op) { emitCacheUpdate(emitter, op, block); })
       .Default([&](Operation *op) {

@@ -35,6 +35,11 @@ void emitTensorProduct(Emitter &emitter, const emit::Product &product, ThreadBlo
 Launch launchAttention(nn::AttentionOp root);
 void emitAttention(Emitter &emitter, nn::AttentionOp root, ThreadBlock &block);
 
+/// Whether tensor cores take the operands of an attention as they are.
+bool isTensorAttention(nn::AttentionOp root);
+Launch launchTensorAttention(nn::AttentionOp root);
+void emitTensorAttention(Emitter &emitter, nn::AttentionOp root, ThreadBlock &block);
+
 /// Each thread looks for the last update of its element.
 void emitScatterNd(Emitter &emitter, nn::ScatterNdOp root, ThreadBlock &block);
 void emitCacheUpdate(Emitter &emitter, nn::CacheUpdateOp root, ThreadBlock &block);

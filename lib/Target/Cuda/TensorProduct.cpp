@@ -4,17 +4,15 @@
 // of it or, where there are few rows, parts of K. K is walked in steps that lie in several
 // stages of shared memory: while one is multiplied the next are on their way.
 //
-// Of each operand apart: what lies in memory in whole chunks of 16 bytes is copied
-// asynchronously, along K or across it, whichever way it lies; anything else is pulled,
-// whatever computes it, rounded, and stored to the same places.
+// Each operand comes its own way (Staging.h), along K or across it, whichever way it lies.
 //
 // Sums leave their fragments through shared memory, so that what follows is emitted once,
 // for whole vectors of a row.
 //
 //===----------------------------------------------------------------------===//
 
-#include "Fragments.h"
 #include "Roots.h"
+#include "Staging.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
@@ -48,24 +46,23 @@ struct Tile {
 /// more blocks. All of them fit into the shared memory that needs no asking.
 Tile tileFor(const emit::ProductSizes &sizes) {
   const Tile large{128, 128, 32, 64, 64, 3}, medium{64, 64, 64, 32, 32, 3};
-  if (sizes.m <= 16)
-    return {16, 64, 64, 16, 64, 4};
-  if (sizes.m <= 32)
-    return {32, 64, 64, 32, 64, 4};
-  bool isWide = sizes.m > 64 && sizes.n > 64;
-  return isWide && large.blocks(sizes) >= kManyBlocks ? large : medium;
+  auto isBusy = [&](const Tile &tile) { return tile.blocks(sizes) >= kManyBlocks; };
+  if (sizes.m <= 32) {
+    int64_t rows = sizes.m <= 16 ? 16 : 32;
+    const Tile wide{rows, 64, 64, rows, 64, 4}, narrow{rows, 32, 64, rows, 32, 4};
+    return isBusy(wide) ? wide : narrow;
+  }
+  return sizes.m > 64 && sizes.n > 64 && isBusy(large) ? large : medium;
 }
 
 /// An operand as [outer, k], outer being rows of c for A and columns for B.
 struct Operand {
-  bool isLeft, isCopied, isDeep; ///< whether K is contiguous
-  int64_t outer, extent;         ///< of a tile, of all
+  bool isDeep; ///< whether K runs along the rows of `tile`, or down
   SharedTile tile;
-  int64_t base = 0; ///< of the tile in a stage
-  Index origin;     ///< of the block
-  Value fragment;   ///< what this lane points at in the first step
-  std::function<Value(const Index &, const Index &)> pull;
-  std::function<std::optional<Emitter::Leaf>(const Index &, const Index &)> trace;
+  int64_t base; ///< of the tile in a stage
+  Index origin; ///< of the block, in the outer dimension
+  Value point;  ///< of this lane in the first step
+  std::unique_ptr<Staging> staging;
 };
 
 struct TensorProduct {
@@ -76,10 +73,8 @@ struct TensorProduct {
 
   void run() {
     findTile();
-    for (Operand *operand : {&left, &right})
-      prepare(*operand);
+    left.base = 0, right.base = left.tile.bytes();
     stageBytes = left.tile.bytes() + right.tile.bytes();
-    right.base = left.tile.bytes();
     int64_t steps = ceilDiv(sizes.k, tile.depth);
     stages = std::clamp<int64_t>(steps, 2, tile.stages);
     int64_t sumFloats = tile.deep() * slabRows() * tile.down() * stride();
@@ -88,7 +83,7 @@ struct TensorProduct {
   }
 
 private:
-  /// The columns of a row of sums, one and a quarter times all banks apart.
+  /// Floats from one row of sums to the next, which begins a quarter of all banks further.
   int64_t stride() const { return tile.columns + kMatrix; }
   /// Rows of each warp that leave their fragments at a time.
   int64_t slabRows() const { return std::min<int64_t>(tile.warpRows, 32); }
@@ -99,126 +94,59 @@ private:
     SmallVector<Index> place = e.delinearize(
         at, {sizes.batch, ceilDiv(sizes.m, tile.rows), ceilDiv(sizes.n, tile.columns)});
     batch = Index::of(e.symbol(e.value(place[0]), sizes.batch));
-    Value across = warps.modulo(warps.warp, tile.across());
     Value rest = warps.over(warps.warp, tile.across());
-    left.isLeft = true, left.outer = tile.rows, left.extent = sizes.m;
-    left.origin = place[1] * tile.rows;
     warpRow = warps.times(warps.modulo(rest, tile.down()), tile.warpRows);
-    left.pull = [&](const Index &m, const Index &k) { return product.operands.pullA(batch, m, k); };
-    left.trace = [&](const Index &m, const Index &k) {
-      return product.operands.traceA(batch, m, k);
-    };
-    right.isLeft = false, right.outer = tile.columns, right.extent = sizes.n;
-    right.origin = place[2] * tile.columns;
-    warpColumn = warps.times(across, tile.warpColumns);
-    right.pull = [&](const Index &n, const Index &k) {
-      return product.operands.pullB(batch, k, n);
-    };
-    right.trace = [&](const Index &n, const Index &k) {
-      return product.operands.traceB(batch, k, n);
-    };
+    warpColumn = warps.times(warps.modulo(warps.warp, tile.across()), tile.warpColumns);
     warpDepth = warps.over(rest, tile.down());
+    left.origin = place[1] * tile.rows;
+    right.origin = place[2] * tile.columns;
+    const emit::ProductOperands &from = product.operands;
+    auto turned = [](const auto &f) {
+      return [f](const Index &x, const Index &y) { return f(y, x); };
+    };
+    auto ofBatch = [&](const auto &f) {
+      return [&f, this](const Index &x, const Index &y) { return f(batch, x, y); };
+    };
+    auto pullA = ofBatch(from.pullA), pullB = ofBatch(from.pullB);
+    auto traceA = ofBatch(from.traceA), traceB = ofBatch(from.traceB);
+    Matrix deepA{sizes.m, sizes.k, pullA, traceA};
+    Matrix acrossA{sizes.k, sizes.m, turned(pullA), turned(traceA)};
+    Matrix deepB{sizes.n, sizes.k, turned(pullB), turned(traceB)};
+    Matrix acrossB{sizes.k, sizes.n, pullB, traceB};
+    prepare(left, deepA, acrossA, tile.rows, warpRow, /*isLeft=*/true);
+    prepare(right, deepB, acrossB, tile.columns, warpColumn, /*isLeft=*/false);
   }
 
   /// Decides how an operand comes, and where a lane finds its rows of it.
-  void prepare(Operand &operand) {
-    bool isCopied = false;
-    auto runsAlong = [&](bool isDeep) {
-      Index outer = Index::of(e.symbol(e.indexConstant(0), operand.extent, isDeep ? 1 : kMatrix));
-      Index k = Index::of(e.symbol(e.indexConstant(0), sizes.k, isDeep ? kMatrix : 1));
-      std::optional<Emitter::Leaf> leaf = operand.trace(outer, k);
-      if (!leaf || leaf->at.factor((isDeep ? k : outer).terms.front().first) != 1)
-        return false;
-      isCopied |= leaf->element == element && e.multipleOf(leaf->at) % kMatrix == 0 &&
-                  (isDeep ? sizes.k : operand.extent) % kMatrix == 0;
-      return true;
+  void prepare(Operand &operand, Matrix deep, Matrix across, int64_t outer, Value warpOuter,
+               bool isLeft) {
+    auto stage = [&](Matrix &matrix) {
+      return std::make_unique<Staging>(e, block, warps, element, matrix);
     };
-    // What is computed is taken for row-major.
-    operand.isDeep = runsAlong(true) || (operand.isLeft && !runsAlong(false));
-    if (!operand.isDeep && !operand.isLeft)
-      runsAlong(false);
-    operand.isCopied = isCopied;
-    operand.tile = operand.isDeep ? SharedTile{operand.outer, tile.depth}
-                                  : SharedTile{tile.depth, operand.outer};
-
-    // ldmatrix gives matrices in the order of the lanes that point at them: of A first
-    // down and then along K, of B the other way about.
-    Value row = warps.modulo(warps.lane, kStep), chunk = warps.over(warps.lane, kStep);
-    if (operand.isLeft != operand.isDeep) {
-      row = warps.add(warps.modulo(row, kMatrix), warps.times(chunk, kMatrix));
-      chunk = warps.modulo(warps.over(warps.lane, kMatrix), 2);
-    }
-    Value outer = operand.isLeft ? warpRow : warpColumn;
-    Value first = warps.times(warpDepth, stepsOfWarp() * kStep);
-    row = warps.add(row, operand.isDeep ? outer : first);
-    chunk = warps.add(chunk, warps.over(operand.isDeep ? first : outer, kMatrix));
-    operand.fragment = warps.place(operand.tile, row, chunk);
+    // What runs neither way is pulled row by row of A and of B.
+    std::unique_ptr<Staging> rows = stage(isLeft ? deep : across);
+    std::unique_ptr<Staging> columns = stage(isLeft ? across : deep);
+    bool isTurned = !rows->runsAlongRows() && columns->runsAlongRows();
+    operand.staging = std::move(isTurned ? columns : rows);
+    operand.isDeep = isLeft != isTurned;
+    operand.tile = operand.isDeep ? SharedTile{outer, tile.depth} : SharedTile{tile.depth, outer};
+    // Matrices come in the order of the fragments: of A down and then along K, of B along K
+    // and then across.
+    Value k = warps.times(warpDepth, stepsOfWarp() * kStep);
+    Value row = operand.isDeep ? warpOuter : k, column = operand.isDeep ? k : warpOuter;
+    operand.point =
+        warps.point(operand.tile, isLeft == operand.isDeep, row, warps.over(column, kMatrix));
   }
-
-  //===--- filling a stage ---===//
 
   /// The tiles of both operands at `k`, to byte `stage`.
   void fill(const Index &k, Value stage) {
     for (Operand *operand : {&left, &right}) {
       Value to = warps.add(stage, operand->base);
-      operand->isCopied ? copy(*operand, k, to) : compute(*operand, k, to);
+      if (operand->isDeep)
+        operand->staging->fill(operand->tile, operand->origin, k, to);
+      else
+        operand->staging->fill(operand->tile, k, operand->origin, to);
     }
-  }
-
-  void copy(const Operand &operand, const Index &depth, Value to) {
-    int64_t threads = block.launch.threads, chunks = operand.tile.chunks();
-    Value column = warps.modulo(warps.thread, chunks);
-    bool isWhole = operand.extent % operand.outer == 0 && sizes.k % tile.depth == 0;
-    for (int64_t i = 0; i < operand.tile.rows * chunks; i += threads) {
-      Value row = warps.over(warps.add(warps.thread, i), chunks);
-      Value place = warps.place(operand.tile, row, column);
-      Value outer = row, k = warps.times(column, kMatrix);
-      if (!operand.isDeep)
-        std::swap(outer, k);
-      outer = warps.add(outer, warps.number(operand.origin));
-      k = warps.add(k, warps.number(depth));
-      Value isThere;
-      if (!isWhole)
-        isThere = arith::AndIOp::create(b, loc, warps.isBelow(outer, operand.extent),
-                                        warps.isBelow(k, sizes.k));
-      std::optional<Emitter::Leaf> leaf =
-          operand.trace(indexOf(outer, operand.extent), indexOf(k, sizes.k));
-      warps.copy(warps.add(to, place), *leaf, isThere);
-    }
-  }
-
-  Index indexOf(Value number, int64_t extent) {
-    Value at = arith::IndexCastOp::create(b, loc, b.getIndexType(), number);
-    return Index::of(e.symbol(at, extent));
-  }
-
-  void compute(const Operand &operand, const Index &depth, Value to) {
-    const SharedTile &shared = operand.tile;
-    e.team = block.whole();
-    e.nest(shared.rows * shared.columns, [&](const Index &at) {
-      auto [row, column] = e.divide(at, shared.columns);
-      auto [outer, k] = operand.isDeep ? std::pair(row, column) : std::pair(column, row);
-      Index last = e.clamp(operand.origin + outer, operand.extent);
-      Value x = below(depth + k, sizes.k, [&](const Index &k) { return operand.pull(last, k); });
-      if (e.isDry())
-        return;
-      Value place = warps.number(column);
-      Value within = warps.times(warps.modulo(place, kMatrix), 2);
-      place = warps.place(shared, warps.number(row), warps.over(place, kMatrix));
-      warps.store(warps.add(to, warps.add(place, within)), e.broadcast(x, e.lanesOf(at)));
-    });
-    e.team.reset();
-  }
-
-  /// What `pull` gives at k, 0 behind the last.
-  Value below(const Index &k, int64_t bound, function_ref<Value(const Index &)> pull) {
-    Emitter::Test test = e.isBelow(k, bound);
-    Value x = pull(e.clamp(k, bound));
-    if (e.isDry() || !test.value)
-      return x;
-    int64_t lanes = std::max(e.laneCount(x), e.laneCount(test.value));
-    return arith::SelectOp::create(b, loc, e.broadcast(test.value, lanes), e.broadcast(x, lanes),
-                                   e.zero(lanes));
   }
 
   //===--- multiplying ---===//
@@ -249,10 +177,7 @@ private:
       Value ahead = arith::AddIOp::create(b, loc, number, e.indexConstant(stages - 1));
       Value isThere =
           arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, ahead, e.indexConstant(steps));
-      e.when(isThere, [&] {
-        Index k = Index::of(e.symbol(ahead, steps)) * tile.depth;
-        fill(Index::of(e.symbol(e.value(k), sizes.k, tile.depth)), writing);
-      });
+      e.when(isThere, [&] { fill(Index::of(e.symbol(ahead, steps)) * tile.depth, writing); });
       warps.commit();
       SmallVector<Value> after = multiplyStage(reading, before.take_front(numSums));
       after.append({next(reading), next(writing)});
@@ -263,12 +188,11 @@ private:
     return sums;
   }
 
-  /// 16 by 16 elements: block `i` along the outer dimension, step `k` of the warp.
+  /// 16 by 16 elements: block `i` of the outer dimension, step `k` of the warp.
   SmallVector<Value> load(const Operand &operand, Value stage, int64_t i, int64_t k) {
     auto [down, along] = operand.isDeep ? std::pair(i, k) : std::pair(k, i);
-    Value place = warps.flip(operand.fragment, 4 * kMatrix * along);
-    place = warps.add(place, operand.base + down * kStep * operand.tile.rowBytes());
-    return warps.load(warps.add(stage, place), !operand.isDeep);
+    return warps.load(operand.tile, warps.add(stage, operand.base), operand.point, down, along,
+                      /*transposed=*/!operand.isDeep);
   }
 
   /// Sums are in the order of row blocks, column blocks of 8, and registers.
@@ -282,12 +206,9 @@ private:
       for (int64_t j = 0; j < across; ++j)
         c.push_back(load(right, stage, j, k));
       for (int64_t i = 0; i < down; ++i)
-        for (int64_t j = 0; j < 2 * across; ++j) {
-          size_t first = (i * 2 * across + j) * 4;
-          ValueRange columns = ValueRange(c[j / 2]).slice(j % 2 * 2, 2);
-          llvm::copy(warps.multiply(a[i], columns, ValueRange(sums).slice(first, 4)),
-                     sums.begin() + first);
-        }
+        for (int64_t j = 0; j < 2 * across; ++j)
+          warps.accumulate(a[i], ValueRange(c[j / 2]).slice(j % 2 * 2, 2), sums,
+                           (i * 2 * across + j) * 4);
     }
     return sums;
   }
@@ -312,7 +233,7 @@ private:
                           warps.times(warps.over(warpRow, tile.warpRows), slabRows()));
     row = warps.add(row, group);
     Value at = warps.add(warps.add(warps.times(row, stride()), warpColumn), pair);
-    Index place = indexOf(at, tile.deep() * rows * stride());
+    Index place = warps.index(at, tile.deep() * rows * stride());
     int64_t across = tile.warpColumns / kMatrix;
     auto two = VectorType::get({2}, b.getF32Type());
     for (int64_t i = 0; i < slabRows() / kStep; ++i)

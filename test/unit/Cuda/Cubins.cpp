@@ -55,10 +55,23 @@ const Kernel kernels[] = {
        %y = nn.matmul %x, %w : tensor<32x1024xbf16>, tensor<1024x1000xbf16>
        return %y : tensor<32x1000xbf16> })"},
     {"attention",
-     R"(func.func @main(%q: tensor<1x8x64x128xf16>, %k: tensor<1x2x64x128xf16>, %v: tensor<1x2x64x128xf16>) -> tensor<1x8x64x128xf16> {
-       %y = nn.attention %q, %k, %v scale 0.088 causal : tensor<1x8x64x128xf16>, tensor<1x2x64x128xf16>, tensor<1x2x64x128xf16>
-       return %y : tensor<1x8x64x128xf16> })",
+     R"(func.func @main(%q: tensor<1x8x256x128xf16>, %k: tensor<1x2x256x128xf16>, %v: tensor<1x2x256x128xf16>) -> tensor<1x8x256x128xf16> {
+       %y = nn.attention %q, %k, %v scale 0.088 causal : tensor<1x8x256x128xf16>, tensor<1x2x256x128xf16>, tensor<1x2x256x128xf16>
+       return %y : tensor<1x8x256x128xf16> })",
      32},
+    {"attention of many rows",
+     R"(func.func @main(%q: tensor<1x8x512x64xbf16>, %k: tensor<1x2x512x64xbf16>, %v: tensor<1x2x512x64xbf16>) -> tensor<1x8x512x64xbf16> {
+       %y = nn.attention %q, %k, %v scale 0.125 causal : tensor<1x8x512x64xbf16>, tensor<1x2x512x64xbf16>, tensor<1x2x512x64xbf16>
+       return %y : tensor<1x8x512x64xbf16> })"},
+    {"attention with a mask",
+     R"(func.func @main(%q: tensor<1x8x100x128xf16>, %k: tensor<1x8x100x128xf16>, %v: tensor<1x8x100x128xf16>, %m: tensor<1x1x100x100xf16>) -> tensor<1x8x100x128xf16> {
+       %y = nn.attention %q, %k, %v mask %m : tensor<1x1x100x100xf16> scale 0.088 softcap 30.0 : tensor<1x8x100x128xf16>, tensor<1x8x100x128xf16>, tensor<1x8x100x128xf16>
+       return %y : tensor<1x8x100x128xf16> })",
+     32},
+    {"attention of one query",
+     R"(func.func @main(%q: tensor<2x32x1x128xbf16>, %k: tensor<2x8x4096x128xbf16>, %v: tensor<2x8x4096x128xbf16>, %l: tensor<2xi64>) -> tensor<2x32x1x128xbf16> {
+       %y = nn.attention %q, %k, %v lengths %l : tensor<2xi64> scale 0.088 causal : tensor<2x32x1x128xbf16>, tensor<2x8x4096x128xbf16>, tensor<2x8x4096x128xbf16>
+       return %y : tensor<2x32x1x128xbf16> })"},
     {"short rows", R"(func.func @main(%x: tensor<33x768xf16>) -> tensor<33x768xf16> {
        %y = nn.softmax %x dim 1 : tensor<33x768xf16>
        return %y : tensor<33x768xf16> })"},

@@ -150,23 +150,30 @@ TEST(Matmul, OfHalvesInTiles) {
   }));
 }
 
-/// The largest tile, with what is left over of it.
-TEST(Matmul, OfHalvesInLargeTiles) {
-  for (auto [type, rest] : {std::pair("f16", 0), std::pair("f16", 5), std::pair("bf16", 8)}) {
-    Check check;
-    check.draw.low = -0.5, check.draw.high = 0.5;
-    check.relative = check.absolute = std::string(type) == "f16" ? 0x1p-9 : 0x1p-6;
-    EXPECT_EQ(differs(matmul(tensor({24, 128 + rest, 40}, type), tensor({24, 40, 256 - rest}, type),
-                             tensor({24, 128 + rest, 256 - rest}, type)),
-                      check),
-              "")
-        << type << " " << rest;
-  }
+/// The tiles of products that keep a chip busy, with what is left over of them.
+TEST(Matmul, OfHalvesInManyBlocks) {
+  Check check;
+  check.draw.low = -0.5, check.draw.high = 0.5;
+  auto differ = [&](int batch, int m, int n, const std::string &type) {
+    check.relative = check.absolute = type == "f16" ? 0x1p-9 : 0x1p-6;
+    return differs(matmul(tensor({batch, m, 40}, type), tensor({batch, 40, n}, type),
+                          tensor({batch, m, n}, type)),
+                   check);
+  };
+  EXPECT_EQ(differ(24, 128, 256, "f16"), "");
+  EXPECT_EQ(differ(24, 133, 251, "f16"), "");
+  EXPECT_EQ(differ(24, 136, 248, "bf16"), "");
+  EXPECT_EQ(differ(8, 3, 770, "bf16"), "");
+  EXPECT_EQ(differ(4, 32, 1600, "f16"), "");
 }
 
-TEST(Conv, WindowsOfEveryKind) {
+class Conv : public testing::TestWithParam<const char *> {};
+INSTANTIATE_TEST_SUITE_P(Types, Conv, testing::Values("f32", "f16", "bf16"));
+
+TEST_P(Conv, WindowsOfEveryKind) {
   Check check;
   check.absolute = 2e-4;
+  std::string type = GetParam();
   auto conv = [&](const std::string &x, const std::string &f, const std::string &y,
                   const std::string &attributes) {
     return differs("func.func @main(%x: " + x + ", %f: " + f + ") -> " + y +
@@ -174,15 +181,15 @@ TEST(Conv, WindowsOfEveryKind) {
                        "\n return %y : " + y + "\n}",
                    check);
   };
-  EXPECT_EQ(conv(tensor({2, 3, 9, 11}, "f32"), tensor({4, 3, 3, 3}, "f32"),
-                 tensor({2, 4, 9, 11}, "f32"),
+  EXPECT_EQ(conv(tensor({2, 3, 9, 11}, type), tensor({4, 3, 3, 3}, type),
+                 tensor({2, 4, 9, 11}, type),
                  "strides [1, 1] dilations [1, 1] low [1, 1] high [1, 1] groups 1"),
             "");
-  EXPECT_EQ(conv(tensor({1, 3, 16, 16}, "f32"), tensor({20, 3, 4, 4}, "f32"),
-                 tensor({1, 20, 4, 4}, "f32"),
+  EXPECT_EQ(conv(tensor({1, 3, 16, 16}, type), tensor({20, 3, 4, 4}, type),
+                 tensor({1, 20, 4, 4}, type),
                  "strides [4, 4] dilations [1, 1] low [0, 0] high [0, 0] groups 1"),
             "");
-  EXPECT_EQ(conv(tensor({2, 6, 20}, "f32"), tensor({4, 3, 3}, "f32"), tensor({2, 4, 10}, "f32"),
+  EXPECT_EQ(conv(tensor({2, 6, 20}, type), tensor({4, 3, 3}, type), tensor({2, 4, 10}, type),
                  "strides [2] dilations [2] low [2] high [1] groups 2"),
             "");
 }
