@@ -171,6 +171,14 @@ const Kernel kernels[] = {
      R"(func.func @main(%x: tensor<70x200xbf16>, %w: tensor<200x72xbf16>) -> tensor<70x72xbf16> {
        %y = nn.matmul %x, %w : tensor<70x200xbf16>, tensor<200x72xbf16>
        return %y : tensor<70x72xbf16> })"},
+    {"tensor attention",
+     R"(func.func @main(%q: tensor<1x2x72x64xf16>, %k: tensor<1x1x100x64xf16>, %v: tensor<1x1x100x64xf16>) -> tensor<1x2x72x64xf16> {
+       %y = nn.attention %q, %k, %v scale 0.125 causal : tensor<1x2x72x64xf16>, tensor<1x1x100x64xf16>, tensor<1x1x100x64xf16>
+       return %y : tensor<1x2x72x64xf16> })"},
+    {"decoding",
+     R"(func.func @main(%q: tensor<1x4x1x32xbf16>, %k: tensor<1x1x90x32xbf16>, %v: tensor<1x1x90x32xbf16>) -> tensor<1x4x1x32xbf16> {
+       %y = nn.attention %q, %k, %v scale 0.2 : tensor<1x4x1x32xbf16>, tensor<1x1x90x32xbf16>, tensor<1x1x90x32xbf16>
+       return %y : tensor<1x4x1x32xbf16> })"},
     {"attention",
      R"(func.func @main(%q: tensor<1x2x20x16xf32>, %k: tensor<1x2x70x16xf32>, %v: tensor<1x2x70x16xf32>) -> tensor<1x2x20x16xf32> {
        %y = nn.attention %q, %k, %v scale 0.25 causal : tensor<1x2x20x16xf32>, tensor<1x2x70x16xf32>, tensor<1x2x70x16xf32>
@@ -218,6 +226,16 @@ const Bug bugs[] = {
     {"tensor product", "one tile more", 1},
     {"tensor product", "store to the next"},
     {"tensor product", "no swizzle", 0, /*isTold=*/false},
+    {"tensor attention", "no barrier", 1},
+    {"tensor attention", "no barrier", 2},
+    {"tensor attention", "no wait", 1},
+    {"tensor attention", "wait for less", 2},
+    {"tensor attention", "no commit", 1},
+    {"tensor attention", "copy to the next", 2},
+    {"decoding", "no barrier", 2},
+    {"decoding", "no barrier", 3},
+    {"decoding", "no wait", 2},
+    {"decoding", "no copy", 3},
     {"attention", "no barrier", 1},
     {"attention", "no barrier", 2},
     {"attention", "no barrier", 3},
@@ -255,7 +273,6 @@ Machine machineWith(const Bug &bug, bool &isPlanted) {
 } // namespace
 
 TEST(Planted, BugsAreToldWithTheirKernel) {
-  size_t told = 0;
   for (const Bug &bug : bugs) {
     SCOPED_TRACE(std::string(bug.kernel) + ", " + bug.mutation + " " + std::to_string(bug.number));
     bool isPlanted = false;
@@ -264,9 +281,7 @@ TEST(Planted, BugsAreToldWithTheirKernel) {
     EXPECT_NE(wrong, "");
     bool isTold = StringRef(wrong).contains("kernel \"kernel_0\"");
     EXPECT_EQ(isTold, bug.isTold) << wrong;
-    told += isTold;
   }
-  EXPECT_GE(told, 38u);
 }
 
 TEST(Planted, KernelsWithoutBugsAreRight) {
