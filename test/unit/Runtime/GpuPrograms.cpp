@@ -73,9 +73,7 @@ public:
   void onGpu() { builder.onGpu(); }
 
 private:
-  static cleave_buffer at(uint64_t slot) {
-    return {CLEAVE_SPACE_ARENA, 0, slot * kBytes, kBytes};
-  }
+  static cleave_buffer at(uint64_t slot) { return {CLEAVE_SPACE_ARENA, 0, slot * kBytes, kBytes}; }
   cleave_buffer any() { return at(random() % kSlots); }
 
   void add(uint32_t rank, cleave_command command, const std::vector<cleave_buffer> &buffers,
