@@ -42,17 +42,17 @@ struct Tile {
   }
 };
 
-/// Large tiles read each operand least often; smaller ones waste less of few rows and give
-/// more blocks. All of them fit into the shared memory that needs no asking.
+/// Large tiles read each operand least often; smaller ones waste less of few rows, and give
+/// more blocks, of which the smallest divide K. All of them fit into the shared memory that
+/// needs no asking.
 Tile tileFor(const emit::ProductSizes &sizes) {
-  const Tile large{128, 128, 32, 64, 64, 3}, medium{64, 64, 64, 32, 32, 3};
   auto isBusy = [&](const Tile &tile) { return tile.blocks(sizes) >= kManyBlocks; };
-  if (sizes.m <= 32) {
-    int64_t rows = sizes.m <= 16 ? 16 : 32;
-    const Tile wide{rows, 64, 64, rows, 64, 4}, narrow{rows, 32, 64, rows, 32, 4};
-    return isBusy(wide) ? wide : narrow;
-  }
-  return sizes.m > 64 && sizes.n > 64 && isBusy(large) ? large : medium;
+  int64_t rows = sizes.m <= 16 ? 16 : sizes.m <= 32 ? 32 : 64;
+  const Tile large{128, 128, 32, 64, 64, 3}, small{rows, 32, 64, rows, 32, 4};
+  const Tile medium = rows == 64 ? Tile{64, 64, 64, 32, 32, 3} : Tile{rows, 64, 64, rows, 64, 4};
+  if (sizes.m > 64 && sizes.n > 64 && isBusy(large))
+    return large;
+  return isBusy(medium) ? medium : small;
 }
 
 /// An operand as [outer, k], outer being rows of c for A and columns for B.

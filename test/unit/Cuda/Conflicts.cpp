@@ -34,14 +34,17 @@ uint64_t conflictsOf(const std::string &function) {
 
 /// Every size of tile, and both operands either way.
 TEST(Conflicts, NoneInProducts) {
-  for (int m : {8, 32, 64, 1536}) {
-    std::string x = "tensor<" + std::to_string(m) + "x64xf16>", w = "tensor<64x1024xf16>";
-    std::string c = "tensor<" + std::to_string(m) + "x1024xf16>";
+  const std::pair<int, int> sizes[] = {{8, 256},   {32, 256},   {64, 256},   {8, 6144},
+                                       {32, 6144}, {512, 1024}, {1536, 1024}};
+  for (auto [m, n] : sizes) {
+    std::string x = "tensor<" + std::to_string(m) + "x64xf16>";
+    std::string w = "tensor<64x" + std::to_string(n) + "xf16>";
+    std::string c = "tensor<" + std::to_string(m) + "x" + std::to_string(n) + "xf16>";
     EXPECT_EQ(conflictsOf("func.func @main(%x: " + x + ", %w: " + w + ") -> " + c +
                           " {\n %c = nn.matmul %x, %w : " + x + ", " + w + "\n return %c : " + c +
                           "\n}"),
               0u)
-        << m;
+        << m << " rows, " << n << " columns";
   }
   EXPECT_EQ(
       conflictsOf(

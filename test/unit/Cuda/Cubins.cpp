@@ -46,14 +46,22 @@ const Kernel kernels[] = {
        %t = nn.transpose %w [1, 0] : tensor<1032x514xbf16>
        %y = nn.matmul %x, %t : tensor<2051x514xbf16>, tensor<514x1032xbf16>
        return %y : tensor<2051x1032xbf16> })"},
+    {"product in medium tiles",
+     R"(func.func @main(%x: tensor<256x1024xf16>, %w: tensor<1024x2048xf16>) -> tensor<256x2048xf16> {
+       %y = nn.matmul %x, %w : tensor<256x1024xf16>, tensor<1024x2048xf16>
+       return %y : tensor<256x2048xf16> })"},
     {"product of few rows",
-     R"(func.func @main(%x: tensor<1x4096xf16>, %w: tensor<4096x4096xf16>) -> tensor<1x4096xf16> {
-       %y = nn.matmul %x, %w : tensor<1x4096xf16>, tensor<4096x4096xf16>
-       return %y : tensor<1x4096xf16> })"},
+     R"(func.func @main(%x: tensor<1x4096xf16>, %w: tensor<4096x8192xf16>) -> tensor<1x8192xf16> {
+       %y = nn.matmul %x, %w : tensor<1x4096xf16>, tensor<4096x8192xf16>
+       return %y : tensor<1x8192xf16> })"},
     {"product of some rows",
-     R"(func.func @main(%x: tensor<32x1024xbf16>, %w: tensor<1024x1000xbf16>) -> tensor<32x1000xbf16> {
-       %y = nn.matmul %x, %w : tensor<32x1024xbf16>, tensor<1024x1000xbf16>
-       return %y : tensor<32x1000xbf16> })"},
+     R"(func.func @main(%x: tensor<32x1024xbf16>, %w: tensor<1024x7000xbf16>) -> tensor<32x7000xbf16> {
+       %y = nn.matmul %x, %w : tensor<32x1024xbf16>, tensor<1024x7000xbf16>
+       return %y : tensor<32x7000xbf16> })"},
+    {"product in few blocks",
+     R"(func.func @main(%x: tensor<64x1024xbf16>, %w: tensor<1024x1024xbf16>) -> tensor<64x1024xbf16> {
+       %y = nn.matmul %x, %w : tensor<64x1024xbf16>, tensor<1024x1024xbf16>
+       return %y : tensor<64x1024xbf16> })"},
     {"attention",
      R"(func.func @main(%q: tensor<1x8x256x128xf16>, %k: tensor<1x2x256x128xf16>, %v: tensor<1x2x256x128xf16>) -> tensor<1x8x256x128xf16> {
        %y = nn.attention %q, %k, %v scale 0.088 causal : tensor<1x8x256x128xf16>, tensor<1x2x256x128xf16>, tensor<1x2x256x128xf16>

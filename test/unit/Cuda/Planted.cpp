@@ -168,8 +168,8 @@ const Kernel kernels[] = {
        %y = nn.matmul %x, %w : tensor<70x40xf32>, tensor<40x50xf32>
        return %y : tensor<70x50xf32> })"},
     {"tensor product",
-     R"(func.func @main(%x: tensor<70x200xbf16>, %w: tensor<200x72xbf16>) -> tensor<70x72xbf16> {
-       %y = nn.matmul %x, %w : tensor<70x200xbf16>, tensor<200x72xbf16>
+     R"(func.func @main(%x: tensor<70x264xbf16>, %w: tensor<264x72xbf16>) -> tensor<70x72xbf16> {
+       %y = nn.matmul %x, %w : tensor<70x264xbf16>, tensor<264x72xbf16>
        return %y : tensor<70x72xbf16> })"},
     {"tensor attention",
      R"(func.func @main(%q: tensor<1x2x72x64xf16>, %k: tensor<1x1x100x64xf16>, %v: tensor<1x1x100x64xf16>) -> tensor<1x2x72x64xf16> {
@@ -183,6 +183,10 @@ const Kernel kernels[] = {
      R"(func.func @main(%q: tensor<1x2x20x16xf32>, %k: tensor<1x2x70x16xf32>, %v: tensor<1x2x70x16xf32>) -> tensor<1x2x20x16xf32> {
        %y = nn.attention %q, %k, %v scale 0.25 causal : tensor<1x2x20x16xf32>, tensor<1x2x70x16xf32>, tensor<1x2x70x16xf32>
        return %y : tensor<1x2x20x16xf32> })"},
+    {"tensor attention",
+     R"(func.func @main(%q: tensor<1x4x20x64xf16>, %k: tensor<1x2x150x64xf16>, %v: tensor<1x2x150x64xf16>) -> tensor<1x4x20x64xf16> {
+       %y = nn.attention %q, %k, %v scale 0.125 causal offset 130 : tensor<1x4x20x64xf16>, tensor<1x2x150x64xf16>, tensor<1x2x150x64xf16>
+       return %y : tensor<1x4x20x64xf16> })"},
 };
 
 struct Bug {
@@ -223,7 +227,7 @@ const Bug bugs[] = {
     {"tensor product", "no copy"},
     {"tensor product", "copy to the next"},
     {"tensor product", "stale stage"},
-    {"tensor product", "one tile more", 1},
+    {"tensor product", "one tile more", 2},
     {"tensor product", "store to the next"},
     {"tensor product", "no swizzle", 0, /*isTold=*/false},
     {"tensor attention", "no barrier", 1},
@@ -242,6 +246,15 @@ const Bug bugs[] = {
     {"attention", "no warp barrier"},
     {"attention", "shuffle of some", 3},
     {"attention", "no predicate", 1},
+    {"tensor attention", "no barrier"},
+    {"tensor attention", "no barrier", 1},
+    {"tensor attention", "no barrier", 2},
+    {"tensor attention", "no barrier", 3},
+    {"tensor attention", "no barrier", 4},
+    {"tensor attention", "no wait", 1},
+    {"tensor attention", "no wait", 2},
+    {"tensor attention", "no commit", 1},
+    {"tensor attention", "no copy", 4},
 };
 static_assert(std::size(bugs) >= 40);
 

@@ -163,6 +163,7 @@ TEST(Matmul, OfHalvesInManyBlocks) {
   EXPECT_EQ(differ(24, 128, 256, "f16"), "");
   EXPECT_EQ(differ(24, 133, 251, "f16"), "");
   EXPECT_EQ(differ(24, 136, 248, "bf16"), "");
+  EXPECT_EQ(differ(24, 70, 130, "bf16"), "");
   EXPECT_EQ(differ(8, 3, 770, "bf16"), "");
   EXPECT_EQ(differ(4, 32, 1600, "f16"), "");
 }
