@@ -112,10 +112,13 @@ static llvm::Error compileFor(Job &job, ModuleOp lowered, StringRef chip, bool i
 }
 
 static LogicalResult compileKernel(Job &job, const CudaOptions &options) {
-  unsigned oldest = ~0u;
-  for (StringRef chip : options.chips)
-    oldest = std::min<unsigned>(oldest, imageOf(chip, CLEAVE_IMAGE_CUBIN).chip);
-  DeviceLoops loops = emitLoops(job.kernel, oldest);
+  Chips chips{~0u, /*hasGroups=*/true};
+  for (StringRef chip : options.chips) {
+    chips.oldest = std::min<unsigned>(chips.oldest, imageOf(chip, CLEAVE_IMAGE_CUBIN).chip);
+    // Later generations have other instructions for it.
+    chips.hasGroups &= chip == "sm_90a";
+  }
+  DeviceLoops loops = emitLoops(job.kernel, chips);
   job.launch = loops.launch;
   if (options.onLoops)
     options.onLoops(*loops.module);

@@ -59,6 +59,11 @@ Index Fragments::index(Value number, int64_t extent) {
 }
 
 Value Fragments::place(const SharedTile &tile, Value row, Value chunk) {
+  if (tile.panel && tile.panel < tile.columns) {
+    int64_t chunks = tile.panel / kMatrix;
+    return add(times(over(chunk, chunks), tile.panelBytes()),
+               place({tile.rows, tile.panel}, row, modulo(chunk, chunks)));
+  }
   // As many rows as fill all banks share a permutation.
   int64_t different = std::min(tile.chunks(), kMatrix);
   Value bits = modulo(over(row, kMatrix / different), different);
@@ -81,6 +86,10 @@ Value Fragments::point(const SharedTile &tile, bool downFirst, Value row, Value 
 Value Fragments::sharedPointer(Value offset) {
   return LLVM::GEPOp::create(b, loc, shared.getType(), b.getI8Type(), shared,
                              ArrayRef<LLVM::GEPArg>{offset});
+}
+
+Value Fragments::address(Value offset) {
+  return LLVM::PtrToIntOp::create(b, loc, b.getI64Type(), sharedPointer(offset));
 }
 
 SmallVector<Value> Fragments::members(Value four) {

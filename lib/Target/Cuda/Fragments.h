@@ -20,11 +20,13 @@ inline constexpr int64_t kStep = 16;
 
 /// Rows of 16-bit elements in shared memory, a power of two of chunks of 16 bytes each. The
 /// chunks of a row are permuted by its number, so that the same chunk of 8 rows that follow
-/// each other lies in all banks.
+/// each other lies in all banks. Long rows may be cut into panels that lie behind each other.
 struct SharedTile {
   int64_t rows, columns;
-  int64_t bytes() const { return rows * rowBytes(); }
-  int64_t rowBytes() const { return 2 * columns; }
+  int64_t panel = 0; ///< columns of one; 0: it has one only
+  int64_t bytes() const { return rows * 2 * columns; }
+  int64_t rowBytes() const { return 2 * (panel ? panel : columns); }
+  int64_t panelBytes() const { return rows * rowBytes(); }
   int64_t chunks() const { return columns / kMatrix; }
 };
 
@@ -49,6 +51,8 @@ public:
 
   /// Byte of a tile at which chunk `chunk` of row `row` lies.
   Value place(const SharedTile &tile, Value row, Value chunk);
+  /// The address of a byte of shared memory, in 64 bits.
+  Value address(Value offset);
   /// The place that this lane addresses, of four matrices that begin at `row` and `chunk`: the
   /// second of them lies below the first, or to its right.
   Value point(const SharedTile &tile, bool downFirst, Value row, Value chunk);

@@ -41,25 +41,26 @@ static emit::ProductSizes sizesOf(Operation *root) {
 }
 
 /// Whether tensor cores take the operands of a tiled product as they are.
-static bool isTensorProduct(Operation *root, unsigned oldestChip) {
+static bool isTensorProduct(Operation *root, const Chips &chips) {
   Type element = cast<RankedTensorType>(root->getOperand(0).getType()).getElementType();
-  return oldestChip >= kTensorChip && (element.isF16() || element.isBF16()) && sizesOf(root).k > 0;
+  return chips.oldest >= kTensorChip && (element.isF16() || element.isBF16()) &&
+         sizesOf(root).k > 0;
 }
 
-static bool isTensorAttention(nn::AttentionOp root, unsigned oldestChip) {
-  return oldestChip >= kTensorChip && cuda::isTensorAttention(root);
+static bool isTensorAttention(nn::AttentionOp root, const Chips &chips) {
+  return chips.oldest >= kTensorChip && cuda::isTensorAttention(root);
 }
 
-static Launch launchOf(func::FuncOp kernel, Operation *root, unsigned oldestChip) {
+static Launch launchOf(func::FuncOp kernel, Operation *root, const Chips &chips) {
   int64_t elements = elementsOf(kernel);
   if (elements == 0)
     return {};
   if (root && isTiled(root))
-    return isTensorProduct(root, oldestChip) ? launchTensorProduct(sizesOf(root))
-                                             : launchProduct(sizesOf(root));
+    return isTensorProduct(root, chips) ? launchTensorProduct(sizesOf(root), chips.hasGroups)
+                                        : launchProduct(sizesOf(root));
   if (auto attention = dyn_cast_or_null<nn::AttentionOp>(root))
-    return isTensorAttention(attention, oldestChip) ? launchTensorAttention(attention)
-                                                    : launchAttention(attention);
+    return isTensorAttention(attention, chips) ? launchTensorAttention(attention)
+                                               : launchAttention(attention);
   Launch launch = launchElements(elements);
   if (root && emit::rowLength(root))
     launch = launchRows(root);
@@ -67,19 +68,20 @@ static Launch launchOf(func::FuncOp kernel, Operation *root, unsigned oldestChip
   return launch;
 }
 
-static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, unsigned oldestChip) {
+static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, const Chips &chips) {
   llvm::TypeSwitch<Operation *>(root)
       .Case<nn::MatmulOp, nn::ConvOp>([&](auto op) {
         emit::Product product = emit::productOf(emitter, op);
         if (isTiled(op))
-          return isTensorProduct(op, oldestChip) ? emitTensorProduct(emitter, product, block)
-                                                 : emitProduct(emitter, product, block);
+          return isTensorProduct(op, chips)
+                     ? emitTensorProduct(emitter, product, block, chips.hasGroups)
+                     : emitProduct(emitter, product, block);
         emitter.team = block.grid();
         emit::emitSums(emitter, product);
       })
       .Case([&](nn::AttentionOp op) {
-        isTensorAttention(op, oldestChip) ? emitTensorAttention(emitter, op, block)
-                                          : emitAttention(emitter, op, block);
+        isTensorAttention(op, chips) ? emitTensorAttention(emitter, op, block)
+                                     : emitAttention(emitter, op, block);
       })
       .Case([&](nn::ScatterNdOp op) { emitScatterNd(emitter, op, block); })
       .Case([&](nn::CacheUpdateOp op) { emitCacheUpdate(emitter, op, block); })
@@ -91,19 +93,18 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, unsi
       });
 }
 
-DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, unsigned oldestChip) {
+DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chips &chips) {
   emit::Machine machine;
   machine.lanes = kLanes;
   machine.isParallel = true;
   Operation *root = emit::rootOf(kernel);
-  DeviceLoops loops{emit::makeBody(kernel, machine, kSharedSpace),
-                    launchOf(kernel, root, oldestChip)};
+  DeviceLoops loops{emit::makeBody(kernel, machine, kSharedSpace), launchOf(kernel, root, chips)};
   Emitter emitter(kernel, *loops.module->getOps<func::FuncOp>().begin(), machine);
   ThreadBlock block(emitter, loops.launch);
   if (elementsOf(kernel) == 0) {
     // Nothing is computed.
   } else if (root) {
-    emitRoot(emitter, root, block, oldestChip);
+    emitRoot(emitter, root, block, chips);
   } else {
     emit::emitElementwise(emitter, block.grid());
   }

@@ -16,8 +16,13 @@ struct DeviceLoops {
   Launch launch;
 };
 
-/// For chips of the capability `oldestChip`, as 80, and all later ones.
-DeviceLoops emitLoops(mlir::func::FuncOp kernel, unsigned oldestChip);
+/// The chips that a kernel is for. It is started in one way on all of them, so what it does
+/// is what all of them can.
+struct Chips {
+  unsigned oldest;        ///< capability, as 80
+  bool hasGroups = false; ///< all multiply by groups of warps
+};
+DeviceLoops emitLoops(mlir::func::FuncOp kernel, const Chips &chips);
 
 /// Lowers to the llvm and nvvm dialects. Indices are of 32 bits where all tensors allow it.
 mlir::LogicalResult lowerToNvvm(mlir::ModuleOp module);

@@ -6,6 +6,7 @@
 #include "mlir/Conversion/GPUToNVVM/GPUToNVVMPass.h"
 #include "mlir/Conversion/LLVMCommon/MemRefBuilder.h"
 #include "mlir/Conversion/LLVMCommon/TypeConverter.h"
+#include "mlir/Conversion/NVVMToLLVM/NVVMToLLVM.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 
 using namespace mlir;
@@ -44,8 +45,11 @@ LogicalResult cleave::cuda::lowerToNvvm(ModuleOp module) {
         populateGpuToNVVMConversionPatterns(converter, patterns);
         // LLVM has no code for its own intrinsics of these.
         populateLibDeviceConversionPatterns(converter, patterns, emit::kMathBenefit + 1);
+        populateNVVMToLLVMConversionPatterns(patterns);
         patterns.add<LowerPointer>(converter, patterns.getContext());
         target.addIllegalOp<UnrealizedConversionCastOp>();
         target.addLegalDialect<NVVM::NVVMDialect>();
+        // It has no intrinsic.
+        target.addIllegalOp<NVVM::WgmmaMmaAsyncOp>();
       });
 }

@@ -28,9 +28,11 @@ void emitRows(Emitter &emitter, mlir::Operation *root, ThreadBlock &block);
 Launch launchProduct(const emit::ProductSizes &sizes);
 void emitProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block);
 
-/// Of f16 or bf16, on tensor cores; K is not empty.
-Launch launchTensorProduct(const emit::ProductSizes &sizes);
-void emitTensorProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block);
+/// Of f16 or bf16, on tensor cores; K is not empty. Large ones by groups of warps where
+/// there are such.
+Launch launchTensorProduct(const emit::ProductSizes &sizes, bool hasGroups);
+void emitTensorProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block,
+                       bool hasGroups);
 
 Launch launchAttention(nn::AttentionOp root);
 void emitAttention(Emitter &emitter, nn::AttentionOp root, ThreadBlock &block);

@@ -13,6 +13,7 @@
 
 #include "Roots.h"
 #include "Staging.h"
+#include "WarpGroup.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
@@ -23,7 +24,6 @@ using emit::Outputs;
 
 namespace {
 
-constexpr int64_t kWarps = 4;
 /// Blocks that keep all of the larger chips busy.
 constexpr int64_t kManyBlocks = 96;
 
@@ -32,21 +32,30 @@ struct Tile {
   int64_t rows, columns, depth;  ///< of a block, at a time
   int64_t warpRows, warpColumns; ///< of these, a warp's
   int64_t stages;
+  int64_t warps = 4;
+  bool isGrouped = false; ///< whether groups of warps multiply together
 
   int64_t down() const { return rows / warpRows; }
   int64_t across() const { return columns / warpColumns; }
   /// Warps that share a tile and divide its depth.
-  int64_t deep() const { return kWarps / (down() * across()); }
+  int64_t deep() const { return warps / (down() * across()); }
   int64_t blocks(const emit::ProductSizes &sizes) const {
     return sizes.batch * ceilDiv(sizes.m, rows) * ceilDiv(sizes.n, columns);
   }
 };
 
 /// Large tiles read each operand least often; smaller ones waste less of few rows, and give
-/// more blocks, of which the smallest divide K. All of them fit into the shared memory that
-/// needs no asking.
-Tile tileFor(const emit::ProductSizes &sizes) {
+/// more blocks, of which the smallest divide K. All but those of groups fit into the shared
+/// memory that needs no asking.
+Tile tileFor(const emit::ProductSizes &sizes, bool hasGroups) {
   auto isBusy = [&](const Tile &tile) { return tile.blocks(sizes) >= kManyBlocks; };
+  // Two groups, with 64 rows each: as many columns as registers hold sums of, which take
+  // the operands from shared memory least often.
+  for (int64_t columns : {256, 128}) {
+    const Tile grouped{128, columns, kPanel, 16, columns, 4, 8, true};
+    if (hasGroups && sizes.m > 64 && sizes.n > columns / 2 && isBusy(grouped))
+      return grouped;
+  }
   int64_t rows = sizes.m <= 16 ? 16 : sizes.m <= 32 ? 32 : 64;
   const Tile large{128, 128, 32, 64, 64, 3}, small{rows, 32, 64, rows, 32, 4};
   const Tile medium = rows == 64 ? Tile{64, 64, 64, 32, 32, 3} : Tile{rows, 64, 64, rows, 64, 4};
@@ -66,17 +75,18 @@ struct Operand {
 };
 
 struct TensorProduct {
-  TensorProduct(Emitter &e, const emit::Product &product, Type element, ThreadBlock &block)
+  TensorProduct(Emitter &e, const emit::Product &product, Type element, ThreadBlock &block,
+                bool hasGroups)
       : e(e), b(e.builder), loc(e.loc), product(product), sizes(product.sizes), block(block),
         outputs(e.kernel, product.root), warps(e, block, element), element(element),
-        tile(tileFor(sizes)) {}
+        group(e, warps, element), tile(tileFor(sizes, hasGroups)) {}
 
   void run() {
     findTile();
     left.base = 0, right.base = left.tile.bytes();
     stageBytes = left.tile.bytes() + right.tile.bytes();
     int64_t steps = ceilDiv(sizes.k, tile.depth);
-    stages = std::clamp<int64_t>(steps, 2, tile.stages);
+    stages = std::clamp<int64_t>(steps, 2 + tile.isGrouped, tile.stages);
     int64_t sumFloats = tile.deep() * slabRows() * tile.down() * stride();
     memory = e.reserve(std::max(stages * stageBytes / 4, sumFloats));
     finish(multiply(steps));
@@ -129,7 +139,15 @@ private:
     bool isTurned = !rows->runsAlongRows() && columns->runsAlongRows();
     operand.staging = std::move(isTurned ? columns : rows);
     operand.isDeep = isLeft != isTurned;
-    operand.tile = operand.isDeep ? SharedTile{outer, tile.depth} : SharedTile{tile.depth, outer};
+    int64_t panel = tile.isGrouped ? kPanel : 0;
+    operand.tile = operand.isDeep ? SharedTile{outer, tile.depth, panel}
+                                  : SharedTile{tile.depth, outer, panel};
+    if (tile.isGrouped) {
+      // The rows of its group, which are a panel of its own or as many rows of one.
+      Value first = warps.times(warps.over(warps.warp, kGroupWarps), kGroupRows * 2 * kPanel);
+      operand.point = isLeft ? first : warps.number(0);
+      return;
+    }
     // Matrices come in the order of the fragments: of A down and then along K, of B along K
     // and then across.
     Value k = warps.times(warpDepth, stepsOfWarp() * kStep);
@@ -161,30 +179,49 @@ private:
   }
 
   SmallVector<Value> multiply(int64_t steps) {
+    // What groups multiply goes on into the next step, and is not overwritten in it.
+    int64_t before = stages - 1 - tile.isGrouped;
     // Where nothing is copied a wait costs nothing.
-    for (int64_t i = 0; i + 1 < stages; ++i) {
+    for (int64_t i = 0; i < before; ++i) {
       if (i < steps)
         fill(Index(i * tile.depth), byteOf(i));
       warps.commit();
     }
     SmallVector<Value> carried(tile.warpRows * tile.warpColumns / kWarp, e.zero(1));
     size_t numSums = carried.size();
-    carried.append({byteOf(0), byteOf(stages - 1)});
-    auto step = [&](Value number, ValueRange before) {
-      Value reading = before[numSums], writing = before[numSums + 1];
-      warps.wait(stages - 2);
+    carried.append({byteOf(0), byteOf(before)});
+    auto step = [&](Value number, ValueRange values) {
+      Value reading = values[numSums], writing = values[numSums + 1];
+      warps.wait(before - 1);
+      if (tile.isGrouped)
+        group.publish();
       block.sync();
-      Value ahead = arith::AddIOp::create(b, loc, number, e.indexConstant(stages - 1));
+      Value ahead = arith::AddIOp::create(b, loc, number, e.indexConstant(before));
       Value isThere =
           arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, ahead, e.indexConstant(steps));
       e.when(isThere, [&] { fill(Index::of(e.symbol(ahead, steps)) * tile.depth, writing); });
       warps.commit();
-      SmallVector<Value> after = multiplyStage(reading, before.take_front(numSums));
+      ValueRange sums = values.take_front(numSums);
+      SmallVector<Value> after =
+          tile.isGrouped ? multiplyGrouped(reading, sums) : multiplyStage(reading, sums);
       after.append({next(reading), next(writing)});
       return after;
     };
     SmallVector<Value> sums = e.loop(e.indexConstant(0), e.indexConstant(steps), 1, carried, step);
     sums.truncate(numSums);
+    if (tile.isGrouped)
+      group.wait(0);
+    return sums;
+  }
+
+  SmallVector<Value> multiplyGrouped(Value stage, ValueRange before) {
+    auto describe = [&](const Operand &operand) {
+      Value at = warps.add(warps.add(stage, operand.base), operand.point);
+      return group.describe(operand.tile, operand.isDeep, at);
+    };
+    SmallVector<Value> sums = group.multiply(describe(left), left.isDeep, describe(right),
+                                             right.isDeep, tile.depth, before);
+    group.wait(1);
     return sums;
   }
 
@@ -302,6 +339,7 @@ private:
   Outputs outputs;
   Fragments warps;
   Type element;
+  WarpGroup group;
   Tile tile;
   int64_t stages = 0, stageBytes = 0, memory = 0;
   Index batch;
@@ -311,12 +349,14 @@ private:
 
 } // namespace
 
-Launch cleave::cuda::launchTensorProduct(const emit::ProductSizes &sizes) {
-  return {tileFor(sizes).blocks(sizes), kWarps * kWarp, 0};
+Launch cleave::cuda::launchTensorProduct(const emit::ProductSizes &sizes, bool hasGroups) {
+  Tile tile = tileFor(sizes, hasGroups);
+  return {tile.blocks(sizes), tile.warps * kWarp, 0};
 }
 
 void cleave::cuda::emitTensorProduct(Emitter &emitter, const emit::Product &product,
-                                     ThreadBlock &block) {
+                                     ThreadBlock &block, bool hasGroups) {
   Type type = product.root->getOperand(0).getType();
-  TensorProduct(emitter, product, cast<RankedTensorType>(type).getElementType(), block).run();
+  TensorProduct(emitter, product, cast<RankedTensorType>(type).getElementType(), block, hasGroups)
+      .run();
 }

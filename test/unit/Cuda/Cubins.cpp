@@ -133,6 +133,15 @@ TEST(Cubins, KeepTheirSumsInRegistersOnEveryChip) {
   }
 }
 
+/// Where it is the only chip, groups of warps multiply.
+TEST(Cubins, KeepTheSumsOfGroupsInRegisters) {
+  for (const Kernel &kernel : kernels) {
+    Compiled made = compile(kernel, {"sm_90a"});
+    ASSERT_EQ(made.reports.size(), 1u) << kernel.name;
+    EXPECT_LE(made.reports[0].spillBytes, kernel.spillBytes) << kernel.name;
+  }
+}
+
 TEST(Cubins, AreTheSameBytesTwice) {
   for (const Kernel &kernel : kernels) {
     Compiled first = compile(kernel, {"sm_90"}), second = compile(kernel, {"sm_90"});

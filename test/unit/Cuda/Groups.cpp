@@ -1,0 +1,117 @@
+//===- Groups.cpp - products by groups of warps, in the simulator ---------===//
+
+#include "../Kernels/Harness.h"
+
+#include "cleave/Target/Cuda.h"
+
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+
+using namespace mlir;
+using namespace cleave;
+using namespace cleave::test;
+
+namespace {
+
+/// With `change` made to what a thread does.
+Machine hopper(std::function<void(ModuleOp)> change = {}) {
+  CudaOptions options;
+  options.chips = {"sm_90a"};
+  options.simulate = true;
+  options.onLoops = std::move(change);
+  return {"sm_90a", [=](ModuleOp module) { return compileCuda(module, options); }};
+}
+
+template <typename Function> Function ofSimulator(const char *name) {
+  void *simulator = dlopen(CLEAVE_TEST_SIMT, RTLD_NOW);
+  auto function = reinterpret_cast<Function>(simulator ? dlsym(simulator, name) : nullptr);
+  EXPECT_TRUE(function) << dlerror();
+  return function;
+}
+
+/// Batches that give enough blocks. Tiles of 128 and of 256 columns, operands either way,
+/// rows that no chunks divide, and what follows.
+const char *const products[] = {
+    R"(func.func @main(%x: tensor<96x66x72xf16>, %w: tensor<96x72x72xf16>) -> tensor<96x66x72xf16> {
+      %c = nn.matmul %x, %w : tensor<96x66x72xf16>, tensor<96x72x72xf16>
+      return %c : tensor<96x66x72xf16> })",
+    R"(func.func @main(%x: tensor<96x72x72xbf16>, %w: tensor<96x136x72xbf16>, %b: tensor<136xbf16>) -> tensor<96x72x136xbf16> {
+      %a = nn.transpose %x [0, 2, 1] : tensor<96x72x72xbf16>
+      %t = nn.transpose %w [0, 2, 1] : tensor<96x136x72xbf16>
+      %c = nn.matmul %a, %t : tensor<96x72x72xbf16>, tensor<96x72x136xbf16>
+      %y = nn.add %c, %b : tensor<96x72x136xbf16>, tensor<136xbf16>
+      %z = nn.tanh %y : tensor<96x72x136xbf16>
+      return %z : tensor<96x72x136xbf16> })",
+    R"(func.func @main(%x: tensor<96x65x65xf16>, %w: tensor<96x65x65xf16>) -> tensor<96x65x65xf16> {
+      %c = nn.matmul %x, %w : tensor<96x65x65xf16>, tensor<96x65x65xf16>
+      return %c : tensor<96x65x65xf16> })"};
+
+Check checkFor(const char *schedule) {
+  EXPECT_EQ(ofSimulator<int (*)(const char *)>("cleave_simt_schedule")(schedule), 0);
+  Check check;
+  check.absolute = check.relative = 2e-2;
+  check.draw.low = -0.5, check.draw.high = 0.5;
+  return check;
+}
+
+} // namespace
+
+TEST(Groups, MultiplyWithoutConflicts) {
+  auto count = ofSimulator<int (*)(const char *, uint64_t *, uint64_t *)>("cleave_simt_conflicts");
+  for (const char *schedule : {"greedy", "shuffled:1"})
+    for (const char *product : products) {
+      SCOPED_TRACE(std::string(schedule) + ": " + product);
+      uint64_t extra = 0, accesses = 0;
+      count("kernel_0", &extra, &accesses);
+      EXPECT_EQ(differsOn(hopper(), product, checkFor(schedule)), "");
+      EXPECT_EQ(count("kernel_0", &extra, &accesses), 0);
+      EXPECT_EQ(extra, 0u);
+      EXPECT_GT(accesses, 0u);
+    }
+}
+
+/// What keeps a group's products apart from what brings their operands.
+TEST(Groups, PlantedBugsAreTold) {
+  struct Bug {
+    const char *name, *says;
+    std::function<bool(Operation *)> isDropped;
+  };
+  const Bug bugs[] = {
+      {"no fence of the proxy", "proxy", [](Operation *op) { return isa<NVVM::FenceProxyOp>(op); }},
+      {"no fence of registers", "order",
+       [](Operation *op) { return isa<NVVM::WgmmaFenceAlignedOp>(op); }},
+      {"no wait for products", "kernel",
+       [](Operation *op) { return isa<NVVM::WgmmaWaitGroupSyncOp>(op); }},
+      {"no wait for the last product", "order",
+       [](Operation *op) {
+         auto wait = dyn_cast<NVVM::WgmmaWaitGroupSyncOp>(op);
+         return wait && wait.getGroup() == 0;
+       }},
+      {"no end of a group", "order",
+       [](Operation *op) { return isa<NVVM::WgmmaGroupSyncAlignedOp>(op); }},
+      {"no wait for copies", "race",
+       [](Operation *op) { return isa<NVVM::CpAsyncWaitGroupOp>(op); }},
+      {"no barrier", "race", [](Operation *op) { return isa<gpu::BarrierOp>(op); }},
+  };
+  for (const Bug &bug : bugs) {
+    SCOPED_TRACE(bug.name);
+    bool any = false;
+    Machine machine = hopper([&](ModuleOp module) {
+      SmallVector<Operation *> dropped;
+      module.walk([&](Operation *op) {
+        if (bug.isDropped(op))
+          dropped.push_back(op);
+      });
+      any = !dropped.empty();
+      for (Operation *op : dropped)
+        op->erase();
+    });
+    std::string said = differsOn(machine, products[0], checkFor("greedy"));
+    EXPECT_TRUE(any);
+    EXPECT_NE(said.find(bug.says), said.npos) << said;
+    EXPECT_NE(said.find("kernel_0"), said.npos) << said;
+  }
+}
