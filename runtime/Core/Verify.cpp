@@ -62,8 +62,8 @@ static int32_t verifyPointers(const cleave_program &p, cleave_error *error) {
 }
 
 static int32_t verifyKernels(const cleave_program &p, cleave_error *error) {
-  // What every chip allows.
-  constexpr uint32_t maxThreads = 1024, maxBlocks = 0x7fffffff;
+  // No chip goes beyond them.
+  constexpr uint32_t maxThreads = 1024, maxBlocks = 0x7fffffff, maxShared = 227 << 10;
   for (uint32_t i = 0; i < p.num_images; ++i)
     if (p.images[i].kind >= CLEAVE_NUM_IMAGE_KINDS || !p.images[i].data || !p.images[i].bytes)
       return fail(error, CLEAVE_REFUSED, "image %u is missing, or of no kind that there is", i);
@@ -78,10 +78,12 @@ static int32_t verifyKernels(const cleave_program &p, cleave_error *error) {
         kernel.num_images > p.num_images - kernel.first_image)
       return fail(error, CLEAVE_REFUSED, "kernel %u has no name or no image", i);
     if (!kernel.threads || kernel.threads > maxThreads || !kernel.blocks ||
-        kernel.blocks > maxBlocks)
-      return fail(error, CLEAVE_REFUSED,
-                  "kernel %u is started with what no chip has, got: %u blocks of %u threads", i,
-                  kernel.blocks, kernel.threads);
+        kernel.blocks > maxBlocks || kernel.shared_bytes > maxShared)
+      return fail(
+          error, CLEAVE_REFUSED,
+          "kernel %u is started with what no chip has, got: %u blocks of %u threads with %u "
+          "shared bytes",
+          i, kernel.blocks, kernel.threads, kernel.shared_bytes);
   }
   return CLEAVE_OK;
 }

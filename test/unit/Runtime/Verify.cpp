@@ -47,6 +47,14 @@ static Builder sound() {
   return builder;
 }
 
+/// The one kernel is a device's, with one image.
+static void onDevice(Builder &builder, const cleave_device_kernel &kernel) {
+  static cleave_device_kernel its;
+  its = kernel;
+  builder.onGpu();
+  builder.program.device_kernels = &its;
+}
+
 namespace {
 
 struct Lie {
@@ -88,6 +96,13 @@ static const Lie lies[] = {
     {"ParamsEnd", [](Builder &b) { b.load = {{}, {}}, b.program.params = twoParams(0, 64); },
      "within the 256 bytes of file 0, got: offset 64, 256 bytes"},
     {"MissingKernel", [](Builder &b) { b.kernels[0] = nullptr; }, "kernel 0 is missing"},
+    {"NoImage", [](Builder &b) { onDevice(b, {"k", 1, 32, 0, 1, 1}); },
+     "kernel 0 has no name or no image"},
+    {"Threads", [](Builder &b) { onDevice(b, {"k", 1, 1025, 0, 0, 1}); },
+     "kernel 0 is started with what no chip has, got: 1 blocks of 1025 threads"},
+    {"Blocks", [](Builder &b) { onDevice(b, {"k", 0, 32, 0, 0, 1}); }, "got: 0 blocks"},
+    {"Shared", [](Builder &b) { onDevice(b, {"k", 1, 32, (227 << 10) + 1, 0, 1}); },
+     "with 232449 shared bytes"},
     {"ValueType", [](Builder &b) { b.inputs[0].type = 200; },
      "input \"x\" has an unknown type, got: 200"},
     {"NegativeDim", [](Builder &b) { b.dims[0] = -1; }, "input \"x\" has a size that cannot be"},
