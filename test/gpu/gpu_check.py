@@ -24,8 +24,7 @@ import sys
 import tempfile
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-TREE = os.path.dirname(os.path.dirname(HERE))
+TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PARTS = ["kernels", "models", "sanitizer", "times"]
 
 
@@ -187,7 +186,7 @@ class Check:
         return statistics.median(rounds)
 
     def kernel(self, name, dims, flops, moved, make):
-        found = self.bench(os.path.join(HERE, name + ".onnx"), dims)
+        found = self.bench(os.path.join(TREE, "test", "models", "gpu", name + ".onnx"), dims)
         if not found:
             return
         _, own = found

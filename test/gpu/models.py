@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the models that gpu_check.py times, a few hundred bytes each; their sizes are open.
 
-    python models.py FOLDER
+    python models.py ../models/gpu
 """
 import os
 import sys

@@ -140,7 +140,7 @@ def sizes_are_kept(house):
 
 def long_functions(path, lines):
     """A function ends at the first closing brace of its own indentation."""
-    opening = re.compile(r"( *)(?!namespace|class|struct|enum|union|extern|if|for|while|switch|else|do|case)\S.*\{$")
+    opening = re.compile(r"( *)(?!namespace|class|struct|enum|union|extern|if|for|while|switch|else|do|case)[^\s{].*\{$")
     for number, line in enumerate(lines):
         match = opening.fullmatch(line)
         if not match or len(match[1]) > 4:
