@@ -157,10 +157,12 @@ struct Kernel {
 };
 
 const Kernel kernels[] = {
-    {"softmax", R"(func.func @main(%x: tensor<7x96xf32>) -> tensor<7x96xf32> {
+    {"softmax",
+     R"(func.func @main(%x: tensor<7x96xf32>) -> tensor<7x96xf32> {
        %y = nn.softmax %x dim 1 : tensor<7x96xf32>
        return %y : tensor<7x96xf32> })"},
-    {"long softmax", R"(func.func @main(%x: tensor<3x3000xf32>) -> tensor<3x3000xf32> {
+    {"long softmax",
+     R"(func.func @main(%x: tensor<3x3000xf32>) -> tensor<3x3000xf32> {
        %y = nn.softmax %x dim 1 : tensor<3x3000xf32>
        return %y : tensor<3x3000xf32> })"},
     {"product",
