@@ -24,7 +24,7 @@ llvm::Expected<Target> cleave::parseTarget(llvm::StringRef text) {
     return llvm::createStringError("--target wants cpu, cuda or simt, got: \"" + text + "\"");
   target.kind = name == "cuda" ? Target::Cuda : Target::Simt;
   if (!text.contains(':')) {
-    target.chips = {"sm_80", "sm_90", "sm_100", "sm_120"};
+    target.chips = {"sm_80", "sm_90a", "sm_100", "sm_120"};
     return target;
   }
   for (llvm::StringRef chip : llvm::split(chips, ',')) {

@@ -64,9 +64,17 @@ static int32_t verifyPointers(const cleave_program &p, cleave_error *error) {
 static int32_t verifyKernels(const cleave_program &p, cleave_error *error) {
   // No chip goes beyond them.
   constexpr uint32_t maxThreads = 1024, maxBlocks = 0x7fffffff, maxShared = 227 << 10;
-  for (uint32_t i = 0; i < p.num_images; ++i)
-    if (p.images[i].kind >= CLEAVE_NUM_IMAGE_KINDS || !p.images[i].data || !p.images[i].bytes)
+  for (uint32_t i = 0; i < p.num_images; ++i) {
+    const cleave_image &image = p.images[i];
+    if (image.kind >= CLEAVE_NUM_IMAGE_KINDS || !image.data || !image.bytes)
       return fail(error, CLEAVE_REFUSED, "image %u is missing, or of no kind that there is", i);
+    if (!image.threads || image.threads > maxThreads || !image.blocks || image.blocks > maxBlocks ||
+        image.shared_bytes > maxShared)
+      return fail(error, CLEAVE_REFUSED,
+                  "image %u is started with what no chip has, got: %u blocks of %u threads with %u "
+                  "shared bytes",
+                  i, image.blocks, image.threads, image.shared_bytes);
+  }
   for (uint32_t i = 0; i < p.num_kernels; ++i) {
     if (p.device == CLEAVE_DEVICE_CPU) {
       if (!p.kernels[i])
@@ -77,13 +85,6 @@ static int32_t verifyKernels(const cleave_program &p, cleave_error *error) {
     if (!kernel.name || !kernel.num_images || kernel.first_image > p.num_images ||
         kernel.num_images > p.num_images - kernel.first_image)
       return fail(error, CLEAVE_REFUSED, "kernel %u has no name or no image", i);
-    if (!kernel.threads || kernel.threads > maxThreads || !kernel.blocks ||
-        kernel.blocks > maxBlocks || kernel.shared_bytes > maxShared)
-      return fail(
-          error, CLEAVE_REFUSED,
-          "kernel %u is started with what no chip has, got: %u blocks of %u threads with %u "
-          "shared bytes",
-          i, kernel.blocks, kernel.threads, kernel.shared_bytes);
   }
   return CLEAVE_OK;
 }

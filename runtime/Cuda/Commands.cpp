@@ -49,11 +49,10 @@ bool Gpu::issueBegin(Rank &rank, bool load) {
 
 bool Gpu::issue(Rank &rank, const Step &step) {
   if (step.command->op == CLEAVE_OP_LAUNCH) {
-    const cleave_device_kernel &kernel = program.device_kernels[step.command->kernel];
+    auto [function, image] = rank.device->functions[step.command->kernel];
     return check(rank,
-                 driver->cuLaunchKernel(rank.device->functions[step.command->kernel], kernel.blocks,
-                                        1, 1, kernel.threads, 1, 1, kernel.shared_bytes,
-                                        rank.stream, step.arguments, nullptr));
+                 driver->cuLaunchKernel(function, image->blocks, 1, 1, image->threads, 1, 1,
+                                        image->shared_bytes, rank.stream, step.arguments, nullptr));
   }
   if (step.bytes == 0)
     return true;

@@ -141,12 +141,12 @@ int32_t Gpu::loadKernels(Device &device, cleave_error *error) {
       result = driver->cuModuleLoadData(&module, image->data);
     if (!result)
       result = driver->cuModuleGetFunction(&function, module, kernel.name);
-    if (!result && kernel.shared_bytes > sharedOfAll)
+    if (!result && image->shared_bytes > sharedOfAll)
       result = driver->cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                                          int(kernel.shared_bytes));
+                                          int(image->shared_bytes));
     if (result)
       return fail(result, "the code of a kernel does not load", error);
-    device.functions.push_back(function);
+    device.functions.emplace_back(function, image);
   }
   return CLEAVE_OK;
 }

@@ -89,7 +89,8 @@ private:
     CUcontext context = nullptr;
     uint32_t chip = 0;
     std::map<const void *, CUmodule> modules; ///< by their image
-    std::vector<CUfunction> functions;        ///< by kernel
+    /// By kernel: its code, and how that is started.
+    std::vector<std::pair<CUfunction, const cleave_image *>> functions;
     std::map<Range, CUdeviceptr> files;
   };
   struct Arguments {

@@ -24,7 +24,7 @@ extern "C" {
 #endif
 
 /// Changes whenever a struct of this header does.
-#define CLEAVE_PROGRAM_VERSION 4u
+#define CLEAVE_PROGRAM_VERSION 5u
 
 typedef enum cleave_op {
 #define CLEAVE_COMMAND(ENUM, NAME) CLEAVE_OP_##ENUM,
@@ -108,13 +108,15 @@ typedef enum cleave_image_kind {
   CLEAVE_NUM_IMAGE_KINDS
 } cleave_image_kind;
 
-/// Code of one or more kernels.
+/// Code of a kernel, and how it is started: chips differ in what they do at once.
 typedef struct cleave_image {
   uint8_t kind;     ///< cleave_image_kind
   char feature;     ///< as the `a` of sm_90a: for this chip alone; 0 where there is none
   uint32_t chip;    ///< ten times the compute capability, as the 90 of sm_90a
   const void *data; ///< of PTX, with its final 0
   uint64_t bytes;
+  uint32_t blocks, threads; ///< of the grid, and of a block
+  uint32_t shared_bytes;    ///< dynamic, of a block
 } cleave_image;
 
 /// A kernel of a device, `name(buffers…, const int64_t *coordinates, int32_t *fault)`: it
@@ -122,8 +124,6 @@ typedef struct cleave_image {
 /// It has an image for each kind of chip that it runs on.
 typedef struct cleave_device_kernel {
   const char *name;
-  uint32_t blocks, threads; ///< of the grid, and of a block
-  uint32_t shared_bytes;    ///< dynamic, of a block
   uint32_t first_image, num_images;
 } cleave_device_kernel;
 

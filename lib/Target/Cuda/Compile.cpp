@@ -47,7 +47,6 @@ struct Compiled final : CompiledProgram {
 /// A kernel on its way to the images of all chips.
 struct Job {
   func::FuncOp kernel;
-  Launch launch;
   std::vector<cleave_image> images; ///< without their bytes
   std::vector<std::vector<char>> code;
   std::vector<CubinReport> reports;
@@ -79,15 +78,26 @@ static cleave_image imageOf(StringRef chip, cleave_image_kind kind) {
   return image;
 }
 
-static llvm::Error compileFor(Job &job, ModuleOp lowered, StringRef chip, bool isLast,
+static Chip chipOf(const cleave_image &image) {
+  constexpr unsigned ampere = 80, hopper = 90;
+  // Later generations have other instructions for groups.
+  return {image.chip >= ampere, image.chip == hopper && image.feature == 'a'};
+}
+
+static llvm::Error compileFor(Job &job, DeviceLoops &lowered, StringRef chip, bool isLast,
                               const CudaOptions &options) {
   llvm::LLVMContext context;
   StringRef name = job.kernel.getName();
-  auto module = makeModule(lowered, context, name, job.launch, chip);
+  const Launch &launch = lowered.launch;
+  auto module = makeModule(*lowered.module, context, name, launch, chip);
   if (!module)
     return module.takeError();
   auto add = [&](cleave_image_kind kind, std::vector<char> bytes) {
-    job.images.push_back(imageOf(chip, kind));
+    cleave_image image = imageOf(chip, kind);
+    image.blocks = static_cast<uint32_t>(launch.blocks);
+    image.threads = static_cast<uint32_t>(launch.threads);
+    image.shared_bytes = static_cast<uint32_t>(launch.sharedBytes);
+    job.images.push_back(image);
     job.code.push_back(std::move(bytes));
   };
   if (options.simulate) {
@@ -112,23 +122,23 @@ static llvm::Error compileFor(Job &job, ModuleOp lowered, StringRef chip, bool i
 }
 
 static LogicalResult compileKernel(Job &job, const CudaOptions &options) {
-  Chips chips{~0u, /*hasGroups=*/true};
-  for (StringRef chip : options.chips) {
-    chips.oldest = std::min<unsigned>(chips.oldest, imageOf(chip, CLEAVE_IMAGE_CUBIN).chip);
-    // Later generations have other instructions for it.
-    chips.hasGroups &= chip == "sm_90a";
-  }
-  DeviceLoops loops = emitLoops(job.kernel, chips);
-  job.launch = loops.launch;
-  if (options.onLoops)
-    options.onLoops(*loops.module);
-  if (failed(lowerToNvvm(*loops.module)))
-    return failure();
   size_t count = options.simulate ? 1 : options.chips.size();
-  for (size_t i = 0; i < count; ++i)
-    if (llvm::Error error =
-            compileFor(job, *loops.module, options.chips[i], i + 1 == count, options))
+  // What a thread does is written once for all chips that can do the same.
+  std::vector<std::pair<Chip, DeviceLoops>> known;
+  for (size_t i = 0; i < count; ++i) {
+    StringRef name = options.chips[i];
+    Chip chip = chipOf(imageOf(name, CLEAVE_IMAGE_CUBIN));
+    auto loops = llvm::find_if(known, [&](const auto &one) { return one.first == chip; });
+    if (loops == known.end()) {
+      loops = known.emplace(loops, chip, emitLoops(job.kernel, chip));
+      if (options.onLoops)
+        options.onLoops(*loops->second.module);
+      if (failed(lowerToNvvm(*loops->second.module)))
+        return failure();
+    }
+    if (llvm::Error error = compileFor(job, loops->second, name, i + 1 == count, options))
       return job.kernel.emitError(llvm::toString(std::move(error)));
+  }
   return success();
 }
 
@@ -151,10 +161,8 @@ static LogicalResult link(Compiled &result, std::vector<Job> &jobs) {
   std::vector<cleave_image> images;
   for (const std::string &name : result.builder.parts().kernels) {
     Job &job = *byName.at(name);
-    kernels.push_back(
-        {name.c_str(), static_cast<uint32_t>(job.launch.blocks),
-         static_cast<uint32_t>(job.launch.threads), static_cast<uint32_t>(job.launch.sharedBytes),
-         static_cast<uint32_t>(images.size()), static_cast<uint32_t>(job.images.size())});
+    kernels.push_back({name.c_str(), static_cast<uint32_t>(images.size()),
+                       static_cast<uint32_t>(job.images.size())});
     for (auto [image, code] : llvm::zip_equal(job.images, job.code)) {
       result.code.push_back(std::move(code));
       images.push_back(image);
@@ -176,7 +184,7 @@ static LogicalResult compile(ModuleOp module, const CudaOptions &options, Compil
     if (kernel->hasAttr(rt::kKernel)) {
       if (failed(emit::checkKernel(kernel, "cuda")))
         return failure();
-      jobs.push_back({kernel, {}, {}, {}, {}});
+      jobs.push_back({kernel, {}, {}, {}});
     }
   auto work = [&](size_t i) { return compileKernel(jobs[i], options); };
   if (failed(emit::forAll(*module.getContext(), jobs.size(), options.threads, work)))

@@ -20,9 +20,6 @@ Launch cleave::cuda::launchElements(int64_t elements) {
   return {ceilDiv(steps, threads), threads, 0};
 }
 
-/// The first chip with bf16 on its tensor cores and copies that nobody waits for.
-static constexpr unsigned kTensorChip = 80;
-
 static bool isTiled(Operation *root) {
   return isa<nn::MatmulOp, nn::ConvOp>(root) && emit::isProductType(root->getOperand(0).getType());
 }
@@ -41,26 +38,25 @@ static emit::ProductSizes sizesOf(Operation *root) {
 }
 
 /// Whether tensor cores take the operands of a tiled product as they are.
-static bool isTensorProduct(Operation *root, const Chips &chips) {
+static bool isTensorProduct(Operation *root, const Chip &chip) {
   Type element = cast<RankedTensorType>(root->getOperand(0).getType()).getElementType();
-  return chips.oldest >= kTensorChip && (element.isF16() || element.isBF16()) &&
-         sizesOf(root).k > 0;
+  return chip.hasTensorCores && (element.isF16() || element.isBF16()) && sizesOf(root).k > 0;
 }
 
-static bool isTensorAttention(nn::AttentionOp root, const Chips &chips) {
-  return chips.oldest >= kTensorChip && cuda::isTensorAttention(root);
+static bool isTensorAttention(nn::AttentionOp root, const Chip &chip) {
+  return chip.hasTensorCores && cuda::isTensorAttention(root);
 }
 
-static Launch launchOf(func::FuncOp kernel, Operation *root, const Chips &chips) {
+static Launch launchOf(func::FuncOp kernel, Operation *root, const Chip &chip) {
   int64_t elements = elementsOf(kernel);
   if (elements == 0)
     return {};
   if (root && isTiled(root))
-    return isTensorProduct(root, chips) ? launchTensorProduct(sizesOf(root), chips.hasGroups)
-                                        : launchProduct(sizesOf(root));
+    return isTensorProduct(root, chip) ? launchTensorProduct(sizesOf(root), chip.hasGroups)
+                                       : launchProduct(sizesOf(root));
   if (auto attention = dyn_cast_or_null<nn::AttentionOp>(root))
-    return isTensorAttention(attention, chips) ? launchTensorAttention(attention)
-                                               : launchAttention(attention);
+    return isTensorAttention(attention, chip) ? launchTensorAttention(attention)
+                                              : launchAttention(attention);
   Launch launch = launchElements(elements);
   if (root && emit::rowLength(root))
     launch = launchRows(root);
@@ -68,20 +64,20 @@ static Launch launchOf(func::FuncOp kernel, Operation *root, const Chips &chips)
   return launch;
 }
 
-static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, const Chips &chips) {
+static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, const Chip &chip) {
   llvm::TypeSwitch<Operation *>(root)
       .Case<nn::MatmulOp, nn::ConvOp>([&](auto op) {
         emit::Product product = emit::productOf(emitter, op);
         if (isTiled(op))
-          return isTensorProduct(op, chips)
-                     ? emitTensorProduct(emitter, product, block, chips.hasGroups)
+          return isTensorProduct(op, chip)
+                     ? emitTensorProduct(emitter, product, block, chip.hasGroups)
                      : emitProduct(emitter, product, block);
         emitter.team = block.grid();
         emit::emitSums(emitter, product);
       })
       .Case([&](nn::AttentionOp op) {
-        isTensorAttention(op, chips) ? emitTensorAttention(emitter, op, block)
-                                     : emitAttention(emitter, op, block);
+        isTensorAttention(op, chip) ? emitTensorAttention(emitter, op, block)
+                                    : emitAttention(emitter, op, block);
       })
       .Case([&](nn::ScatterNdOp op) { emitScatterNd(emitter, op, block); })
       .Case([&](nn::CacheUpdateOp op) { emitCacheUpdate(emitter, op, block); })
@@ -93,18 +89,18 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, cons
       });
 }
 
-DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chips &chips) {
+DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chip &chip) {
   emit::Machine machine;
   machine.lanes = kLanes;
   machine.isParallel = true;
   Operation *root = emit::rootOf(kernel);
-  DeviceLoops loops{emit::makeBody(kernel, machine, kSharedSpace), launchOf(kernel, root, chips)};
+  DeviceLoops loops{emit::makeBody(kernel, machine, kSharedSpace), launchOf(kernel, root, chip)};
   Emitter emitter(kernel, *loops.module->getOps<func::FuncOp>().begin(), machine);
   ThreadBlock block(emitter, loops.launch);
   if (elementsOf(kernel) == 0) {
     // Nothing is computed.
   } else if (root) {
-    emitRoot(emitter, root, block, chips);
+    emitRoot(emitter, root, block, chip);
   } else {
     emit::emitElementwise(emitter, block.grid());
   }

@@ -16,13 +16,13 @@ struct DeviceLoops {
   Launch launch;
 };
 
-/// The chips that a kernel is for. It is started in one way on all of them, so what it does
-/// is what all of them can.
-struct Chips {
-  unsigned oldest;        ///< capability, as 80
-  bool hasGroups = false; ///< all multiply by groups of warps
+/// What kernels make use of.
+struct Chip {
+  bool hasTensorCores; ///< for 16-bit floats, and copies that do not wait
+  bool hasGroups;      ///< of warps, that multiply together
+  bool operator==(const Chip &) const = default;
 };
-DeviceLoops emitLoops(mlir::func::FuncOp kernel, const Chips &chips);
+DeviceLoops emitLoops(mlir::func::FuncOp kernel, const Chip &chip);
 
 /// Lowers to the llvm and nvvm dialects. Indices are of 32 bits where all tensors allow it.
 mlir::LogicalResult lowerToNvvm(mlir::ModuleOp module);

@@ -59,7 +59,7 @@ Made makeSize(MLIRContext *context, ArrayRef<int64_t> numbers, int depth) {
 
 TEST(OpenDims, ExpressionsAreWhatTheNumbersAre) {
   MLIRContext context;
-  rc::check([&] {
+  EXPECT_TRUE(rc::check([&] {
     auto numbers =
         *rc::gen::container<std::vector<int64_t>>(kNumSymbols, rc::gen::inRange<int64_t>(0, 20));
     auto others =
@@ -70,7 +70,7 @@ TEST(OpenDims, ExpressionsAreWhatTheNumbersAre) {
       RC_ASSERT(made.size.value == made.again(others));
     else if (!isa<AffineDimExpr>(made.size.expr))
       RC_ASSERT(evaluate(made.size.expr, others) == made.again(others));
-  });
+  }));
 }
 
 TEST(OpenDims, EqualProductsCancel) {

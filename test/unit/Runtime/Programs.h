@@ -78,7 +78,7 @@ public:
   /// Ranks are on simulated GPUs, each on one of its own; there are no kernels.
   void onGpu() {
     setenv("CLEAVE_SIMT_DEVICES", "8", 1);
-    static const cleave_image none{CLEAVE_IMAGE_SIMT, 0, 80, "", 1};
+    static const cleave_image none{CLEAVE_IMAGE_SIMT, 0, 80, "", 1, 1, 32, 0};
     program.device = CLEAVE_DEVICE_CUDA;
     program.images = &none;
     program.num_images = 1;

@@ -47,12 +47,17 @@ static Builder sound() {
   return builder;
 }
 
-/// The one kernel is a device's, with one image.
-static void onDevice(Builder &builder, const cleave_device_kernel &kernel) {
-  static cleave_device_kernel its;
-  its = kernel;
+/// The one kernel is a device's, whose image is started as the arguments say.
+static void onDevice(Builder &builder, uint32_t firstImage, uint32_t blocks, uint32_t threads,
+                     uint32_t sharedBytes) {
+  static cleave_device_kernel kernel;
+  static cleave_image image;
+  kernel = {"k", firstImage, 1};
   builder.onGpu();
-  builder.program.device_kernels = &its;
+  image = *builder.program.images;
+  image.blocks = blocks, image.threads = threads, image.shared_bytes = sharedBytes;
+  builder.program.images = &image;
+  builder.program.device_kernels = &kernel;
 }
 
 namespace {
@@ -80,7 +85,7 @@ static const cleave_params *twoParams(uint32_t file, uint64_t offset) {
 
 static const Lie lies[] = {
     {"Version", [](Builder &b) { b.program.version = 99; },
-     "the program is of another version than this runtime's 4, got: 99"},
+     "the program is of another version than this runtime's 5, got: 99"},
     {"NoRanks", [](Builder &b) { b.program.num_ranks = 0; },
      "a program has between 1 and 65536 ranks, got: 0"},
     {"Class", [](Builder &b) { b.classes[1] = 7; },
@@ -96,12 +101,11 @@ static const Lie lies[] = {
     {"ParamsEnd", [](Builder &b) { b.load = {{}, {}}, b.program.params = twoParams(0, 64); },
      "within the 256 bytes of file 0, got: offset 64, 256 bytes"},
     {"MissingKernel", [](Builder &b) { b.kernels[0] = nullptr; }, "kernel 0 is missing"},
-    {"NoImage", [](Builder &b) { onDevice(b, {"k", 1, 32, 0, 1, 1}); },
-     "kernel 0 has no name or no image"},
-    {"Threads", [](Builder &b) { onDevice(b, {"k", 1, 1025, 0, 0, 1}); },
-     "kernel 0 is started with what no chip has, got: 1 blocks of 1025 threads"},
-    {"Blocks", [](Builder &b) { onDevice(b, {"k", 0, 32, 0, 0, 1}); }, "got: 0 blocks"},
-    {"Shared", [](Builder &b) { onDevice(b, {"k", 1, 32, (227 << 10) + 1, 0, 1}); },
+    {"NoImage", [](Builder &b) { onDevice(b, 1, 1, 32, 0); }, "kernel 0 has no name or no image"},
+    {"Threads", [](Builder &b) { onDevice(b, 0, 1, 1025, 0); },
+     "image 0 is started with what no chip has, got: 1 blocks of 1025 threads"},
+    {"Blocks", [](Builder &b) { onDevice(b, 0, 0, 32, 0); }, "got: 0 blocks"},
+    {"Shared", [](Builder &b) { onDevice(b, 0, 1, 32, (227 << 10) + 1); },
      "with 232449 shared bytes"},
     {"ValueType", [](Builder &b) { b.inputs[0].type = 200; },
      "input \"x\" has an unknown type, got: 200"},
