@@ -154,9 +154,9 @@ class Lies : public testing::TestWithParam<Lie> {};
 /// What is wrong though all digests agree.
 static const Lie lies[] = {
     {"Older", [](Small &s) { s.manifest.abi = CLEAVE_PROGRAM_VERSION - 1; },
-     "an older Cleave (version 3 of its programs, this is 4); compile the model again"},
+     "an older Cleave (version 4 of its programs, this is 5); compile the model again"},
     {"Newer", [](Small &s) { s.manifest.abi = CLEAVE_PROGRAM_VERSION + 1; },
-     "a newer Cleave (version 5 of its programs, this is 4); use that one, or compile"},
+     "a newer Cleave (version 6 of its programs, this is 5); use that one, or compile"},
     {"Version", [](Small &s) { s.builder.program.version = 99; }, "version 99"},
     {"Target", [](Small &s) { s.manifest.target = "cuda"; }, "for the target cuda"},
     {"Architecture", [](Small &s) { s.manifest.architecture = "vax"; }, "is for vax, this machine"},
