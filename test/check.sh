@@ -30,14 +30,22 @@ run_lit() {
   count test/counts.py lit "$logs/lit.json"
 }
 
-# unit NAME TESTS [FLAG…]: some or all tests of a program, with logs of that name
+# unit NAME TESTS [FLAG…]: some or all tests of a program, dealt out over the cores, with logs
+# of that name
 unit() {
-  local log=$logs/$1
-  rm -f "$log.json"
-  # RapidCheck reports every property; only a failure is worth reading.
-  "$build/bin/$2" --gtest_brief=1 --gtest_output="json:$log.json" "${@:3}" >"$log.log" 2>&1 ||
-    cat "$log.log"
-  count test/counts.py gtest "$log.json"
+  local shards i
+  shards=$(nproc)
+  local reports=()
+  for ((i = 0; i < shards; i++)); do
+    local log=$logs/$1.$i
+    rm -f "$log.json"
+    reports+=("$log.json")
+    # RapidCheck reports every property; only a failure is worth reading.
+    { GTEST_TOTAL_SHARDS=$shards GTEST_SHARD_INDEX=$i "$build/bin/$2" --gtest_brief=1 \
+      --gtest_output="json:$log.json" "${@:3}" >"$log.log" 2>&1 || cat "$log.log"; } &
+  done
+  wait
+  count test/counts.py gtest "${reports[@]}"
 }
 
 run_unit() {

@@ -1,6 +1,6 @@
-"""Prints `passed failed skipped` of a report of lit or GoogleTest.
+"""Prints `passed failed skipped` of reports of lit or GoogleTest.
 
-    counts.py lit|gtest REPORT.json
+    counts.py lit|gtest REPORT.json…
 """
 
 import json
@@ -22,6 +22,9 @@ def gtest(report):
 
 
 if __name__ == "__main__":
-    kind, path = sys.argv[1:]
-    with open(path) as file:
-        print(*{"lit": lit, "gtest": gtest}[kind](json.load(file)))
+    count = {"lit": lit, "gtest": gtest}[sys.argv[1]]
+    counts = []
+    for path in sys.argv[2:]:
+        with open(path) as file:
+            counts.append(count(json.load(file)))
+    print(*map(sum, zip(*counts)))
