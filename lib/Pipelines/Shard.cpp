@@ -18,4 +18,6 @@ void cleave::buildShardPipeline(OpPassManager &passes, const ShardOptions &optio
   pipeline.virtualStages = options.virtualStages;
   pipeline.strict = options.strict;
   passes.addPass(createPipeline(pipeline));
+  if (options.oneShot)
+    passes.addPass(createOneShot());
 }

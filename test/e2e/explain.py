@@ -91,6 +91,8 @@ def counters(tree):
              for name in names for mesh in meshes]
     # Sums of many tokens are scattered.
     cases.append(("llama_torchscript", "dp=2,tp=2", ("--dim", "batch=8", "--dim", "seq=512")))
+    # Between GPUs sums are gathered.
+    cases.append(("llama_mobius_fp16", "tp=4", (*batch("llama_mobius_fp16", 2), "--target", "simt")))
     kinds = set()
     for name, mesh, dims in cases:
         said = tree.json("explain", name, "--mesh", mesh, *dims)

@@ -117,8 +117,13 @@ int cleave::fail(llvm::Error error) {
 
 llvm::Error cleave::shard(Compilation &compilation, ModuleOp module, llvm::StringRef mesh,
                           const ModelOptions &options) {
-  if (llvm::Error error = compilation.shard(
-          module, {mesh.str(), options.strict, options.microBatches, options.virtualStages}))
+  llvm::Expected<Target> target = options.parseTarget();
+  if (!target)
+    return target.takeError();
+  bool oneShot = target->kind != Target::Cpu;
+  if (llvm::Error error =
+          compilation.shard(module, {mesh.str(), options.strict, options.microBatches,
+                                     options.virtualStages, oneShot}))
     return error;
   for (const std::string &message : std::exchange(compilation.messages, {}))
     note(message);

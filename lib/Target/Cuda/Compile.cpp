@@ -54,9 +54,6 @@ struct Job {
 
 } // namespace
 
-/// Of every buffer, so that vectors may be loaded whole.
-static constexpr int64_t kAlignment = 16;
-
 static void loadDialects(MLIRContext &context) {
   context.loadDialect<arith::ArithDialect, cf::ControlFlowDialect, gpu::GPUDialect,
                       LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect,

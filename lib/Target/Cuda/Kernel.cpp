@@ -93,6 +93,7 @@ DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chip &chip) {
   emit::Machine machine;
   machine.lanes = kLanes;
   machine.isParallel = true;
+  machine.alignment = kAlignment;
   Operation *root = emit::rootOf(kernel);
   DeviceLoops loops{emit::makeBody(kernel, machine, kSharedSpace), launchOf(kernel, root, chip)};
   Emitter emitter(kernel, *loops.module->getOps<func::FuncOp>().begin(), machine);

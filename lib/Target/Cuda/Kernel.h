@@ -16,6 +16,9 @@ struct DeviceLoops {
   Launch launch;
 };
 
+/// Bytes of which every buffer begins at a multiple: what a thread loads at once.
+inline constexpr int64_t kAlignment = 16;
+
 /// What kernels make use of.
 struct Chip {
   bool hasTensorCores; ///< for 16-bit floats, and copies that do not wait

@@ -429,9 +429,10 @@ void Emitter::forLanes(const Index &at, int64_t lanes, function_ref<void(int64_t
 }
 
 llvm::MaybeAlign Emitter::alignmentOf(const Index &at, Type stored, int64_t lanes) const {
-  if (!machine.isParallel || multipleOf(at) % lanes != 0)
+  if (!machine.alignment || multipleOf(at) % lanes != 0)
     return std::nullopt;
-  return llvm::Align(lanes * stored.getIntOrFloatBitWidth() / 8);
+  int64_t bytes = lanes * stored.getIntOrFloatBitWidth() / 8;
+  return llvm::Align(std::min(bytes, machine.alignment));
 }
 
 Value Emitter::loadMemory(Value memory, Type element, const Index &at) {

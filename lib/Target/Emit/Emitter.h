@@ -36,9 +36,10 @@ struct Machine {
   int64_t lanes = 16;          ///< f32 elements of a vector register
   int64_t registers = 32;      ///< vector registers
   int64_t nearBytes = 1 << 20; ///< the second level cache of a core
-  /// Many threads run a kernel, each a step of a loop: loops are not split, vectors
-  /// lie at multiples of their size, and a fault is written by whoever finds it.
+  /// Many threads run a kernel, each a step of a loop: loops are not split, and a fault
+  /// is written by whoever finds it.
   bool isParallel = false;
+  int64_t alignment = 0; ///< bytes that the places of buffers are multiples of, if known
 };
 
 /// The threads that share the steps of a loop, as values of `index`.

@@ -3,18 +3,22 @@
 // Compiled programs on real ranks, each a class of its own, with uneven parts and
 // empty ones. A tensor goes from parts of one dimension to parts of another and is
 // gathered, or is summed into parts and gathered; the runtime counts, rank by rank,
-// the bytes that the ops foretell.
+// the bytes that the ops foretell. What sums the gathered partial values of ranks has the
+// bits of what reduces them.
 //
 //===----------------------------------------------------------------------===//
 
 #include "Harness.h"
 #include "cleave/Runtime/Session.h"
+#include "cleave/Transforms/Sharding/Passes.h"
 
 #include "Dist/Dist.h"
 #include "Nn/Nn.h"
 
+#include "mlir/AsmParser/AsmParser.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Parser/Parser.h"
+#include "mlir/Pass/PassManager.h"
 
 #include <gtest/gtest.h>
 
@@ -157,4 +161,74 @@ TEST(Collectives, PartsBecomeWhatTheyWere) {
         return;
     }
   }
+}
+
+/// Every rank adds what is summed, a row of an input each, to another input.
+static std::string sumOf(int64_t members, int64_t size, const std::string &element) {
+  std::string count = std::to_string(members), length = std::to_string(size);
+  std::string whole = "tensor<" + count + "x" + length + "x" + element + ">";
+  std::string row = "tensor<1x" + length + "x" + element + ">";
+  return "module attributes {dist.mesh = #dist.mesh<\"x\"=" + count +
+         ">, dist.classes = array<i64: " + listed(Counts(members, 0)) +
+         ">} {\nfunc.func @main(%x: " + whole + ", %r: " + row + ") -> " + row +
+         " {\n  %p = dist.slice %x dim 0 over [\"x\"] counts [" + listed(Counts(members, 1)) +
+         "] : " + whole + " to " + row + "\n  %s = dist.all_reduce sum %p over [\"x\"] : " + row +
+         "\n  %y = nn.add %s, %r : " + row + ", " + row + "\n  return %y : " + row + "\n}\n}\n";
+}
+
+/// What each rank gives, one behind the other.
+static void runSum(ModuleOp module, const cleave::test::Machine &machine,
+                   const std::vector<char> &x, const std::vector<char> &r, int64_t members,
+                   std::vector<char> &results) {
+  auto compiled = machine.compile(module);
+  ASSERT_TRUE(bool(compiled)) << llvm::toString(compiled.takeError());
+  cleave_error error = {};
+  cleave_session *session = nullptr;
+  ASSERT_EQ(cleave_session_create((*compiled)->program(), nullptr, &session, &error), CLEAVE_OK)
+      << error.message;
+  std::vector<char> y(r.size());
+  cleave_input inputs[] = {{x.data(), x.size()}, {r.data(), r.size()}};
+  cleave_output output = {y.data(), y.size()};
+  EXPECT_EQ(cleave_session_run(session, inputs, &output, &error), CLEAVE_OK) << error.message;
+  for (int64_t rank = 0; rank < members; ++rank) {
+    auto *one = static_cast<const char *>(cleave_session_output(session, rank, 0));
+    results.insert(results.end(), one, one + r.size());
+  }
+  cleave_session_destroy(session);
+}
+
+TEST(Collectives, OneShotsHaveTheBitsOfAllReduces) {
+  MLIRContext context(MLIRContext::Threading::DISABLED);
+  context.loadDialect<func::FuncDialect, nn::NnDialect, dist::DistDialect>();
+  std::mt19937 random(1);
+  for (const char *element : {"f16", "bf16", "f32", "f64"})
+    for (int64_t members : {2, 3, 8}) {
+      int64_t size = 1 + random() % 200;
+      std::string text = sumOf(members, size, element);
+      SCOPED_TRACE(text);
+      // Any bits but those of what is no number, whose own bits nobody promises.
+      Type type = parseType(element, &context);
+      size_t bytes = type.getIntOrFloatBitWidth() / 8;
+      std::vector<char> x(members * size * bytes), r(size * bytes);
+      for (std::vector<char> *values : {&x, &r})
+        for (size_t i = 0; i < values->size(); i += bytes) {
+          llvm::APFloat value((random() % 4096 - 2048.0) / (1 + random() % 64));
+          bool inexact;
+          value.convert(cast<FloatType>(type).getFloatSemantics(),
+                        llvm::APFloat::rmNearestTiesToEven, &inexact);
+          memcpy(values->data() + i, value.bitcastToAPInt().getRawData(), bytes);
+        }
+      for (const cleave::test::Machine &machine : cleave::test::machines()) {
+        auto reduces = parseSourceString<ModuleOp>(text, &context);
+        OwningOpRef<ModuleOp> gathers = reduces->clone();
+        PassManager passes(&context);
+        passes.addPass(createOneShot());
+        ASSERT_TRUE(succeeded(passes.run(*gathers)));
+        gathers->walk([](dist::AllReduceOp) { FAIL() << "an all_reduce is left"; });
+        std::vector<char> wanted, got;
+        runSum(*reduces, machine, x, r, members, wanted);
+        runSum(*gathers, machine, x, r, members, got);
+        EXPECT_EQ(got, wanted) << machine.name;
+      }
+    }
 }

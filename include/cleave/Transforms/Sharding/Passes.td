@@ -84,6 +84,17 @@ def Pipeline : Pass<"shard-pipeline", "::mlir::ModuleOp"> {
   let dependentDialects = ["::cleave::dist::DistDialect", "::cleave::nn::NnDialect"];
 }
 
+def OneShot : Pass<"shard-one-shot", "::mlir::ModuleOp"> {
+  let summary = "small all-reduces gather the partial values, and their reader adds them";
+  let description = [{
+    Of sums of floats over at most 8 ranks that one elementwise op or norm reads,
+    where the machine gathers the partial values of all faster than it reduces them.
+    The sum is in member order and rounds once, so its bits are those of the
+    all_reduce, whichever library gathers.
+  }];
+  let dependentDialects = ["::cleave::dist::DistDialect", "::cleave::nn::NnDialect"];
+}
+
 def PrintExplanation : Pass<"shard-print-explanation", "::mlir::ModuleOp"> {
   let summary = "says what travels, why, and what each rank holds";
   let description = [{
