@@ -35,8 +35,8 @@ bool Gpu::give(Rank &rank, CUdeviceptr device, const void *host, uint64_t bytes)
 }
 
 bool Gpu::issueBegin(Rank &rank, bool load) {
-  for (auto &[peer, lane] : rank.lanes)
-    lane.sent = lane.ended = 0;
+  for (auto &[key, lane] : rank.lanes)
+    lane.begun = lane.ended = 0;
   bool done = check(rank, driver->cuMemsetD8Async(rank.faults, 0, 4 * rank.numFaults, rank.stream));
   for (uint32_t i = 0; i < program.num_inputs && done && !load; ++i) {
     uint64_t bytes;
@@ -76,7 +76,7 @@ bool Gpu::issueDeparture(Rank &rank, const char *stage, const Ends &ends) {
 }
 
 bool Gpu::issueEnd(Rank &rank, bool load) {
-  bool done = true;
+  bool done = joinCollectives(rank);
   for (uint32_t i = 0; i < program.num_outputs && done && !load; ++i) {
     uint64_t bytes;
     valueBytes(program.outputs[i], bytes);
@@ -104,16 +104,21 @@ bool Gpu::endPiece(Rank &rank) {
   return done;
 }
 
+bool Gpu::issueNext(uint32_t r, bool load, const Step &step, Waiter &waiter) {
+  Rank &rank = of(r);
+  // Others of this thread may have had their turn.
+  if (!enter(rank) || !joinBefore(r, load, step))
+    return false;
+  return isExchange(step.command->op) ? issueExchange(r, step, waiter) : issue(rank, step);
+}
+
 bool Gpu::captureAll(uint32_t r, const std::vector<Step> &steps, Waiter &waiter) {
   Rank &rank = of(r);
   if (!enter(rank) || !beginPiece(rank) || !issueBegin(rank, /*load=*/false))
     return false;
   for (uint32_t i = 0; i < steps.size(); ++i) {
     uint8_t op = steps[i].command->op;
-    if (!isExchange(op) && !issue(rank, steps[i]))
-      return false;
-    // Others of this thread may have had their turn.
-    if (isExchange(op) && cliques && !(enter(rank) && issueExchange(r, steps[i], waiter)))
+    if ((cliques || !isExchange(op)) && !issueNext(r, /*load=*/false, steps[i], waiter))
       return false;
     if (!isStaged(op))
       continue;
@@ -171,10 +176,7 @@ bool Gpu::begin(uint32_t r, bool load) {
 }
 
 bool Gpu::execute(uint32_t r, bool load, const Step &step, Waiter &waiter) {
-  Rank &rank = of(r);
-  return isCaptured(rank, load) ||
-         (enter(rank) &&
-          (isExchange(step.command->op) ? issueExchange(r, step, waiter) : issue(rank, step)));
+  return isCaptured(of(r), load) || issueNext(r, load, step, waiter);
 }
 
 bool Gpu::arrive(uint32_t r, bool load, uint32_t index, const Step &step, Ends &ends,
@@ -224,11 +226,13 @@ struct StreamEnd final : Condition {
 
 } // namespace
 
-bool Gpu::wait(uint32_t r, Waiter &waiter) { return waitFor(r, of(r).stream, waiter); }
+bool Gpu::wait(uint32_t r, Waiter &waiter) {
+  return joinCollectives(of(r)) && waitFor(r, of(r).stream, waiter);
+}
 
 bool Gpu::settle(uint32_t r, Waiter &waiter) {
-  bool done = wait(r, waiter);
-  for (auto &[peer, lane] : of(r).lanes)
+  bool done = waitFor(r, of(r).stream, waiter);
+  for (auto &[key, lane] : of(r).lanes)
     done = done && waitFor(r, lane.stream, waiter);
   return done;
 }

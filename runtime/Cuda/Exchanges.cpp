@@ -1,10 +1,13 @@
 //===- Exchanges.cpp - what ranks with GPUs of their own exchange ---------===//
 //
-// Collectives and receives go into the stream of a rank, a send into a stream of its own
-// which begins behind what the rank has done, so that the rank goes on while it flies:
+// A receive goes into the stream of a rank, all else into a lane beside it, a stream which
+// begins behind what the rank has done. The rank goes on: after a send until its `wait`,
+// after a collective until a command that touches what it writes or writes what it reads.
 //
-//   rank    ... compute | compute | wait ...
-//   lane            \\ send       /
+//   rank    ... compute | compute | compute ...
+//   lane            \\ send or collective /
+//
+// Collectives share a lane, so all ranks begin them in the order of their lists.
 //
 //===----------------------------------------------------------------------===//
 
@@ -37,25 +40,62 @@ int32_t Gpu::connect(cleave_error *error) {
   return CLEAVE_OK;
 }
 
-/// As many events as a list has sends; both lists may use them.
+/// Whether `next` has to wait until `collective` has ended.
+static bool conflicts(const cleave_program &program, const cleave_command &collective,
+                      const cleave_command &next) {
+  auto touches = [&](const cleave_command &command, bool writes, const cleave_buffer &buffer) {
+    uint32_t first = writes ? command.num_buffers - numWritten(command) : 0;
+    for (uint32_t i = first; i < command.num_buffers; ++i)
+      if (overlap(buffer, program.buffers[command.first_buffer + i]))
+        return true;
+    return false;
+  };
+  uint32_t written = collective.num_buffers - numWritten(collective);
+  for (uint32_t i = 0; i < collective.num_buffers; ++i)
+    if (touches(next, /*writes=*/i < written, program.buffers[collective.first_buffer + i]))
+      return true;
+  return false;
+}
+
+static std::vector<uint32_t> joinsOf(const cleave_program &program, const cleave_command *list,
+                                     uint32_t count) {
+  std::vector<uint32_t> joins(count);
+  std::vector<const cleave_command *> begun;
+  uint32_t ended = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    // Those of one lane follow each other anyway.
+    if (isCollective(list[i].op)) {
+      begun.push_back(list + i);
+      continue;
+    }
+    for (uint32_t c = uint32_t(begun.size()); c > ended; --c)
+      if (conflicts(program, *begun[c - 1], list[i]))
+        ended = c;
+    joins[i] = ended;
+  }
+  return joins;
+}
+
+/// As many events as a list has exchanges in a lane; both lists may use them.
 int32_t Gpu::makeLanes(uint32_t r, cleave_error *error) {
   Rank &rank = of(r);
   if (!rank.lanes.empty())
     return CLEAVE_OK;
-  std::map<uint32_t, size_t> sends;
+  std::map<uint32_t, size_t> exchanges;
   for (bool load : {true, false}) {
     std::map<uint32_t, size_t> own;
     uint32_t count;
     const cleave_command *list = listOf(program, r, load, count);
+    rank.joins[load] = joinsOf(program, list, count);
     for (uint32_t i = 0; i < count; ++i)
-      if (list[i].op == CLEAVE_OP_SEND)
-        ++own[groups.peerOf(list[i], r)];
-    for (auto [peer, number] : own)
-      sends[peer] = std::max(sends[peer], number);
+      if (isCollective(list[i].op) || list[i].op == CLEAVE_OP_SEND)
+        ++own[isCollective(list[i].op) ? collectives : groups.peerOf(list[i], r)];
+    for (auto [key, number] : own)
+      exchanges[key] = std::max(exchanges[key], number);
   }
   CUresult result = driver->cuCtxSetCurrent(rank.device->context);
-  for (auto [peer, number] : sends) {
-    Lane &lane = rank.lanes[peer];
+  for (auto [key, number] : exchanges) {
+    Lane &lane = rank.lanes[key];
     lane.ends.resize(number);
     if (!result)
       result = driver->cuStreamCreateWithPriority(&lane.stream, CU_STREAM_NON_BLOCKING, 0);
@@ -65,7 +105,7 @@ int32_t Gpu::makeLanes(uint32_t r, cleave_error *error) {
       if (!result)
         result = driver->cuEventCreate(&event, CU_EVENT_DISABLE_TIMING);
   }
-  return result ? fail(result, "a GPU gives no streams to send in", error) : int32_t(CLEAVE_OK);
+  return result ? fail(result, "a GPU gives no streams to exchange in", error) : int32_t(CLEAVE_OK);
 }
 
 void Gpu::disconnect() {
@@ -111,21 +151,41 @@ bool Gpu::checkCall(uint32_t r, ncclResult_t result, Waiter &waiter) {
   return result == ncclSuccess;
 }
 
-bool Gpu::issueSend(uint32_t r, Lane &lane, const Step &step, Waiter &waiter) {
+bool Gpu::issueBeside(uint32_t r, Lane &lane, const Step &step, Waiter &waiter) {
   Rank &rank = of(r);
   return check(rank, driver->cuEventRecord(lane.ready, rank.stream)) &&
          check(rank, driver->cuStreamWaitEvent(lane.stream, lane.ready, 0)) &&
          checkCall(r, cliques->issue(r, step, lane.stream), waiter) &&
-         check(rank, driver->cuEventRecord(lane.ends[lane.sent++], lane.stream));
+         check(rank, driver->cuEventRecord(lane.ends[lane.begun++], lane.stream));
+}
+
+/// What follows in the stream of the rank does so behind the first `count` of a lane.
+bool Gpu::join(Rank &rank, Lane &lane, uint32_t count) {
+  if (count <= lane.ended)
+    return true;
+  lane.ended = count;
+  return check(rank, driver->cuStreamWaitEvent(rank.stream, lane.ends[count - 1], 0));
+}
+
+bool Gpu::joinCollectives(Rank &rank, uint32_t count) {
+  auto lane = rank.lanes.find(collectives);
+  return lane == rank.lanes.end() || join(rank, lane->second, std::min(count, lane->second.begun));
+}
+
+bool Gpu::joinBefore(uint32_t r, bool load, const Step &step) {
+  uint32_t count;
+  size_t index = step.command - listOf(program, r, load, count);
+  return !cliques || joinCollectives(of(r), of(r).joins[load][index]);
 }
 
 bool Gpu::issueExchange(uint32_t r, const Step &step, Waiter &waiter) {
   Rank &rank = of(r);
   const cleave_command &command = *step.command;
-  if (command.op == CLEAVE_OP_SEND)
-    return issueSend(r, rank.lanes.at(groups.peerOf(command, r)), step, waiter);
-  if (command.op != CLEAVE_OP_WAIT)
+  if (isCollective(command.op))
+    return issueBeside(r, rank.lanes.at(collectives), step, waiter);
+  if (command.op == CLEAVE_OP_RECV)
     return checkCall(r, cliques->issue(r, step, rank.stream), waiter);
   Lane &lane = rank.lanes.at(groups.peerOf(command, r));
-  return check(rank, driver->cuStreamWaitEvent(rank.stream, lane.ends[lane.ended++], 0));
+  return command.op == CLEAVE_OP_SEND ? issueBeside(r, lane, step, waiter)
+                                      : join(rank, lane, lane.ended + 1);
 }

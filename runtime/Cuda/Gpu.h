@@ -97,13 +97,14 @@ private:
     CUdeviceptr coordinates, fault;
     std::vector<void *> list;
   };
-  /// What a rank sends to another: it flies beside what the rank does next.
+  /// What a rank exchanges beside what it does next: sends to another, or its collectives.
   struct Lane {
     CUstream stream = nullptr;
     CUevent ready = nullptr;
-    std::vector<CUevent> ends; ///< of the sends of a list
-    uint32_t sent = 0, ended = 0;
+    std::vector<CUevent> ends; ///< of the exchanges of a list
+    uint32_t begun = 0, ended = 0;
   };
+  static constexpr uint32_t collectives = ~0u; ///< their lane
   struct Rank {
     Device *device = nullptr;
     CUstream stream = nullptr;
@@ -117,7 +118,9 @@ private:
     std::vector<uint64_t> stages[2];
     std::vector<uint64_t> inputStages, outputStages;
     uint64_t foundStage = 0;
-    std::map<uint32_t, Lane> lanes;  ///< by receiver
+    std::map<uint32_t, Lane> lanes; ///< by receiver; `collectives`
+    /// By list and command: how many collectives have to have ended before it.
+    std::vector<uint32_t> joins[2];
     std::vector<CUgraphExec> pieces; ///< of `main`
     uint32_t nextPiece = 0;
     char problem[448] = "";
@@ -139,9 +142,13 @@ private:
 
   // What a stream is given; captured, or at once.
   bool issueBegin(Rank &rank, bool load);
+  bool issueNext(uint32_t rank, bool load, const Step &step, Waiter &waiter);
   bool issue(Rank &rank, const Step &step);
   bool issueExchange(uint32_t rank, const Step &step, Waiter &waiter);
-  bool issueSend(uint32_t rank, Lane &lane, const Step &step, Waiter &waiter);
+  bool issueBeside(uint32_t rank, Lane &lane, const Step &step, Waiter &waiter);
+  bool join(Rank &rank, Lane &lane, uint32_t count);
+  bool joinCollectives(Rank &rank, uint32_t count = ~0u);
+  bool joinBefore(uint32_t rank, bool load, const Step &step);
   bool waitFor(uint32_t rank, CUstream stream, Waiter &waiter);
   bool checkCall(uint32_t rank, ncclResult_t result, Waiter &waiter);
   bool issueArrival(Rank &rank, char *stage, const Ends &ends);

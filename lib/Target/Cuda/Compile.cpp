@@ -188,7 +188,9 @@ static LogicalResult compile(ModuleOp module, const CudaOptions &options, Compil
     return failure();
   PassManager passes(module.getContext());
   passes.enableVerifier(false);
-  passes.addPass(createPlanMemory());
+  PlanMemoryOptions places;
+  places.areBeside = true;
+  passes.addPass(createPlanMemory(places));
   if (failed(passes.run(module)) || failed(result.builder.build()))
     return failure();
   if (reports)

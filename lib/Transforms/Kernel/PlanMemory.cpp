@@ -50,8 +50,8 @@ struct Block {
 };
 
 struct Planner {
-  Planner(func::FuncOp function, bool isLoad)
-      : function(function), isLoad(isLoad), builder(function.getContext()) {}
+  Planner(func::FuncOp function, bool isLoad, bool areBeside)
+      : function(function), isLoad(isLoad), areBeside(areBeside), builder(function.getContext()) {}
 
   void run() {
     separateReturns();
@@ -135,9 +135,15 @@ private:
     int64_t time = 0;
     for (Operation &op : function.getBody().front()) {
       ++time;
-      for (Value operand : op.getOperands())
-        if (auto it = blockOf.find(storageOf(operand)); it != blockOf.end())
+      auto keep = [&](Value value) {
+        if (auto it = blockOf.find(storageOf(value)); it != blockOf.end())
           blocks[it->second].end = time;
+      };
+      for (Value operand : op.getOperands()) {
+        keep(operand);
+        if (Operation *collective = awaited(operand))
+          keep(collective->getOperand(0));
+      }
       if (!isCommand(&op))
         continue;
       for (OpResult result : op.getResults()) {
@@ -149,6 +155,15 @@ private:
       if (int64_t scratch = scratchOf(&op))
         blocks.push_back({&op, -1, scratch, time, time});
     }
+  }
+
+  /// The collective that the first reader of its result waits for, which until then reads
+  /// its operand.
+  Operation *awaited(Value operand) {
+    Operation *producer = storageOf(operand).getDefiningOp();
+    bool waits = areBeside && isa_and_nonnull<cleave::dist::CollectiveOpInterface>(producer) &&
+                 ended.insert(producer).second;
+    return waits ? producer : nullptr;
   }
 
   int64_t scratchOf(Operation *op) {
@@ -187,22 +202,26 @@ private:
   }
 
   func::FuncOp function;
-  bool isLoad;
+  bool isLoad, areBeside;
   OpBuilder builder;
   int64_t params = 0;
   std::vector<Block> blocks;
   DenseSet<Value> placed;
+  DenseSet<Operation *> ended; ///< collectives
   DenseMap<Operation *, SmallVector<Attribute>> places;
 };
 
 struct PlanMemory : cleave::impl::PlanMemoryBase<PlanMemory> {
+  using PlanMemoryBase::PlanMemoryBase;
+
   void runOnOperation() override {
     for (auto main : getOperation().getOps<func::FuncOp>()) {
       auto load = main->getAttrOfType<FlatSymbolRefAttr>(rt::kLoad);
       if (!load)
         continue;
-      Planner(main, /*isLoad=*/false).run();
-      Planner(getOperation().lookupSymbol<func::FuncOp>(load.getValue()), /*isLoad=*/true).run();
+      auto loader = getOperation().lookupSymbol<func::FuncOp>(load.getValue());
+      Planner(main, /*isLoad=*/false, areBeside).run();
+      Planner(loader, /*isLoad=*/true, areBeside).run();
     }
   }
 };

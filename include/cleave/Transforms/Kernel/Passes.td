@@ -74,5 +74,10 @@ def PlanMemory : Pass<"kernel-plan-memory", "::mlir::ModuleOp"> {
     A value that leaves twice, or that no command of this function makes, is
     copied.
   }];
+  let options = [
+    Option<"areBeside", "beside", "bool", /*default=*/"false",
+           "collectives run beside commands that touch nothing of theirs, and keep what they "
+           "read until their results are read">
+  ];
   let dependentDialects = ["::cleave::rt::RtDialect"];
 }

@@ -1,4 +1,5 @@
-// RUN: cleave-opt %s --kernel-split-load --kernel-fuse --kernel-plan-memory -split-input-file | FileCheck %s
+// RUN: cleave-opt %s --kernel-split-load --kernel-fuse --kernel-plan-memory -split-input-file | FileCheck %s --check-prefixes=CHECK,AFTER
+// RUN: cleave-opt %s --kernel-split-load --kernel-fuse --kernel-plan-memory=beside -split-input-file | FileCheck %s --check-prefixes=CHECK,BESIDE
 
 // The first and the third value never live together.
 // CHECK-LABEL: @dead_values_give_up_their_place
@@ -73,4 +74,26 @@ func.func @a_part_that_leaves_is_copied(%x: tensor<8x8xf32>) -> tensor<4x8xf32> 
   %a = nn.softmax %x dim 1 : tensor<8x8xf32>
   %b = nn.slice %a starts [4, 0] sizes [4, 8] steps [1, 1] : tensor<8x8xf32>
   return %b : tensor<4x8xf32>
+}
+
+// -----
+
+// What runs beside a collective writes nothing that it still reads: %d may lie where %a
+// does only where the gather has ended by then.
+// CHECK-LABEL: @gathers_beside
+// CHECK: %[[A:.*]] = rt.launch {{.*}}arena 0 at [[PLACE:[0-9]+]] length 512
+// CHECK: dist.all_gather
+// AFTER: rt.launch {{.*}}arena 0 at [[PLACE]] length 512
+// BESIDE-NOT: rt.launch {{.*}}arena 0 at [[PLACE]] length
+// CHECK: return
+module attributes {dist.mesh = #dist.mesh<"tp"=2>, dist.classes = array<i64: 0, 0>} {
+func.func @gathers_beside(%x: tensor<8x16xf32>) -> (tensor<16x16xf32>, tensor<8x16xf32>) {
+  %a = nn.softmax %x dim 1 : tensor<8x16xf32>
+  %b = nn.softmax %x dim 0 : tensor<8x16xf32>
+  %g = dist.all_gather %a dim 0 over ["tp"] counts [8, 8] : tensor<8x16xf32> to tensor<16x16xf32>
+  %d = nn.softmax %b dim 1 : tensor<8x16xf32>
+  %e = nn.softmax %d dim 1 : tensor<8x16xf32>
+  %h = nn.softmax %g dim 1 : tensor<16x16xf32>
+  return %h, %e : tensor<16x16xf32>, tensor<8x16xf32>
+}
 }
