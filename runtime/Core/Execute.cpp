@@ -54,6 +54,7 @@ void Session::runRank(uint32_t index, Waiter &waiter) noexcept {
   uint32_t r = firstRank + index;
   switch (work) {
   case Work::Agree: agree(waiter); return;
+  case Work::Connect: connect(waiter); return;
   case Work::Meet: meet(waiter); return;
   case Work::Load: runSteps(r, waiter); return;
   case Work::Capture: captureOnGpu(r, waiter); return;

@@ -74,7 +74,8 @@ int32_t Session::prepare(cleave_error *error) {
   if (int32_t status = mapFiles(error))
     return status;
   if (program.device == CLEAVE_DEVICE_CUDA) {
-    gpu = std::make_unique<Gpu>(program, firstRank, endRank, deadlineMs);
+    gpu = std::make_unique<Gpu>(program, firstRank, endRank, process ? process->place() : 0,
+                                deadlineMs);
     if (int32_t status = gpu->prepare(error))
       return status;
     if (int32_t status = gpu->upload(files, error))
@@ -108,7 +109,9 @@ int32_t Session::prepare(cleave_error *error) {
 
   if (int32_t status = process ? runAll(Work::Agree, error) : int32_t(CLEAVE_OK))
     return status;
-  int32_t status = runAll(Work::Load, error);
+  int32_t status = process && gpu ? runAll(Work::Connect, error) : int32_t(CLEAVE_OK);
+  if (!status)
+    status = runAll(Work::Load, error);
   if (gpu)
     gpu->endLoad();
   if (!status)

@@ -77,7 +77,7 @@ struct Awaited {
 };
 
 /// What all ranks of a session do at a time.
-enum class Work : uint8_t { Load, Run, Agree, Meet, Capture };
+enum class Work : uint8_t { Load, Run, Agree, Connect, Meet, Capture };
 
 class Session final : public RankBody, public JobMember {
 public:
@@ -159,6 +159,7 @@ private:
   bool agree(Waiter &waiter) noexcept;
   bool compareWith(uint32_t peer, Waiter &waiter);
   bool explainTo(Waiter &waiter);
+  bool connect(Waiter &waiter) noexcept;
   bool meet(Waiter &waiter) noexcept;
   bool moveInputs(Waiter &waiter) noexcept;
   bool moveOutputs(Waiter &waiter) noexcept;

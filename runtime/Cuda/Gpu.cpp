@@ -12,9 +12,10 @@ using namespace cleave::runtime;
 
 static void *pointerTo(CUdeviceptr memory) { return reinterpret_cast<void *>(memory); }
 
-Gpu::Gpu(const cleave_program &program, uint32_t firstRank, uint32_t endRank, uint32_t deadlineMs)
-    : program(program), firstRank(firstRank), endRank(endRank), deadlineMs(deadlineMs),
-      ranks(endRank - firstRank), groups(program) {}
+Gpu::Gpu(const cleave_program &program, uint32_t firstRank, uint32_t endRank, uint32_t firstDevice,
+         uint32_t deadlineMs)
+    : program(program), firstRank(firstRank), endRank(endRank), firstDevice(firstDevice),
+      deadlineMs(deadlineMs), ranks(endRank - firstRank), groups(program) {}
 
 Gpu::~Gpu() {
   // What waits for another rank would wait for ever.
@@ -72,7 +73,7 @@ int32_t Gpu::prepare(cleave_error *error) {
                          "the model with --target cpu");
   uint32_t wanted = std::min(uint32_t(count), endRank - firstRank);
   for (uint32_t i = 0; i < wanted; ++i)
-    if (int32_t status = openDevice(i, error))
+    if (int32_t status = openDevice((firstDevice + i) % uint32_t(count), error))
       return status;
   for (uint32_t rank = firstRank; rank < endRank; ++rank) {
     of(rank).device = devices[(rank - firstRank) % wanted].get();
@@ -92,6 +93,8 @@ int32_t Gpu::openDevice(uint32_t index, cleave_error *error) {
   if (!result)
     result = driver->cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
                                           device.device);
+  if (!result)
+    result = driver->cuDeviceGetUuid(&device.uuid, device.device);
   if (!result)
     result = driver->cuDevicePrimaryCtxRetain(&device.context, device.device);
   if (!result)
@@ -182,7 +185,8 @@ int32_t Gpu::take(uint32_t rank, CUdeviceptr &memory, uint64_t bytes, cleave_err
     together += weightBytes(r) + program.programs[program.class_of_rank[r]].arena_bytes;
   // Some is left for code and for the driver.
   uint64_t usable = std::max<uint64_t>(all / 10 * 9, 1);
-  uint64_t wanted = std::max<uint64_t>((together + usable - 1) / usable, devices.size() + 1);
+  uint64_t taken = ranks.size() < program.num_ranks ? program.num_ranks : devices.size();
+  uint64_t wanted = std::max<uint64_t>((together + usable - 1) / usable, taken + 1);
   return runtime::fail(error, CLEAVE_REFUSED,
                        "the GPU has no memory for rank %u, which needs %llu bytes of weights, %llu "
                        "of activations; %llu of %llu are free: cut the model over more GPUs, at "

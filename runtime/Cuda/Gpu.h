@@ -1,7 +1,7 @@
 //===- Gpu.h - the local ranks of a program on GPUs -----------*- C++ -*-===//
 //
-// Rank r of this process is on device r mod n, with a stream and memory of its
-// own. Commands are only put into the stream; the host waits where ranks meet and
+// Local rank i is on device first + i, modulo their number, with a stream and memory of
+// its own. Commands are only put into the stream; the host waits where ranks meet and
 // at the end of a list. Where each rank has a GPU of its own and there is NCCL,
 // exchanges are commands as all others; else what ranks exchange goes through
 // memory of the host, so that any communicator serves. `main` is a graph, or one
@@ -30,7 +30,9 @@ namespace cleave::runtime {
 /// A failed call says what is wrong in `problem`.
 class Gpu {
 public:
-  Gpu(const cleave_program &program, uint32_t firstRank, uint32_t endRank, uint32_t deadlineMs);
+  /// `firstDevice` is that of `firstRank`.
+  Gpu(const cleave_program &program, uint32_t firstRank, uint32_t endRank, uint32_t firstDevice,
+      uint32_t deadlineMs);
   ~Gpu();
 
   /// Opens the driver and the devices, loads the code, and takes the memory of all ranks.
@@ -51,8 +53,11 @@ public:
   bool isConnected() const { return cliques != nullptr; }
   /// After a failed run: ends exchanges that are under way, and forgets all graphs.
   void disconnect();
+  /// Which GPU a rank is on, whoever else sees it.
+  const CUuuid &deviceOf(uint32_t rank) const { return ranks[rank - firstRank].device->uuid; }
   /// Why graphs or NCCL are not used though they were asked for, or "".
   const char *remark() const { return why.c_str(); }
+  void addRemark(const std::string &text) { why += (why.empty() ? "" : "; ") + text; }
 
   // On the fiber of a rank; false with `problem`, which is empty where another rank has
   // failed.
@@ -86,6 +91,7 @@ private:
 
   struct Device {
     CUdevice device = 0;
+    CUuuid uuid = {};
     CUcontext context = nullptr;
     uint32_t chip = 0;
     std::map<const void *, CUmodule> modules; ///< by their image
@@ -164,7 +170,6 @@ private:
   /// Whether the bytes of an exchange pass through memory of the host. A wait has none.
   bool isStaged(uint8_t op) const { return !cliques && isExchange(op) && op != CLEAVE_OP_WAIT; }
   int32_t makeLanes(uint32_t rank, cleave_error *error);
-  void addRemark(const std::string &text) { why += (why.empty() ? "" : "; ") + text; }
   bool launchNext(Rank &rank);
   /// Whether a list is launched as graphs.
   static bool isCaptured(const Rank &rank, bool load) { return !load && !rank.pieces.empty(); }
@@ -173,7 +178,7 @@ private:
   }
 
   const cleave_program &program;
-  const uint32_t firstRank, endRank, deadlineMs;
+  const uint32_t firstRank, endRank, firstDevice, deadlineMs;
   const Driver *driver = nullptr;
   std::vector<std::unique_ptr<Device>> devices;
   std::vector<Rank> ranks;

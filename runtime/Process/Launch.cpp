@@ -1,7 +1,7 @@
 //===- Launch.cpp - the variables of launchers, read in one place ---------===//
 
 #include "../Core/Error.h"
-#include "cleave/Runtime/Process.h"
+#include "Process.h"
 
 #include <charconv>
 #include <cstdlib>
@@ -18,16 +18,20 @@ struct Variables {
   /// Equal to the size, or 1 where `countsHosts`, when all are on one host.
   const char *near;
   bool countsHosts;
+  const char *place; ///< the number of the process on its host
 };
 
 } // namespace
 
 static const Variables sets[] = {
     {CLEAVE_LAUNCHER_OPEN_MPI, "Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
-     "OMPI_COMM_WORLD_LOCAL_SIZE", false},
-    {CLEAVE_LAUNCHER_MPICH, "MPICH", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", false},
-    {CLEAVE_LAUNCHER_SLURM, "Slurm", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_NNODES", true},
-    {CLEAVE_LAUNCHER_TORCHRUN, "torchrun", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", false},
+     "OMPI_COMM_WORLD_LOCAL_SIZE", false, "OMPI_COMM_WORLD_LOCAL_RANK"},
+    {CLEAVE_LAUNCHER_MPICH, "MPICH", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", false,
+     "MPI_LOCALRANKID"},
+    {CLEAVE_LAUNCHER_SLURM, "Slurm", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_NNODES", true,
+     "SLURM_LOCALID"},
+    {CLEAVE_LAUNCHER_TORCHRUN, "torchrun", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", false,
+     "LOCAL_RANK"},
 };
 
 static bool parse(const char *text, uint32_t &number) {
@@ -56,11 +60,24 @@ static int32_t readSet(const Variables &set, cleave_launch &launch, cleave_error
   if (launch.rank >= launch.size)
     return fail(error, CLEAVE_REFUSED, "%s is to be below %s, got: %u of %u", set.rank, set.size,
                 launch.rank, launch.size);
+  uint32_t place;
+  if (getenv(set.place))
+    if (int32_t status = read(set.place, place, error))
+      return status;
   uint32_t near;
   const char *text = getenv(set.near);
   launch.one_host = launch.size == 1 ||
                     (text && parse(text, near) && near == (set.countsHosts ? 1 : launch.size));
   return CLEAVE_OK;
+}
+
+std::optional<uint32_t> cleave::runtime::placeByVariable(uint32_t launcher) {
+  uint32_t place;
+  for (const Variables &set : sets)
+    if (const char *text = getenv(set.place);
+        text && uint32_t(set.launcher) == launcher && parse(text, place))
+      return place;
+  return {};
 }
 
 int32_t cleave_launch_read(cleave_launch *launch, cleave_error *error) {

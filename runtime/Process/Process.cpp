@@ -124,6 +124,12 @@ bool Process::isCrowded() const {
   return here > sysconf(_SC_NPROCESSORS_ONLN);
 }
 
+uint32_t Process::place() const {
+  auto isNear = [&](const Entry &entry) { return !strcmp(entry.host, entries[rank].host); };
+  auto counted = std::count_if(entries.begin(), entries.begin() + rank, isNear);
+  return placeByVariable(launch.launcher).value_or(uint32_t(counted));
+}
+
 int32_t Process::meet(std::vector<Socket> &star, cleave_error *error) {
   if (mpi)
     if (int32_t status = openMpi(error))

@@ -7,7 +7,12 @@
 #include "cleave/Runtime/Process.h"
 #include "cleave/Runtime/Wire.h"
 
+#include <optional>
+
 namespace cleave::runtime {
+
+/// The number of this process on its host, where the launcher says it.
+std::optional<uint32_t> placeByVariable(uint32_t launcher);
 
 class Process {
 public:
@@ -22,6 +27,9 @@ public:
 
   /// Whether this host runs more processes of the job than it has cores.
   bool isCrowded() const;
+
+  /// The number of this process among those of its host, from 0: which GPU is its own.
+  uint32_t place() const;
 
   Position &position(uint32_t r) const { return board.position(r); }
 

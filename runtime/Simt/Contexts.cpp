@@ -132,6 +132,15 @@ CUresult cuDeviceGetName(char *name, int bytes, CUdevice device) {
   });
 }
 
+CUresult cuDeviceGetUuid(CUuuid *uuid, CUdevice device) {
+  return onDevice(device, [&](Driver &, CUcontext context) {
+    if (!uuid)
+      return CUDA_ERROR_INVALID_VALUE;
+    snprintf(uuid->bytes, sizeof uuid->bytes, "simulated %d", context->number);
+    return CUDA_SUCCESS;
+  });
+}
+
 CUresult cuDeviceTotalMem(size_t *bytes, CUdevice device) {
   return onDevice(device, [&](Driver &driver, CUcontext) {
     if (!bytes)

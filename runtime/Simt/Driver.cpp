@@ -27,6 +27,21 @@ static bool parseBytes(const char *text, uint64_t &bytes) {
   return end != text && !*end && bytes;
 }
 
+/// Numbers of devices, apart by commas; all of them where nothing is said.
+static bool parseVisible(const char *text, int devices, std::vector<int> &numbers) {
+  for (int device = 0; device < devices && !text; ++device)
+    numbers.push_back(device);
+  while (text) {
+    char *end;
+    long number = strtol(text, &end, 10);
+    if (end == text || number < 0 || number >= devices || (*end && *end != ','))
+      return false;
+    numbers.push_back(int(number));
+    text = *end ? end + 1 : nullptr;
+  }
+  return true;
+}
+
 CUresult Driver::initialize() {
   if (isReady())
     return CUDA_SUCCESS;
@@ -35,6 +50,9 @@ CUresult Driver::initialize() {
   char rest;
   const char *text = getenv("CLEAVE_SIMT_DEVICES");
   if (text && (sscanf(text, "%d%c", &devices, &rest) != 1 || devices < 1 || devices > 64))
+    return CUDA_ERROR_INVALID_VALUE;
+  std::vector<int> numbers;
+  if (!parseVisible(getenv("CLEAVE_SIMT_VISIBLE"), devices, numbers))
     return CUDA_ERROR_INVALID_VALUE;
   text = getenv("CLEAVE_SIMT_MEMORY");
   if (text && !parseBytes(text, memoryBytes))
@@ -50,9 +68,10 @@ CUresult Driver::initialize() {
     return CUDA_ERROR_INVALID_VALUE;
   if (!execution.prepare())
     return CUDA_ERROR_OUT_OF_MEMORY;
-  for (int device = 0; device < devices; ++device) {
+  for (int number : numbers) {
     contexts.push_back(std::make_unique<CUctx_st>());
-    contexts.back()->device = device;
+    contexts.back()->device = int(contexts.size()) - 1;
+    contexts.back()->number = number;
     defaults.push_back(std::make_unique<CUstream_st>());
     defaults.back()->context = contexts.back().get();
     defaults.back()->chain = execution.timeline.newChain();

@@ -21,7 +21,8 @@
 #include <unordered_map>
 
 struct CUctx_st {
-  int device = 0;
+  int device = 0; ///< of those that this process sees
+  int number = 0; ///< of those that there are
   uint32_t users = 0;
   CUresult error = CUDA_SUCCESS; ///< that nothing but a reset takes away
 };

@@ -46,6 +46,9 @@ typedef struct cleave_launch {
 /// | Slurm    | SLURM_PROCID, SLURM_NTASKS, one host where SLURM_NNODES is 1 |
 /// | torchrun | RANK, WORLD_SIZE, LOCAL_WORLD_SIZE                          |
 ///
+/// Its number on this host, which says which GPU is its own, is in
+/// OMPI_COMM_WORLD_LOCAL_RANK, MPI_LOCALRANKID, SLURM_LOCALID or LOCAL_RANK; where none is
+/// set, processes of one host are counted.
 /// A launcher counts as there when its rank is set. Two of them are refused, but
 /// for PMI within Slurm (`srun --mpi=pmi2`) where both agree. `launch` then holds the
 /// first one, so that the process of rank 0 alone may tell.

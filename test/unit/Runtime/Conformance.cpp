@@ -1,7 +1,7 @@
 //===- Conformance.cpp - all communicators under one suite ----------------===//
 //
 // Threads here, and simulated GPUs, which exchange over NCCL unless bytes are checked;
-// processes by Job.cpp, started as launchers do.
+// processes by Job.cpp, started as launchers do, on cores and on GPUs.
 //
 //===----------------------------------------------------------------------===//
 
@@ -33,7 +33,12 @@ protected:
   }
 };
 
-class ProcessConformance : public testing::TestWithParam<JobKind> {};
+struct Processes {
+  JobKind kind;
+  bool gpu = false; ///< each with a simulated GPU
+};
+
+class ProcessConformance : public testing::TestWithParam<Processes> {};
 
 } // namespace
 
@@ -62,16 +67,25 @@ INSTANTIATE_TEST_SUITE_P(Threads, Conformance,
                          });
 
 TEST_P(ProcessConformance, AllExchanges) {
-  if (!isThere(GetParam().launcher))
+  const auto &[kind, gpu] = GetParam();
+  if (!isThere(kind.launcher))
     GTEST_SKIP() << "this launcher is not installed";
-  JobResult result = runJob(GetParam(), {"conformance"});
+  std::vector<std::string> arguments = {"conformance", gpu ? "1" : "4"};
+  if (gpu)
+    arguments.push_back("gpu");
+  JobResult result = runJob(kind, arguments);
   EXPECT_EQ(result.worst, 0) << result.text;
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Processes, ProcessConformance,
-    testing::Values(JobKind{Launcher::Torchrun, 1}, JobKind{Launcher::Torchrun, 2},
-                    JobKind{Launcher::Torchrun, 4}, JobKind{Launcher::Torchrun, 6},
-                    JobKind{Launcher::OpenMpi, 2}, JobKind{Launcher::OpenMpi, 4},
-                    JobKind{Launcher::Mpich, 2}, JobKind{Launcher::Mpich, 3}),
-    [](const testing::TestParamInfo<JobKind> &info) { return nameOf(info.param); });
+    testing::Values(Processes{{Launcher::Torchrun, 1}}, Processes{{Launcher::Torchrun, 2}},
+                    Processes{{Launcher::Torchrun, 4}}, Processes{{Launcher::Torchrun, 6}},
+                    Processes{{Launcher::OpenMpi, 2}}, Processes{{Launcher::OpenMpi, 4}},
+                    Processes{{Launcher::Mpich, 2}}, Processes{{Launcher::Mpich, 3}},
+                    Processes{{Launcher::Torchrun, 1}, true},
+                    Processes{{Launcher::Torchrun, 4}, true},
+                    Processes{{Launcher::OpenMpi, 2}, true}, Processes{{Launcher::Mpich, 3}, true}),
+    [](const testing::TestParamInfo<Processes> &info) {
+      return nameOf(info.param.kind) + (info.param.gpu ? "gpu" : "");
+    });

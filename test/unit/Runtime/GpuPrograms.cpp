@@ -1,118 +1,11 @@
 //===- GpuPrograms.cpp - drawn programs on simulated GPUs and on cores ----===//
-//
-// Every word that is read has to be the one that was written last, through whatever
-// streams, events and graphs the runtime makes of a list: the simulator tells where nothing
-// orders the two, and cores say what comes out.
-//
-//===----------------------------------------------------------------------===//
 
-#include "Programs.h"
+#include "Drawn.h"
+#include "Jobs.h"
 
 #include <gtest/gtest.h>
 
-#include <random>
-
 using namespace cleave::test;
-
-namespace {
-
-constexpr uint64_t kElements = 24, kBytes = 4 * kElements, kSlots = 5;
-
-/// Ranks that fill, copy, reduce and pass on slots of their arenas in a drawn order.
-class Drawn {
-public:
-  explicit Drawn(uint32_t seed) : random(seed), ranks(2 + random() % 3), builder(ranks) {
-    world = builder.world();
-    for (uint32_t rank = 0; rank < ranks; ++rank) {
-      builder.programs[rank].arena_bytes = kSlots * kBytes;
-      uint32_t input = builder.input(CLEAVE_F32, kElements);
-      for (uint64_t slot = 0; slot < kSlots; ++slot)
-        add(rank, local(CLEAVE_OP_COPY, "begin"),
-            {{CLEAVE_SPACE_INPUT, input, 0, kBytes}, at(slot)});
-    }
-    for (int i = 0; i < 12; ++i)
-      step();
-    for (uint32_t rank = 0; rank < ranks; ++rank)
-      for (uint64_t slot = 0; slot < kSlots; ++slot) {
-        uint32_t output = builder.output(CLEAVE_F32, kElements, rank);
-        add(rank, local(CLEAVE_OP_COPY, "end"),
-            {at(slot), {CLEAVE_SPACE_OUTPUT, output, 0, kBytes}});
-      }
-  }
-
-  /// The outputs of two runs, whose inputs differ.
-  std::vector<std::vector<float>> run(bool eager) {
-    cleave_session_options options = CLEAVE_SESSION_OPTIONS;
-    options.threads = 2;
-    options.eager = eager;
-    cleave_session *session = nullptr;
-    cleave_error error = {};
-    EXPECT_EQ(cleave_session_create(builder.finish(), &options, &session, &error), CLEAVE_OK)
-        << error.message;
-    std::vector<std::vector<float>> all;
-    for (float first = 1; session && first < 3; ++first) {
-      std::vector<std::vector<float>> in(ranks, std::vector<float>(kElements));
-      std::vector<std::vector<float>> out(ranks * kSlots, std::vector<float>(kElements));
-      std::vector<cleave_input> inputs;
-      std::vector<cleave_output> outputs;
-      for (uint32_t rank = 0; rank < ranks; ++rank) {
-        for (uint64_t i = 0; i < kElements; ++i)
-          in[rank][i] = first + float(rank) / 7 + float(i) / 3;
-        inputs.push_back({in[rank].data(), kBytes});
-      }
-      for (std::vector<float> &one : out)
-        outputs.push_back({one.data(), kBytes});
-      EXPECT_EQ(cleave_session_run(session, inputs.data(), outputs.data(), &error), CLEAVE_OK)
-          << error.message;
-      all.insert(all.end(), out.begin(), out.end());
-    }
-    cleave_session_destroy(session);
-    return all;
-  }
-
-  void onGpu() { builder.onGpu(); }
-
-private:
-  static cleave_buffer at(uint64_t slot) { return {CLEAVE_SPACE_ARENA, 0, slot * kBytes, kBytes}; }
-  cleave_buffer any() { return at(random() % kSlots); }
-
-  void add(uint32_t rank, cleave_command command, const std::vector<cleave_buffer> &buffers,
-           const std::vector<uint64_t> &counts = {}) {
-    builder.add(builder.main[rank], command, buffers, counts);
-  }
-
-  void change(uint32_t rank, uint64_t besides) {
-    uint64_t from = random() % kSlots, to = random() % kSlots;
-    if (from == to || to == besides)
-      return add(rank, local(CLEAVE_OP_COPY, "copy"), {at(besides), at((besides + 1) % kSlots)});
-    add(rank, local(CLEAVE_OP_COPY, "copy"), {at(from), at(to)});
-  }
-
-  void step() {
-    switch (random() % 4) {
-    case 0: return add(random() % ranks, local(CLEAVE_OP_FILL, "clear"), {any()});
-    case 1: return change(random() % ranks, random() % kSlots);
-    case 2:
-      for (uint32_t rank = 0; rank < ranks; ++rank)
-        add(rank, collective(CLEAVE_OP_ALL_REDUCE, CLEAVE_F32, CLEAVE_MAX, world, "reduce"),
-            {any(), any()}, {kElements});
-      return;
-    }
-    uint32_t from = random() % ranks, to = (from + 1 + random() % (ranks - 1)) % ranks;
-    uint64_t slot = random() % kSlots;
-    add(from, transfer(CLEAVE_OP_SEND, CLEAVE_F32, world, to, "send"), {at(slot)}, {kElements});
-    // What is sent stays as it is until it has gone.
-    change(from, slot);
-    add(to, transfer(CLEAVE_OP_RECV, CLEAVE_F32, world, from, "receive"), {any()}, {kElements});
-    add(from, transfer(CLEAVE_OP_WAIT, 0, world, to, "sent"), {});
-  }
-
-  std::mt19937 random;
-  uint32_t ranks, world = 0;
-  Builder builder;
-};
-
-} // namespace
 
 class GpuPrograms : public testing::TestWithParam<bool> {};
 
@@ -120,7 +13,7 @@ TEST_P(GpuPrograms, GiveWhatCoresGive) {
   for (uint32_t seed = 0; seed < 300; ++seed) {
     Drawn cores(seed), gpus(seed);
     gpus.onGpu();
-    EXPECT_EQ(gpus.run(/*eager=*/GetParam()), cores.run(false)) << seed;
+    EXPECT_EQ(gpus.run({.eager = GetParam()}), cores.run({})) << seed << "\n" << gpus.error.message;
     if (HasFailure())
       return;
   }
@@ -128,3 +21,53 @@ TEST_P(GpuPrograms, GiveWhatCoresGive) {
 
 INSTANTIATE_TEST_SUITE_P(, GpuPrograms, testing::Bool(),
                          [](const auto &info) { return info.param ? "Eager" : "Graphs"; });
+
+class GpuJobs : public testing::TestWithParam<JobKind> {};
+
+TEST_P(GpuJobs, GiveWhatCoresGive) {
+  if (!isThere(GetParam().launcher))
+    GTEST_SKIP() << "this launcher is not installed";
+  JobResult result = runJob(GetParam(), {"drawn", "40"});
+  EXPECT_EQ(result.worst, 0) << result.text;
+  EXPECT_EQ(result.text, "");
+}
+
+INSTANTIATE_TEST_SUITE_P(, GpuJobs,
+                         testing::Values(JobKind{Launcher::Torchrun, 2},
+                                         JobKind{Launcher::Torchrun, 4},
+                                         JobKind{Launcher::OpenMpi, 2}),
+                         [](const auto &info) { return nameOf(info.param); });
+
+namespace {
+
+/// What rank 0 of four says of the GPUs that they have.
+std::string placed(const Variables &variables, const std::vector<Variables> &perRank = {}) {
+  JobResult result = runJob({Launcher::Torchrun, 4}, {"placed"}, variables, perRank);
+  EXPECT_EQ(result.worst, 0);
+  return result.text;
+}
+
+} // namespace
+
+TEST(GpuPlaces, ARankHasTheGpuOfItsPlaceOnItsHost) {
+  EXPECT_EQ(placed({{"CLEAVE_SIMT_DEVICES", "4"}}), "");
+  // Each sees one, which is its own.
+  std::vector<Variables> own, places;
+  for (const char *number : {"2", "0", "3", "1"}) {
+    own.push_back({{"CLEAVE_SIMT_VISIBLE", number}});
+    places.push_back({{"LOCAL_RANK", number}});
+  }
+  EXPECT_EQ(placed({{"CLEAVE_SIMT_DEVICES", "4"}}, own), "");
+  EXPECT_EQ(placed({{"CLEAVE_SIMT_DEVICES", "4"}}, places), "");
+}
+
+TEST(GpuPlaces, RanksThatShareAGpuSaySo) {
+  std::string first = placed({{"CLEAVE_SIMT_DEVICES", "2"}});
+  EXPECT_TRUE(first.starts_with("ranks 0 and 2 on ")) << first;
+  EXPECT_NE(first.find(" share a GPU, so ranks exchange through memory of the host; start no more "
+                       "ranks on a host than it has GPUs, and let each see its own\n"),
+            std::string::npos)
+      << first;
+  std::string second = placed({{"CLEAVE_SIMT_DEVICES", "4"}}, {{}, {{"LOCAL_RANK", "0"}}});
+  EXPECT_TRUE(second.starts_with("ranks 0 and 1 on ")) << second;
+}

@@ -118,6 +118,17 @@ TEST(Injections, TheRankAndItsCommandAreNamed) {
            (long long)ms);
 }
 
+/// Each kind at a place of its own.
+TEST(Injections, OfGpusTheRankAndItsCommandAreNamed) {
+  uint32_t command = 1;
+  for (const char *kind : {"kill", "stall", "delay", "drop", "corrupt", "diverge"}) {
+    Injection drawn{kind, 3, command % 3, command, false, {Launcher::Torchrun, 3}};
+    command += 4;
+    expectEnd(drawn, runJob(drawn.job, {"layers", "3", std::to_string(deadlineMs), "gpu"},
+                            {{"CLEAVE_FAULT", drawn.variable()}}));
+  }
+}
+
 /// Ranks that wait for nobody go on to the next run, and wait there for one that is stuck.
 TEST(Injections, AMessageThatWasLostInTheRunBeforeIsNamed) {
   Injection lost{"drop", 4, 1, 5 * Layers::commandsEach + 2, false, {Launcher::Torchrun, 4}};

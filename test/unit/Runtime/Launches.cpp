@@ -17,15 +17,19 @@ using namespace cleave::runtime;
 static const char *const known[] = {"OMPI_COMM_WORLD_RANK",
                                     "OMPI_COMM_WORLD_SIZE",
                                     "OMPI_COMM_WORLD_LOCAL_SIZE",
+                                    "OMPI_COMM_WORLD_LOCAL_RANK",
                                     "PMI_RANK",
                                     "PMI_SIZE",
                                     "MPI_LOCALNRANKS",
+                                    "MPI_LOCALRANKID",
                                     "SLURM_PROCID",
                                     "SLURM_NTASKS",
                                     "SLURM_NNODES",
+                                    "SLURM_LOCALID",
                                     "RANK",
                                     "WORLD_SIZE",
-                                    "LOCAL_WORLD_SIZE"};
+                                    "LOCAL_WORLD_SIZE",
+                                    "LOCAL_RANK"};
 
 static cleave_launch readWith(const Variables &variables, cleave_error &error) {
   for (const char *name : known)
@@ -91,6 +95,8 @@ TEST(Launch, WhatIsNoNumberIsRefused) {
             "RANK is to be a number, got: \"one\"");
   EXPECT_EQ(refusalOf({{"RANK", "2"}, {"WORLD_SIZE", "2"}}),
             "RANK is to be below WORLD_SIZE, got: 2 of 2");
+  EXPECT_EQ(refusalOf({{"RANK", "1"}, {"WORLD_SIZE", "2"}, {"LOCAL_RANK", "-1"}}),
+            "LOCAL_RANK is to be a number, got: \"-1\"");
   EXPECT_EQ(refusalOf({{"PMI_RANK", "0"}}),
             "PMI_RANK is set and PMI_SIZE is not; start all ranks with one launcher");
 }

@@ -15,19 +15,23 @@ namespace cleave::test {
 struct Layers {
   static constexpr uint32_t count = 6, commandsEach = 5;
 
-  explicit Layers(uint32_t ranks) : builder(ranks) {
+  /// On simulated GPUs there are no kernels.
+  explicit Layers(uint32_t ranks, bool gpu = false) : builder(ranks) {
     uint32_t world = builder.world();
-    builder.kernel([](void *const *buffers, const int64_t *coordinates) -> int32_t {
-      static_cast<float *>(buffers[0])[0] = float(coordinates[0]);
-      return 0;
-    });
+    if (gpu)
+      builder.onGpu();
+    else
+      builder.kernel([](void *const *buffers, const int64_t *coordinates) -> int32_t {
+        static_cast<float *>(buffers[0])[0] = float(coordinates[0]);
+        return 0;
+      });
     for (uint32_t rank = 0; rank < ranks; ++rank) {
       std::vector<cleave_command> &list = builder.main[rank];
       builder.programs[rank].arena_bytes = 2 * bytes;
       cleave_buffer own{CLEAVE_SPACE_ARENA, 0, 0, bytes},
           other{CLEAVE_SPACE_ARENA, 0, bytes, bytes};
       for (uint32_t layer = 0; layer < count; ++layer) {
-        builder.add(list, launch(0, 1, "compute"), {own});
+        builder.add(list, gpu ? local(CLEAVE_OP_FILL, "compute") : launch(0, 1, "compute"), {own});
         builder.add(list, collective(CLEAVE_OP_ALL_REDUCE, CLEAVE_F32, CLEAVE_SUM, world, "reduce"),
                     {own, own}, {elements});
         builder.add(list, transfer(CLEAVE_OP_SEND, CLEAVE_F32, world, (rank + 1) % ranks, "pass"),

@@ -75,9 +75,10 @@ public:
     list.push_back(command);
   }
 
-  /// Ranks are on simulated GPUs, each on one of its own; there are no kernels.
+  /// Ranks are on simulated GPUs, each on one of its own where the variable says nothing
+  /// else; there are no kernels.
   void onGpu() {
-    setenv("CLEAVE_SIMT_DEVICES", "8", 1);
+    setenv("CLEAVE_SIMT_DEVICES", "8", 0);
     static const cleave_image none{CLEAVE_IMAGE_SIMT, 0, 80, "", 1, 1, 32, 0};
     program.device = CLEAVE_DEVICE_CUDA;
     program.images = &none;
