@@ -18,6 +18,8 @@ void cleave::buildShardPipeline(OpPassManager &passes, const ShardOptions &optio
   pipeline.virtualStages = options.virtualStages;
   pipeline.strict = options.strict;
   passes.addPass(createPipeline(pipeline));
-  if (options.oneShot)
+  if (options.areGpus) {
+    passes.addPass(createOverlap());
     passes.addPass(createOneShot());
+  }
 }

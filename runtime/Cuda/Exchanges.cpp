@@ -93,12 +93,16 @@ int32_t Gpu::makeLanes(uint32_t r, cleave_error *error) {
     for (auto [key, number] : own)
       exchanges[key] = std::max(exchanges[key], number);
   }
+  // What others wait for goes before what is computed meanwhile.
+  int least = 0, greatest = 0;
   CUresult result = driver->cuCtxSetCurrent(rank.device->context);
+  if (!result)
+    result = driver->cuCtxGetStreamPriorityRange(&least, &greatest);
   for (auto [key, number] : exchanges) {
     Lane &lane = rank.lanes[key];
     lane.ends.resize(number);
     if (!result)
-      result = driver->cuStreamCreateWithPriority(&lane.stream, CU_STREAM_NON_BLOCKING, 0);
+      result = driver->cuStreamCreateWithPriority(&lane.stream, CU_STREAM_NON_BLOCKING, greatest);
     if (!result)
       result = driver->cuEventCreate(&lane.ready, CU_EVENT_DISABLE_TIMING);
     for (CUevent &event : lane.ends)

@@ -120,10 +120,10 @@ llvm::Error cleave::shard(Compilation &compilation, ModuleOp module, llvm::Strin
   llvm::Expected<Target> target = options.parseTarget();
   if (!target)
     return target.takeError();
-  bool oneShot = target->kind != Target::Cpu;
+  bool areGpus = target->kind != Target::Cpu;
   if (llvm::Error error =
           compilation.shard(module, {mesh.str(), options.strict, options.microBatches,
-                                     options.virtualStages, oneShot}))
+                                     options.virtualStages, areGpus}))
     return error;
   for (const std::string &message : std::exchange(compilation.messages, {}))
     note(message);

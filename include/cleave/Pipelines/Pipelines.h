@@ -29,8 +29,9 @@ struct ShardOptions {
   int64_t microBatches = 1;
   /// Chunks of the model a stage, of a mesh with an axis `pp`.
   int64_t virtualStages = 1;
-  /// Small all-reduces gather, which pays between GPUs.
-  bool oneShot = false;
+  /// Ranks are GPUs, between which large sums travel beside their products, and small
+  /// ones are gathered.
+  bool areGpus = false;
 };
 
 /// nn -> one nn + dist program a class of ranks, for one rank too. Weights are cut as

@@ -3,8 +3,7 @@
 // Compiled programs on real ranks, each a class of its own, with uneven parts and
 // empty ones. A tensor goes from parts of one dimension to parts of another and is
 // gathered, or is summed into parts and gathered; the runtime counts, rank by rank,
-// the bytes that the ops foretell. What sums the gathered partial values of ranks has the
-// bits of what reduces them.
+// the bytes that the ops foretell. Programs that passes have rewritten have the same bits.
 //
 //===----------------------------------------------------------------------===//
 
@@ -176,25 +175,60 @@ static std::string sumOf(int64_t members, int64_t size, const std::string &eleme
          "\n  %y = nn.add %s, %r : " + row + ", " + row + "\n  return %y : " + row + "\n}\n}\n";
 }
 
-/// What each rank gives, one behind the other.
-static void runSum(ModuleOp module, const cleave::test::Machine &machine,
-                   const std::vector<char> &x, const std::vector<char> &r, int64_t members,
-                   std::vector<char> &results) {
+using Bytes = std::vector<char>;
+
+/// What each rank gives, one behind the other, each `bytes` long.
+static void runAll(ModuleOp module, const cleave::test::Machine &machine,
+                   const std::vector<Bytes> &inputs, size_t bytes, Bytes &results) {
   auto compiled = machine.compile(module);
   ASSERT_TRUE(bool(compiled)) << llvm::toString(compiled.takeError());
+  const cleave_program *program = (*compiled)->program();
   cleave_error error = {};
   cleave_session *session = nullptr;
-  ASSERT_EQ(cleave_session_create((*compiled)->program(), nullptr, &session, &error), CLEAVE_OK)
-      << error.message;
-  std::vector<char> y(r.size());
-  cleave_input inputs[] = {{x.data(), x.size()}, {r.data(), r.size()}};
+  ASSERT_EQ(cleave_session_create(program, nullptr, &session, &error), CLEAVE_OK) << error.message;
+  Bytes y(bytes);
+  std::vector<cleave_input> given;
+  for (const Bytes &input : inputs)
+    given.push_back({input.data(), input.size()});
   cleave_output output = {y.data(), y.size()};
-  EXPECT_EQ(cleave_session_run(session, inputs, &output, &error), CLEAVE_OK) << error.message;
-  for (int64_t rank = 0; rank < members; ++rank) {
+  EXPECT_EQ(cleave_session_run(session, given.data(), &output, &error), CLEAVE_OK) << error.message;
+  for (uint32_t rank = 0; rank < program->num_ranks; ++rank) {
     auto *one = static_cast<const char *>(cleave_session_output(session, rank, 0));
-    results.insert(results.end(), one, one + r.size());
+    results.insert(results.end(), one, one + bytes);
   }
   cleave_session_destroy(session);
+}
+
+/// Whether what `pass` makes of a program gives the same bits.
+static void expectSameBits(ModuleOp module, std::unique_ptr<Pass> pass,
+                           const cleave::test::Machine &machine, const std::vector<Bytes> &inputs,
+                           size_t bytes) {
+  OwningOpRef<ModuleOp> other = module.clone();
+  PassManager passes(module.getContext());
+  passes.addPass(std::move(pass));
+  ASSERT_TRUE(succeeded(passes.run(*other)));
+  ASSERT_FALSE(
+      OperationEquivalence::isEquivalentTo(module, *other, OperationEquivalence::IgnoreLocations))
+      << "the pass does nothing";
+  Bytes wanted, got;
+  runAll(module, machine, inputs, bytes, wanted);
+  runAll(*other, machine, inputs, bytes, got);
+  EXPECT_EQ(got, wanted) << machine.name;
+}
+
+/// Any values of `type`, or whole ones whose products and sums are exact.
+static Bytes drawValues(std::mt19937 &random, FloatType type, size_t count, bool areWhole) {
+  size_t bytes = type.getWidth() / 8;
+  Bytes values(count * bytes);
+  for (size_t i = 0; i < values.size(); i += bytes) {
+    double number =
+        areWhole ? random() % 5 - 2.0 : (random() % 4096 - 2048.0) / (1 + random() % 64);
+    llvm::APFloat value(number);
+    bool isInexact;
+    value.convert(type.getFloatSemantics(), llvm::APFloat::rmNearestTiesToEven, &isInexact);
+    memcpy(values.data() + i, value.bitcastToAPInt().getRawData(), bytes);
+  }
+  return values;
 }
 
 TEST(Collectives, OneShotsHaveTheBitsOfAllReduces) {
@@ -206,29 +240,60 @@ TEST(Collectives, OneShotsHaveTheBitsOfAllReduces) {
       int64_t size = 1 + random() % 200;
       std::string text = sumOf(members, size, element);
       SCOPED_TRACE(text);
-      // Any bits but those of what is no number, whose own bits nobody promises.
-      Type type = parseType(element, &context);
-      size_t bytes = type.getIntOrFloatBitWidth() / 8;
-      std::vector<char> x(members * size * bytes), r(size * bytes);
-      for (std::vector<char> *values : {&x, &r})
-        for (size_t i = 0; i < values->size(); i += bytes) {
-          llvm::APFloat value((random() % 4096 - 2048.0) / (1 + random() % 64));
-          bool inexact;
-          value.convert(cast<FloatType>(type).getFloatSemantics(),
-                        llvm::APFloat::rmNearestTiesToEven, &inexact);
-          memcpy(values->data() + i, value.bitcastToAPInt().getRawData(), bytes);
-        }
+      auto type = cast<FloatType>(parseType(element, &context));
+      std::vector<Bytes> inputs = {drawValues(random, type, members * size, /*areWhole=*/false),
+                                   drawValues(random, type, size, /*areWhole=*/false)};
       for (const cleave::test::Machine &machine : cleave::test::machines()) {
-        auto reduces = parseSourceString<ModuleOp>(text, &context);
-        OwningOpRef<ModuleOp> gathers = reduces->clone();
-        PassManager passes(&context);
-        passes.addPass(createOneShot());
-        ASSERT_TRUE(succeeded(passes.run(*gathers)));
-        gathers->walk([](dist::AllReduceOp) { FAIL() << "an all_reduce is left"; });
-        std::vector<char> wanted, got;
-        runSum(*reduces, machine, x, r, members, wanted);
-        runSum(*gathers, machine, x, r, members, got);
-        EXPECT_EQ(got, wanted) << machine.name;
+        auto module = parseSourceString<ModuleOp>(text, &context);
+        expectSameBits(*module, createOneShot(), machine, inputs, inputs[1].size());
+      }
+    }
+}
+
+/// Each rank multiplies its part of k, and the product is summed, or summed into parts and
+/// gathered; another input is added.
+static std::string productOf(int64_t members, bool scatters) {
+  std::string count = std::to_string(members);
+  auto shaped = [](int64_t rows, int64_t columns) {
+    return "tensor<" + std::to_string(rows) + "x" + std::to_string(columns) + "xf16>";
+  };
+  int64_t rows = 2 * members, depth = 24, columns = 24;
+  std::string x = shaped(rows, members * depth), part = shaped(rows, depth),
+              w = shaped(members * depth, columns), own = shaped(depth, columns),
+              y = shaped(rows, columns), row = shaped(2, columns);
+  std::string ranks = " over [\"x\"]", twos = listed(Counts(members, 2)),
+              cut = ranks + " counts [" + listed(Counts(members, depth)) + "] : ";
+  std::string sum = "%s = dist.all_reduce sum %p" + ranks + " : " + y;
+  if (scatters)
+    sum = "%m = dist.reduce_scatter sum %p dim 0" + ranks + " counts [" + twos + "] : " + y +
+          " to " + row + "\n  %s = dist.all_gather %m dim 0" + ranks + " counts [" + twos +
+          "] : " + row + " to " + y;
+  return "module attributes {dist.mesh = #dist.mesh<\"x\"=" + count +
+         ">, dist.classes = array<i64: " + listed(Counts(members, 0)) +
+         ">} {\nfunc.func @main(%x: " + x + ", %w: " + w + ", %r: " + y + ") -> " + y +
+         " {\n  %xs = dist.slice %x dim 1" + cut + x + " to " + part +
+         "\n  %ws = dist.slice %w dim 0" + cut + w + " to " + own +
+         "\n  %p = nn.matmul %xs, %ws : " + part + ", " + own + "\n  " + sum +
+         "\n  %y = nn.add %s, %r : " + y + ", " + y + "\n  return %y : " + y + "\n}\n}\n";
+}
+
+TEST(Collectives, ProductsInPartsAreTheProduct) {
+  MLIRContext context(MLIRContext::Threading::DISABLED);
+  context.loadDialect<func::FuncDialect, nn::NnDialect, dist::DistDialect>();
+  std::mt19937 random(1);
+  auto type = Float16Type::get(&context);
+  for (int64_t members : {2, 3})
+    for (bool scatters : {false, true}) {
+      std::string text = productOf(members, scatters);
+      SCOPED_TRACE(text);
+      std::vector<Bytes> inputs;
+      for (int64_t elements : {2 * members * members * 24, members * 24 * 24, 2 * members * 24})
+        inputs.push_back(drawValues(random, type, elements, /*areWhole=*/true));
+      for (const cleave::test::Machine &machine : cleave::test::machines()) {
+        auto module = parseSourceString<ModuleOp>(text, &context);
+        OverlapOptions options;
+        options.parts = 3;
+        expectSameBits(*module, createOverlap(options), machine, inputs, inputs[2].size());
       }
     }
 }

@@ -84,6 +84,21 @@ def Pipeline : Pass<"shard-pipeline", "::mlir::ModuleOp"> {
   let dependentDialects = ["::cleave::dist::DistDialect", "::cleave::nn::NnDialect"];
 }
 
+def Overlap : Pass<"shard-overlap", "::mlir::ModuleOp"> {
+  let summary = "large products are computed in parts, beside the collectives of others";
+  let description = [{
+    Of products whose partial sums are reduced, or scattered along another dimension
+    than their last. A part is some columns, so that all parts share one kernel, and
+    each fills the machine. How many there are follows from its times; nothing is cut
+    where that gains less than a tenth.
+  }];
+  let options = [
+    Option<"parts", "parts", "int64_t", /*default=*/"0",
+           "of each product whose columns it divides; 0: as the machine says">
+  ];
+  let dependentDialects = ["::cleave::dist::DistDialect", "::cleave::nn::NnDialect"];
+}
+
 def OneShot : Pass<"shard-one-shot", "::mlir::ModuleOp"> {
   let summary = "small all-reduces gather the partial values, and their reader adds them";
   let description = [{
