@@ -53,7 +53,7 @@ def draw(session, how):
 
 
 def cleave_run(cleave, path, mesh, *options):
-    return subprocess.run([cleave, "run", path, "--mesh", mesh, *options], capture_output=True,
+    return subprocess.run([cleave, "run", path, "--mesh", *mesh.split(), *options], capture_output=True,
                           text=True, timeout=300)
 
 
