@@ -22,8 +22,10 @@ llvm::Expected<std::unique_ptr<Runner>> Runner::create(std::unique_ptr<RunnableP
   for (uint32_t rank = 0; rank < runner->program()->num_ranks; ++rank) {
     const cleave_rank_program &own =
         runner->program()->programs[runner->program()->class_of_rank[rank]];
-    // What is mapped takes no memory that the system could not have back.
-    bytes += own.arena_bytes + (runner->program()->params ? 0 : own.param_bytes);
+    // What is mapped takes no memory that the system could not have back, what is on a GPU
+    // none at all.
+    if (runner->program()->device != CLEAVE_DEVICE_CUDA)
+      bytes += own.arena_bytes + (runner->program()->params ? 0 : own.param_bytes);
   }
   if (llvm::Error error = requireMemory("weights and activations", bytes))
     return std::move(error);

@@ -91,7 +91,7 @@ public:
     if (int32_t status = cleave_program_verify(&decoded.program, &reason))
       return fail(error, status, "\"%.200s\" is damaged: %.700s", pathOf(kProgram).c_str(),
                   reason.message);
-    return loadKernels(error);
+    return decoded.program.device == CLEAVE_DEVICE_CPU ? loadKernels(error) : int32_t(CLEAVE_OK);
   }
 
   DecodedProgram decoded;
@@ -128,10 +128,16 @@ private:
   }
 
   int32_t checkMachine(cleave_error *error) {
-    if (manifest.target != "cpu")
-      return fail(error, CLEAVE_REFUSED, "\"%.400s\" is for the target %.40s; this runtime has cpu",
-                  folder.c_str(), manifest.target.c_str());
-    if (manifest.architecture != thisArchitecture())
+    std::string known;
+    bool isKnown = false;
+    for (uint8_t device = 0; device < CLEAVE_NUM_DEVICES; ++device) {
+      isKnown |= manifest.target == targetOf(device);
+      known += (device ? ", " : "") + std::string(targetOf(device));
+    }
+    if (!isKnown)
+      return fail(error, CLEAVE_REFUSED, "\"%.400s\" is for the target %.40s; this runtime has %s",
+                  folder.c_str(), manifest.target.c_str(), known.c_str());
+    if (!manifest.architecture.empty() && manifest.architecture != thisArchitecture())
       return fail(error, CLEAVE_REFUSED, "\"%.400s\" is for %.40s, this machine is %s",
                   folder.c_str(), manifest.architecture.c_str(), thisArchitecture());
     for (const std::string &feature : manifest.features)
@@ -158,26 +164,41 @@ private:
     return CLEAVE_OK;
   }
 
+  /// Opens a section and holds it against its digest; where `contents` are wanted, it is
+  /// they that have it.
+  int32_t openSection(const char *name, std::string *contents, cleave_error *error) {
+    File section;
+    if (int32_t status = openListed(name, section, error))
+      return status;
+    Digest digest;
+    if (contents && section.read(*contents))
+      digest = digestOf(contents->data(), contents->size());
+    if ((!contents && !digestOfRange(section.descriptor, 0, section.bytes, digest)) ||
+        digest != manifest.find(name)->digest)
+      return fail(error, CLEAVE_REFUSED,
+                  "\"%.400s\" is damaged or of another artifact: it does not agree with the "
+                  "digest in its manifest",
+                  pathOf(name).c_str());
+    return CLEAVE_OK;
+  }
+
   int32_t openSections(cleave_error *error) {
-    File sections[2];
-    for (int i : {0, 1}) {
-      const char *name = i ? kKernels : kProgram;
-      if (int32_t status = openListed(name, sections[i], error))
-        return status;
-      Digest digest;
-      if (!digestOfRange(sections[i].descriptor, 0, sections[i].bytes, digest) ||
-          digest != manifest.find(name)->digest)
-        return fail(error, CLEAVE_REFUSED,
-                    "\"%.400s\" is damaged or of another artifact: it does not agree with the "
-                    "digest in its manifest",
-                    pathOf(name).c_str());
-    }
-    if (!sections[0].read(bytes))
-      return fail(error, CLEAVE_REFUSED, "\"%.400s\" cannot be read", pathOf(kProgram).c_str());
+    if (int32_t status = openSection(kProgram, &bytes, error))
+      return status;
+    bool isOfCores = manifest.target == targetOf(CLEAVE_DEVICE_CPU);
+    if (int32_t status = isOfCores ? openSection(kKernels, nullptr, error)
+                                   : openSection(kImages, &images, error))
+      return status;
     cleave_error reason;
-    if (int32_t status = decoded.decode(bytes, &reason))
+    if (int32_t status = decoded.decode(bytes, images, &reason))
       return fail(error, status, "\"%.400s\" is damaged: it %.400s", pathOf(kProgram).c_str(),
                   reason.message);
+    const char *target = targetOf(decoded.program.device);
+    if (!target || manifest.target != target)
+      return fail(error, CLEAVE_REFUSED,
+                  "\"%.400s\" is damaged: it is for %s, and its manifest says %.40s",
+                  pathOf(kProgram).c_str(), target ? target : "no device that exists",
+                  manifest.target.c_str());
     return CLEAVE_OK;
   }
 
@@ -247,7 +268,7 @@ private:
 
   const std::string folder;
   const bool verifyWeights;
-  std::string bytes; ///< of the program
+  std::string bytes, images; ///< of the program, and of its section
   std::deque<std::string> paths;
   void *library = nullptr;
 };

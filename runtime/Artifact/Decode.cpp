@@ -10,6 +10,7 @@
 #include "cleave/Runtime/ArtifactFormat.h"
 
 #include "../Core/Error.h"
+#include "Images.h"
 #include "Program_generated.h"
 
 #include <climits>
@@ -22,6 +23,7 @@ static int32_t standIn(void *const *, const int64_t *) { return CLEAVE_FAULT_IND
 struct DecodedProgram::Decoder {
   DecodedProgram &into;
   const fb::Program &from;
+  const std::string_view section;
   uint64_t bytesLeft;
   cleave_error *error;
 
@@ -42,10 +44,10 @@ struct DecodedProgram::Decoder {
     for (const fb::Buffer *buffer : *from.buffers())
       into.buffers.push_back({buffer->space(), buffer->index(), buffer->offset(), buffer->bytes()});
     into.counts.assign(from.counts()->begin(), from.counts()->end());
-    for (const flatbuffers::String *name : *from.kernels()) {
-      into.kernels.push_back(standIn);
+    for (const flatbuffers::String *name : *from.kernels())
       into.details.kernels.push_back(name->str());
-    }
+    if (int32_t status = isOfCores() ? cores() : device())
+      return status;
     if (int32_t status = values(*from.inputs(), into.inputs))
       return status;
     if (int32_t status = values(*from.outputs(), into.outputs))
@@ -78,7 +80,11 @@ private:
       return status;
     if (int32_t status = take(*from.counts()))
       return status;
-    return from.params() ? take(*from.params()) : int32_t(CLEAVE_OK);
+    if (int32_t status = from.params() ? take(*from.params()) : int32_t(CLEAVE_OK))
+      return status;
+    if (int32_t status = from.images() ? take(*from.images()) : int32_t(CLEAVE_OK))
+      return status;
+    return from.device_kernels() ? take(*from.device_kernels()) : int32_t(CLEAVE_OK);
   }
 
   int32_t ranks() {
@@ -157,6 +163,47 @@ private:
     return CLEAVE_OK;
   }
 
+  bool isOfCores() const { return from.device() == CLEAVE_DEVICE_CPU; }
+
+  int32_t cores() {
+    if (from.device_kernels() || from.images() || !section.empty())
+      return fail(error, CLEAVE_REFUSED, "has images, and is for cores");
+    into.kernels.assign(into.details.kernels.size(), standIn);
+    return CLEAVE_OK;
+  }
+
+  int32_t device() {
+    size_t count = into.details.kernels.size();
+    if (!from.device_kernels() || !from.images() || from.device_kernels()->size() != count)
+      return fail(error, CLEAVE_REFUSED, "does not say the images of its %zu kernels", count);
+    for (size_t i = 0; i < count; ++i) {
+      const fb::DeviceKernel &kernel = *from.device_kernels()->Get(unsigned(i));
+      into.deviceKernels.push_back(
+          {into.details.kernels[i].c_str(), kernel.first_image(), kernel.num_images()});
+    }
+    uint64_t end = 0;
+    for (const fb::Image *image : *from.images()) {
+      uint64_t begin = imageOffset(end), number = into.images.size();
+      if (begin > section.size() || image->bytes() > section.size() - begin)
+        return fail(error, CLEAVE_REFUSED,
+                    "has an image %llu of %llu bytes at %llu, beyond the %zu of all images",
+                    (unsigned long long)number, (unsigned long long)image->bytes(),
+                    (unsigned long long)begin, section.size());
+      end = begin + image->bytes();
+      if (!isWhole(image->kind(), section.substr(begin, image->bytes())))
+        return fail(error, CLEAVE_REFUSED,
+                    "has an image %llu that is not of its kind, or not whole",
+                    (unsigned long long)number);
+      into.images.push_back({image->kind(), char(image->feature()), image->chip(),
+                             section.data() + begin, image->bytes(), image->blocks(),
+                             image->threads(), image->shared_bytes()});
+    }
+    if (end != section.size())
+      return fail(error, CLEAVE_REFUSED, "has images of %llu bytes, of %zu",
+                  (unsigned long long)end, section.size());
+    return CLEAVE_OK;
+  }
+
   int32_t values(const flatbuffers::Vector<flatbuffers::Offset<fb::Value>> &list,
                  std::vector<cleave_value> &values) {
     for (const fb::Value *value : list) {
@@ -186,7 +233,13 @@ private:
     set(into.groups, program.groups, program.num_groups);
     set(into.buffers, program.buffers, program.num_buffers);
     set(into.counts, program.counts, program.num_counts);
-    set(into.kernels, program.kernels, program.num_kernels);
+    program.device = from.device();
+    program.cuda_version = from.cuda_version();
+    set(into.images, program.images, program.num_images);
+    if (isOfCores())
+      set(into.kernels, program.kernels, program.num_kernels);
+    else
+      set(into.deviceKernels, program.device_kernels, program.num_kernels);
     set(into.files, program.files, program.num_files);
     set(into.inputs, program.inputs, program.num_inputs);
     set(into.outputs, program.outputs, program.num_outputs);
@@ -194,12 +247,13 @@ private:
   }
 };
 
-int32_t DecodedProgram::decode(std::string_view bytes, cleave_error *error) {
+int32_t DecodedProgram::decode(std::string_view bytes, std::string_view section,
+                               cleave_error *error) {
   const auto *data = reinterpret_cast<const uint8_t *>(bytes.data());
   // Tables are classes, groups, values and files: as many as there are bytes for.
   flatbuffers::Verifier verifier(data, bytes.size(), /*max_depth=*/16, /*max_tables=*/UINT_MAX);
   if (bytes.size() < 8 || bytes.size() >= FLATBUFFERS_MAX_BUFFER_SIZE ||
       !fb::ProgramBufferHasIdentifier(data) || !fb::VerifyProgramBuffer(verifier))
     return fail(error, CLEAVE_REFUSED, "is no program");
-  return Decoder{*this, *fb::GetProgram(data), bytes.size(), error}.decode();
+  return Decoder{*this, *fb::GetProgram(data), section, bytes.size(), error}.decode();
 }

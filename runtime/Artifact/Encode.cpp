@@ -2,6 +2,7 @@
 
 #include "cleave/Runtime/ArtifactFormat.h"
 
+#include "Images.h"
 #include "Program_generated.h"
 
 #include <unordered_map>
@@ -29,16 +30,29 @@ public:
       params = make<fb::Params>(program.params, program.num_ranks, [](auto &params) {
         return fb::Params(params.file, params.offset);
       });
+    List<const fb::DeviceKernel *> deviceKernels;
+    List<const fb::Image *> images;
+    if (program.device != CLEAVE_DEVICE_CPU) {
+      deviceKernels =
+          make<fb::DeviceKernel>(program.device_kernels, program.num_kernels, [](auto &kernel) {
+            return fb::DeviceKernel(kernel.first_image, kernel.num_images);
+          });
+      images = make<fb::Image>(program.images, program.num_images, [](auto &image) {
+        return fb::Image(image.kind, uint8_t(image.feature), image.chip, image.bytes, image.blocks,
+                         image.threads, image.shared_bytes);
+      });
+    }
     auto coordinates =
         builder.CreateVector(program.coordinates, size_t(program.num_ranks) * program.num_axes);
     auto classOfRank = builder.CreateVector(program.class_of_rank, program.num_ranks);
     auto counts = builder.CreateVector(program.counts, program.num_counts);
     auto kernels = builder.CreateVectorOfStrings(details.kernels);
     auto commandNames = builder.CreateVectorOfStrings(names);
-    fb::FinishProgramBuffer(builder, fb::CreateProgram(builder, program.version, program.num_axes,
-                                                       coordinates, classOfRank, classes, groups,
-                                                       buffers, counts, kernels, files, params,
-                                                       inputs, outputs, commandNames));
+    fb::FinishProgramBuffer(
+        builder, fb::CreateProgram(builder, program.version, program.num_axes, coordinates,
+                                   classOfRank, classes, groups, buffers, counts, kernels, files,
+                                   params, inputs, outputs, commandNames, program.device,
+                                   deviceKernels, images, program.cuda_version));
     return {reinterpret_cast<const char *>(builder.GetBufferPointer()), builder.GetSize()};
   }
 
@@ -120,6 +134,15 @@ private:
 };
 
 } // namespace
+
+std::string cleave::runtime::packImages(const cleave_program &program) {
+  std::string section;
+  for (uint32_t i = 0; i < program.num_images; ++i) {
+    section.resize(imageOffset(section.size()));
+    section.append(static_cast<const char *>(program.images[i].data), program.images[i].bytes);
+  }
+  return section;
+}
 
 std::string cleave::runtime::encodeProgram(const cleave_program &program,
                                            const ProgramDetails &details) {

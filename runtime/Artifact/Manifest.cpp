@@ -29,19 +29,30 @@ static Json valuesJson(const std::vector<Manifest::Value> &values) {
   return list;
 }
 
+const char *cleave::runtime::targetOf(uint8_t device) {
+  switch (device) {
+  case CLEAVE_DEVICE_CPU: return "cpu";
+  case CLEAVE_DEVICE_CUDA: return "cuda";
+  case CLEAVE_DEVICE_SIMT: return "simt";
+  }
+  return nullptr;
+}
+
 std::string cleave::runtime::formatManifest(const Manifest &manifest) {
   Json json = {{"format", kFormat},
                {"abi", manifest.abi},
                {"target", manifest.target},
                {"architecture", manifest.architecture},
-               {"features", manifest.features},
-               {"mesh", manifest.mesh},
+               {"features", manifest.features}};
+  if (manifest.target != targetOf(CLEAVE_DEVICE_CPU))
+    json.update({{"chips", manifest.chips}, {"driver", manifest.driver}});
+  json.update({{"mesh", manifest.mesh},
                {"ranks", manifest.ranks},
                {"inputs", valuesJson(manifest.inputs)},
                {"outputs", valuesJson(manifest.outputs)},
                {"weights", manifest.references.empty() ? "shards" : "reference"},
                {"references", manifest.references},
-               {"files", Json::array()}};
+               {"files", Json::array()}});
   for (const Manifest::File &file : manifest.files)
     json["files"].push_back(
         {{"name", file.name}, {"bytes", file.bytes}, {"digest", digestText(file.digest)}});
@@ -108,6 +119,10 @@ static Reason parseFields(const Json &json, Manifest &manifest) {
   json.at("target").get_to(manifest.target);
   json.at("architecture").get_to(manifest.architecture);
   json.at("features").get_to(manifest.features);
+  if (manifest.target != targetOf(CLEAVE_DEVICE_CPU)) {
+    json.at("chips").get_to(manifest.chips);
+    json.at("driver").get_to(manifest.driver);
+  }
   json.at("mesh").get_to(manifest.mesh);
   getCount(json.at("ranks"), manifest.ranks);
   manifest.inputs = parseValues(json.at("inputs"));

@@ -89,6 +89,8 @@ private:
 
 int32_t cleave_load_params(const cleave_program *program, uint32_t rank, void *params,
                            cleave_filled filled, void *context, cleave_error *error) {
+  if (program->device != CLEAVE_DEVICE_CPU)
+    return fail(error, CLEAVE_REFUSED, "only a session loads what kernels of a GPU make");
   try {
     Loader loader(*program, rank, static_cast<char *>(params));
     if (int32_t status = loader.open(error))

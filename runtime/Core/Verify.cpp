@@ -68,6 +68,8 @@ static int32_t verifyKernels(const cleave_program &p, cleave_error *error) {
     const cleave_image &image = p.images[i];
     if (image.kind >= CLEAVE_NUM_IMAGE_KINDS || !image.data || !image.bytes)
       return fail(error, CLEAVE_REFUSED, "image %u is missing, or of no kind that there is", i);
+    if ((image.kind == CLEAVE_IMAGE_SIMT) != (p.device == CLEAVE_DEVICE_SIMT))
+      return fail(error, CLEAVE_REFUSED, "image %u is for another device than the program", i);
     if (!image.threads || image.threads > maxThreads || !image.blocks || image.blocks > maxBlocks ||
         image.shared_bytes > maxShared)
       return fail(error, CLEAVE_REFUSED,
@@ -180,7 +182,7 @@ static int32_t verifyTables(const cleave_program &p, cleave_error *error) {
                 "the program is of another version than this runtime's %u, "
                 "got: %u",
                 CLEAVE_PROGRAM_VERSION, p.version);
-  if (p.device > CLEAVE_DEVICE_CUDA)
+  if (p.device >= CLEAVE_NUM_DEVICES)
     return fail(error, CLEAVE_REFUSED, "the program is for a device that does not exist, got: %u",
                 p.device);
   if (p.num_ranks == 0 || p.num_ranks > maxRanks)

@@ -22,8 +22,7 @@ int32_t Gpu::connect(cleave_error *error) {
   if (isAlone || cliques)
     return CLEAVE_OK;
   std::string problem = Cliques::missingIn(program);
-  bool isSimulated = program.images[0].kind == CLEAVE_IMAGE_SIMT;
-  const Nccl *nccl = problem.empty() ? openNccl(isSimulated, problem) : nullptr;
+  const Nccl *nccl = problem.empty() ? openNccl(isSimulated(), problem) : nullptr;
   if (!nccl) {
     addRemark(problem + "; until then ranks exchange through memory of the host");
     return CLEAVE_OK;

@@ -57,14 +57,21 @@ Gpu::~Gpu() {
 int32_t Gpu::fail(CUresult result, const char *what, cleave_error *error) {
   char text[512];
   driver->describe(result, text, sizeof text);
-  return runtime::fail(error, CLEAVE_REFUSED, "%s: %s", what, text);
+  return runtime::fail(error, CLEAVE_REFUSED, "%.400s: %s", what, text);
 }
 
 int32_t Gpu::prepare(cleave_error *error) {
-  bool simulated = program.num_images && program.images[0].kind == CLEAVE_IMAGE_SIMT;
-  if (int32_t status = openDriver(simulated, driver, error))
+  if (int32_t status = openDriver(isSimulated(), driver, error))
     return status;
-  int count = 0;
+  int version = 0, count = 0;
+  if (CUresult result = driver->cuDriverGetVersion(&version))
+    return fail(result, "the driver of NVIDIA's GPUs does not say how old it is", error);
+  if (uint32_t(version) < program.cuda_version)
+    return runtime::fail(error, CLEAVE_REFUSED,
+                         "the driver of NVIDIA's GPUs is too old for the program: it is of CUDA "
+                         "%d.%d; install one of CUDA %u.%u or newer",
+                         version / 1000, version % 1000 / 10, program.cuda_version / 1000,
+                         program.cuda_version % 1000 / 10);
   if (CUresult result = driver->cuDeviceGetCount(&count))
     return fail(result, "the GPUs of this machine cannot be counted", error);
   if (count == 0)
@@ -106,18 +113,17 @@ int32_t Gpu::openDevice(uint32_t index, cleave_error *error) {
 }
 
 /// What was made for this very chip, else for an older one of its kind, else what the
-/// driver can compile.
+/// driver can compile, or the simulator run.
 const cleave_image *Gpu::imageFor(const Device &device, const cleave_device_kernel &kernel) const {
   const cleave_image *best = nullptr;
   auto rank = [&](const cleave_image &image) {
-    if (image.kind == CLEAVE_IMAGE_SIMT)
-      return 4;
-    if (image.kind == CLEAVE_IMAGE_PTX)
-      return image.chip <= device.chip && !image.feature ? 1 : 0;
-    if (image.chip == device.chip)
+    if (image.chip == device.chip && image.kind != CLEAVE_IMAGE_PTX)
       return 3;
-    bool isOlder = image.chip / 10 == device.chip / 10 && image.chip < device.chip;
-    return isOlder && !image.feature ? 2 : 0;
+    if (image.feature || image.chip > device.chip)
+      return 0;
+    if (image.kind != CLEAVE_IMAGE_CUBIN)
+      return 1;
+    return image.chip / 10 == device.chip / 10 ? 2 : 0;
   };
   for (uint32_t i = 0; i < kernel.num_images; ++i) {
     const cleave_image &image = program.images[kernel.first_image + i];
@@ -135,8 +141,8 @@ int32_t Gpu::loadKernels(Device &device, cleave_error *error) {
     if (!image)
       return runtime::fail(error, CLEAVE_REFUSED,
                            "kernel \"%.100s\" has no code for this GPU, got: sm_%u; compile the "
-                           "model with --target cuda:sm_%u",
-                           kernel.name, device.chip, device.chip);
+                           "model with --target %s:sm_%u",
+                           kernel.name, device.chip, isSimulated() ? "simt" : "cuda", device.chip);
     CUmodule &module = device.modules[image->data];
     CUfunction function = nullptr;
     CUresult result = CUDA_SUCCESS;
@@ -147,8 +153,10 @@ int32_t Gpu::loadKernels(Device &device, cleave_error *error) {
     if (!result && image->shared_bytes > sharedOfAll)
       result = driver->cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
                                           int(image->shared_bytes));
-    if (result)
-      return fail(result, "the code of a kernel does not load", error);
+    if (result) {
+      std::string what = "the code of kernel \"" + std::string(kernel.name) + "\" does not load";
+      return fail(result, what.c_str(), error);
+    }
     device.functions.emplace_back(function, image);
   }
   return CLEAVE_OK;

@@ -87,6 +87,8 @@ public:
   const char *problem(uint32_t rank) const { return ranks[rank - firstRank].problem; }
 
 private:
+  bool isSimulated() const { return program.device == CLEAVE_DEVICE_SIMT; }
+
   using Range = std::tuple<uint32_t, uint64_t, uint64_t>; ///< file, offset, bytes
 
   struct Device {

@@ -15,7 +15,7 @@ CUresult cuInit(unsigned flags) {
 CUresult cuDriverGetVersion(int *version) {
   if (!version)
     return CUDA_ERROR_INVALID_VALUE;
-  *version = CUDA_VERSION;
+  *version = Driver::get().version;
   return CUDA_SUCCESS;
 }
 

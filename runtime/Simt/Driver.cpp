@@ -63,6 +63,12 @@ CUresult Driver::initialize() {
   text = getenv("CLEAVE_SIMT_CAPABILITY");
   if (text && sscanf(text, "%d.%d%c", &major, &minor, &rest) != 2)
     return CUDA_ERROR_INVALID_VALUE;
+  text = getenv("CLEAVE_SIMT_DRIVER");
+  if (int first, second; text) {
+    if (sscanf(text, "%d.%d%c", &first, &second, &rest) != 2)
+      return CUDA_ERROR_INVALID_VALUE;
+    version = 1000 * first + 10 * second;
+  }
   text = getenv("CLEAVE_SIMT_SCHEDULE");
   if (text && !execution.schedule.parse(text))
     return CUDA_ERROR_INVALID_VALUE;

@@ -160,6 +160,7 @@ public:
   uint64_t memoryBytes = uint64_t(16) << 30;
   uint64_t pinnedBytes = ~uint64_t(0); ///< that may be pinned yet
   int major = 9, minor = 0;
+  int version = CUDA_VERSION;
   static thread_local CUcontext current;
 
   uint32_t maxShared() const { return major >= 9 ? 232448 : minor == 0 ? 166912 : 101376; }

@@ -56,7 +56,7 @@ static void close(CUmod_st &module) {
 }
 
 /// Loads an image from memory; the file stays open, since libraries are known by name.
-static CUresult load(const char *image, CUmod_st &module) {
+static CUresult load(const char *image, uint32_t chip, CUmod_st &module) {
   uint64_t bytes;
   if (CUresult error = sizeOf(image, bytes); error != CUDA_SUCCESS)
     return error;
@@ -79,6 +79,9 @@ static CUresult load(const char *image, CUmod_st &module) {
   if (module.image->version != CLEAVE_SIMT_VERSION ||
       module.image->num_functions != std::size(functions))
     return CUDA_ERROR_NO_BINARY_FOR_GPU;
+  uint32_t wanted = module.image->chip;
+  if (wanted > chip || (module.image->only && wanted != chip))
+    return CUDA_ERROR_NO_BINARY_FOR_GPU;
   std::copy(std::begin(functions), std::end(functions), module.image->functions);
   return CUDA_SUCCESS;
 }
@@ -91,7 +94,9 @@ CUresult cuModuleLoadData(CUmodule *result, const void *image) {
       return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     auto module = std::make_unique<CUmod_st>();
     module->context = context;
-    if (CUresult error = load(static_cast<const char *>(image), *module); error != CUDA_SUCCESS) {
+    uint32_t chip = uint32_t(10 * driver.major + driver.minor);
+    CUresult error = load(static_cast<const char *>(image), chip, *module);
+    if (error != CUDA_SUCCESS) {
       close(*module);
       return error;
     }

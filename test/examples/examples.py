@@ -60,7 +60,7 @@ def passes(work, everything, runtime):
 
 
 def c_run(work, everything, runtime):
-    """A C program runs an artifact as `cleave run` does the model, and tells every error in a line."""
+    """A C program runs artifacts as `cleave run` does the model, and tells every error in a line."""
     program = build("c-run", runtime, os.path.join(work, "c-run"))
     needed = run("ldd", program).stdout
     assert os.path.join(runtime, "lib/libcleave.so.") in needed and "LLVM" not in needed, needed
@@ -69,22 +69,25 @@ def c_run(work, everything, runtime):
     inputs = {name[len("in:"):]: case[name] for name in case.files if name.startswith("in:")}
     given, expected, artifact = (os.path.join(work, name) for name in ("in.npz", "out.npz", "artifact"))
     np.savez(given, **inputs)
-    at = [model, "--mesh", "tp=2", "--inputs", given]
-    run(cleave, "run", *at, "--outputs", expected)
-    run(cleave, "compile", *at, "-o", artifact)
     arguments = {}
     for name, array in inputs.items():
         path = os.path.join(work, name + ".raw")
         array.tofile(path)
         arguments[name] = f"{name}={path}"
 
-    want = np.load(expected)
-    lines = dict(line.split(": ", 1) for line in run(program, artifact, *arguments.values()).stdout.splitlines())
-    assert set(lines) == set(want.files), lines
-    for name, line in lines.items():
-        shape, values = re.fullmatch(r"f32 (\[.*?\]) (.*)", line).groups()
-        assert shape == str(list(want[name].shape)), line
-        assert np.array_equal(np.array(values.split(), np.float32), want[name].ravel()[:8]), (line, want[name])
+    for target in ("cpu", "simt"):
+        at = [model, "--mesh", "tp=2", "--target", target, "--inputs", given]
+        run(cleave, "run", *at, "--outputs", expected)
+        run(cleave, "compile", *at, "-o", artifact)
+        want = np.load(expected)
+        done = run(program, artifact, *arguments.values(),
+                   env=os.environ | {"CLEAVE_PLUGINS": os.path.join(runtime, "lib")})
+        lines = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+        assert set(lines) == set(want.files), lines
+        for name, line in lines.items():
+            shape, values = re.fullmatch(r"f32 (\[.*?\]) (.*)", line).groups()
+            assert shape == str(list(want[name].shape)), line
+            assert np.array_equal(np.array(values.split(), np.float32), want[name].ravel()[:8]), (line, want[name])
 
     def refused(*command, words):
         done = run(program, *command, status=2)

@@ -10,6 +10,7 @@ attributes and types.
 """
 import io
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -254,14 +255,18 @@ def artifacts(cleave):
         source = os.path.join(work, "model.onnx")
         with open(source, "wb") as out:
             out.write(product.SerializeToString())
-        for weights in ("shards", "reference"):
-            target = os.path.join(work, weights)
-            subprocess.run([os.path.abspath(cleave), "compile", source, "--mesh", "tp=2", "--weights", weights, "-o", target],
+        for name, rest in (("shards", []), ("reference", ["--weights", "reference"]), ("simt", ["--target", "simt"])):
+            target = os.path.join(work, name)
+            subprocess.run([os.path.abspath(cleave), "compile", source, "--mesh", "tp=2", *rest, "-o", target],
                            check=True, cwd=work, stdout=subprocess.DEVNULL)
             with open(os.path.join(target, "program"), "rb") as file:
-                yield f"program-{weights}", file.read()
+                yield f"program-{name}", file.read()
             with open(os.path.join(target, "manifest.json"), "rb") as file:
-                yield f"manifest-{weights}", file.read().rpartition(b',\n  "digest"')[0]
+                yield f"manifest-{name}", file.read().rpartition(b',\n  "digest"')[0]
+    # An image for the simulator, of one segment and one section.
+    header = struct.pack("<4sBBB9xHHIQQQIHHHHHH", b"\x7fELF", 2, 1, 1, 3, 62, 1, 0, 64, 120, 0, 64, 56, 1, 64, 1, 0)
+    segment = struct.pack("<IIQQQQQQ", 1, 4, 0, 0, 0, 184, 184, 8)
+    yield "image", header + segment + struct.pack("<IIQQQQIIQQ", 0, 1, 0, 0, 64, 56, 0, 0, 8, 0)
 
 
 def words():

@@ -31,10 +31,6 @@ static int compile(const CompileOptions &options) {
   llvm::Expected<Target> target = options.parseTarget();
   if (!target)
     return fail(target.takeError());
-  if (target->kind != Target::Cpu)
-    return fail(llvm::createStringError("--target " + options.target +
-                                        ": folders are written for cpu; `cleave run` runs other "
-                                        "targets without one"));
   target->isShipped = true;
   llvm::Expected<std::unique_ptr<CompiledProgram>> program =
       compilation.compile(*model->module, *target);

@@ -275,8 +275,13 @@ static int inspectArtifact(const std::string &path, bool json) {
     out << (*file)->getBuffer();
     return 0;
   }
-  out << "target: " << manifest.target << ", " << manifest.architecture << " with "
-      << llvm::join(manifest.features, ", ") << "\nmesh: " << manifest.mesh << "\n";
+  out << "target: " << manifest.target;
+  if (!manifest.architecture.empty())
+    out << ", " << manifest.architecture << " with " << llvm::join(manifest.features, ", ");
+  if (!manifest.driver.empty())
+    out << "\nimages: " << llvm::join(manifest.chips, ", ") << ", for drivers of CUDA "
+        << manifest.driver << " or newer";
+  out << "\nmesh: " << manifest.mesh << "\n";
   for (auto [title, values] :
        {std::pair("inputs", &manifest.inputs), std::pair("outputs", &manifest.outputs)}) {
     out << title << ":\n";

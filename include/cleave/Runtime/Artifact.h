@@ -35,15 +35,16 @@ typedef struct cleave_artifact_options {
 /// Opens the folder `path`. `options` may be null. Each step relies on those before it:
 /// the manifest and its digest; version, target, and features of the processor; sizes
 /// and digests of the program and the kernels; the structure of the program; the files
-/// of weights; cleave_program_verify; and only then are the kernels loaded.
+/// of weights; cleave_program_verify; and only then are the kernels of cores loaded. Those
+/// of GPUs are by a session, which says what the GPU or its driver lacks.
 ///
 /// Answers CLEAVE_REFUSED, with one message that names the file, for all that does not
 /// hold, and writes null to `artifact`. Weights are mapped by the session, not here.
 int32_t cleave_artifact_open(const char *path, const cleave_artifact_options *options,
                              cleave_artifact **artifact, cleave_error *error);
 
-/// Verified; lives as long as the artifact. Its parameters are mapped from the files,
-/// and no session copies them.
+/// Verified; lives as long as the artifact. Its parameters are mapped from the files; no
+/// session copies them but to GPUs.
 const cleave_program *cleave_artifact_program(const cleave_artifact *artifact);
 
 /// What its ranks are, as in "dp=2,tp=4"; "1" for one rank.

@@ -4,7 +4,8 @@
 //
 //   manifest.json           what it is, what it needs, size and digest of all else
 //   program                 FlatBuffers, runtime/Artifact/Program.fbs
-//   kernels.so              the kernels, by the names that `program` lists
+//   kernels.so              the kernels, by the names that `program` lists,
+//   images                  or those of a device: all images, each at a multiple of 64
 //   weights-0.safetensors   the parameters of a rank, as `main` reads them
 //   weights.safetensors     what `main` reads as it is in the model
 //
@@ -22,6 +23,7 @@ namespace cleave::runtime {
 inline constexpr char kManifest[] = "manifest.json";
 inline constexpr char kProgram[] = "program";
 inline constexpr char kKernels[] = "kernels.so";
+inline constexpr char kImages[] = "images";
 /// The first field of every manifest, whatever its version.
 inline constexpr char kFormat[] = "cleave artifact";
 
@@ -60,7 +62,7 @@ inline constexpr uint64_t kSampleBytes = uint64_t(32) << 20;
 
 /// What a program in a file says beyond cleave_program.
 struct ProgramDetails {
-  std::vector<std::string> kernels; ///< symbols, by kernel
+  std::vector<std::string> kernels; ///< symbols, by kernel; of cores and of devices
   struct File {
     bool reference = false;
     std::vector<DigestBlock> blocks;
@@ -69,16 +71,19 @@ struct ProgramDetails {
 };
 
 std::string encodeProgram(const cleave_program &program, const ProgramDetails &details);
+/// The section of its images, one by one in their order.
+std::string packImages(const cleave_program &program);
 
 /// A program read from bytes, and all that it points to.
 class DecodedProgram {
 public:
-  /// Refuses bytes that are no program. `bytes` begins at a multiple of 8 and outlives
-  /// this. What is decoded is not proven yet; its kernels are stand-ins that fail.
-  int32_t decode(std::string_view bytes, cleave_error *error);
+  /// Refuses bytes that are no program, and a section `section` that does not hold what it
+  /// says of its images. Both begin at multiples of 8 and outlive this. What is decoded is
+  /// not proven yet; its kernels are stand-ins that fail.
+  int32_t decode(std::string_view bytes, std::string_view section, cleave_error *error);
 
   cleave_program program = {};
-  std::vector<cleave_kernel> kernels;
+  std::vector<cleave_kernel> kernels; ///< of cores
   std::vector<cleave_file> files;
   ProgramDetails details;
 
@@ -96,6 +101,8 @@ private:
   std::vector<cleave_buffer> buffers;
   std::vector<uint64_t> counts;
   std::vector<cleave_params> params;
+  std::vector<cleave_device_kernel> deviceKernels;
+  std::vector<cleave_image> images;
   std::vector<cleave_value> inputs, outputs;
 };
 
@@ -113,8 +120,12 @@ struct Manifest {
     Digest digest;
   };
   uint32_t abi = CLEAVE_PROGRAM_VERSION;
-  std::string target = "cpu", architecture, mesh;
+  std::string target = "cpu", mesh;
+  std::string architecture;          ///< of the processor; empty where any will do
   std::vector<std::string> features; ///< of the processor
+  /// Of a device, for people: the chips that images are for, and the driver, as in `13.0`.
+  std::vector<std::string> chips;
+  std::string driver;
   uint32_t ranks = 1;
   std::vector<Value> inputs, outputs;
   std::vector<std::string> references; ///< files elsewhere that hold the weights
@@ -122,6 +133,9 @@ struct Manifest {
 
   const File *find(std::string_view name) const;
 };
+
+/// What a manifest calls a device; null for one that does not exist.
+const char *targetOf(uint8_t device);
 
 std::string formatManifest(const Manifest &manifest);
 /// `body`, a manifest up to its last brace, with its digest and the brace.

@@ -16,7 +16,7 @@ typedef void (*cleave_filled)(void *context, uint64_t offset, uint64_t bytes);
 /// of 64, for example a mapped file. `program` has been verified; `filled` and
 /// `error` may be null. What was read of the model's files is let go command by
 /// command. Runs on the calling thread; ranks may be loaded side by side. Refuses
-/// a list in which ranks meet.
+/// a list in which ranks meet, and programs for GPUs.
 int32_t cleave_load_params(const cleave_program *program, uint32_t rank, void *params,
                            cleave_filled filled, void *context, cleave_error *error);
 

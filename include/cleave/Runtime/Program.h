@@ -24,7 +24,7 @@ extern "C" {
 #endif
 
 /// Changes whenever a struct of this header does.
-#define CLEAVE_PROGRAM_VERSION 5u
+#define CLEAVE_PROGRAM_VERSION 6u
 
 typedef enum cleave_op {
 #define CLEAVE_COMMAND(ENUM, NAME) CLEAVE_OP_##ENUM,
@@ -98,13 +98,15 @@ typedef int32_t (*cleave_kernel)(void *const *buffers, const int64_t *coordinate
 /// What runs the kernels of a program.
 typedef enum cleave_device {
   CLEAVE_DEVICE_CPU = 0,  ///< cores of this machine; blocks are memory of this process
-  CLEAVE_DEVICE_CUDA = 1, ///< a GPU, or what stands in for one
+  CLEAVE_DEVICE_CUDA = 1, ///< NVIDIA's GPUs
+  CLEAVE_DEVICE_SIMT = 2, ///< their simulator
+  CLEAVE_NUM_DEVICES
 } cleave_device;
 
 typedef enum cleave_image_kind {
   CLEAVE_IMAGE_CUBIN = 0, ///< machine code of one chip
   CLEAVE_IMAGE_PTX = 1,   ///< compiled by the driver, for chips since `chip`
-  CLEAVE_IMAGE_SIMT = 2,  ///< for the simulator
+  CLEAVE_IMAGE_SIMT = 2,  ///< the only kind of the simulator, which runs it as a driver would PTX
   CLEAVE_NUM_IMAGE_KINDS
 } cleave_image_kind;
 
@@ -230,6 +232,8 @@ typedef struct cleave_program {
   uint32_t num_kernels;
   const cleave_image *images;
   uint32_t num_images;
+  /// Of CUDA, as cuDriverGetVersion says it: the images want a driver of this or newer.
+  uint32_t cuda_version;
   const cleave_file *files;
   uint32_t num_files;
   /// Null where `load` fills the parameters. Else they are mapped, and there is

@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define CLEAVE_SIMT_VERSION 2u
+#define CLEAVE_SIMT_VERSION 3u
 #define CLEAVE_SIMT_SYMBOL "cleave_simt_image"
 /// "SIMT", in the bytes of a little-endian machine.
 #define CLEAVE_SIMT_MAGIC 0x544d4953u
@@ -60,7 +60,10 @@ struct cleave_simt_kernel {
 
 struct cleave_simt_image {
   uint32_t magic, version;
-  uint32_t num_functions, num_kernels, num_constants, reserved;
+  uint32_t num_functions, num_kernels, num_constants;
+  uint32_t chip; ///< ten times the compute capability that it needs; 0: any
+  uint32_t only; ///< nonzero: for this chip, and not for newer ones
+  uint32_t reserved;
   void **functions;      ///< filled by the simulator, as SimtFunctions.def lists them
   void **shared;         ///< set before a launch: begin of shared memory,
   void **dynamic_shared; ///< and of its part whose size the launch gives

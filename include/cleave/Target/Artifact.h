@@ -24,8 +24,8 @@ struct ArtifactSizes {
   uint64_t weights = 0, code = 0;
 };
 
-/// Writes `program`, compiled with keepObjects, as the folder `path`, whole or not at
-/// all: under a temporary name beside it, brought to the disk, and renamed. An artifact
+/// Writes `program`, compiled with keepObjects where it is for cores, as the folder `path`, whole
+/// or not at all: under a temporary name beside it, brought to the disk, and renamed. An artifact
 /// that is there already is replaced; anything else is refused. The same program gives
 /// the same bytes. `interrupts` removes the temporary folder where a signal ends the
 /// process.

@@ -20,9 +20,6 @@ struct CpuOptions {
   bool keepObjects = false;
 };
 
-/// Whether kernels are compiled for AVX-512 on this machine.
-bool hasAvx512();
-
 /// Compiles `module` for this machine. Its public functions, one a class of
 /// ranks, hold nn ops, and dist ops if the module has a `dist.mesh` and
 /// `dist.classes`; arguments and results are named by the attribute

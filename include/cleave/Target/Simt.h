@@ -24,7 +24,7 @@ namespace cleave {
 llvm::Error retargetToSimt(llvm::Module &module);
 
 /// Retargets `module` and compiles it: an ELF file that cuModuleLoadData of the
-/// simulator takes. It runs on processors like this one.
+/// simulator takes. It runs on processors of this one's level.
 llvm::Expected<std::vector<char>> makeSimtImage(llvm::Module &module);
 
 } // namespace cleave

@@ -54,7 +54,7 @@ struct Entry {
 };
 
 /// The program as it is shipped: the kernels that it uses, and weights in files of the
-/// artifact instead of the model's.
+/// artifact instead of the model's. What `load` makes is among them, where cores make it.
 class Shipment {
 public:
   Shipment(const cleave_program &source, const ProgramParts &parts, bool reference);
@@ -76,25 +76,29 @@ public:
   uint32_t addFile(std::string path, uint64_t bytes, std::vector<runtime::DigestBlock> blocks,
                    bool reference);
   void setParams(uint32_t rank, uint32_t file, uint64_t offset) { params[rank] = {file, offset}; }
-  /// To be called once all files are there.
+  /// To be called once all files are there; its images are kept.
   std::string encode();
+  std::string images() const { return runtime::packImages(program); }
   const std::vector<std::string> &kernels() const { return details.kernels; }
   const cleave_program &from() const { return source; }
-  bool isReference() const { return reference; }
+  bool isOfCores() const { return source.device == CLEAVE_DEVICE_CPU; }
 
 private:
   void takeCommands(const cleave_command *list, uint32_t count,
                     std::vector<cleave_command> &commands);
   void collectCopies();
+  uint32_t takeKernel(uint32_t kernel);
   cleave_buffer moved(const cleave_buffer &buffer) const;
 
   const cleave_program &source;
   const ProgramParts &parts;
-  const bool reference;
+  const bool reference, loads;
   cleave_program program;
   runtime::ProgramDetails details;
   std::map<uint32_t, uint32_t> kernelNumbers;
   std::vector<cleave_kernel> kernelTable;
+  std::vector<cleave_device_kernel> deviceKernels;
+  std::vector<cleave_image> imageTable;
   struct Commands {
     std::vector<cleave_command> load, main;
   };

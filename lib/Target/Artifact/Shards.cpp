@@ -247,6 +247,9 @@ llvm::Error cleave::artifact::writeShards(Shipment &shipment, const Staging &sta
       return error;
     list(shipment, manifest, kShared, shared);
   }
+  // What makes parameters of weights runs where they lie.
+  if (!shipment.isOfCores())
+    return llvm::Error::success();
   const cleave_program &program = shipment.from();
   std::vector<std::unique_ptr<Target>> targets;
   for (uint32_t rank = 0; rank < program.num_ranks; ++rank)

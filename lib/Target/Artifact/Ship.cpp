@@ -9,14 +9,15 @@ using namespace cleave;
 using namespace cleave::artifact;
 
 Shipment::Shipment(const cleave_program &source, const ProgramParts &parts, bool reference)
-    : source(source), parts(parts), reference(reference), program(source) {
+    : source(source), parts(parts), reference(reference), loads(reference || !isOfCores()),
+      program(source) {
   if (!reference)
     collectCopies();
   params.resize(source.num_ranks);
   for (const cleave_rank_program &own : llvm::ArrayRef(source.programs, source.num_programs)) {
     Commands &lists = commands.emplace_back();
-    // What `load` makes is what the files hold.
-    if (reference)
+    // Else what it makes is what the files hold.
+    if (loads)
       takeCommands(own.load, own.num_load, lists.load);
     takeCommands(own.main, own.num_main, lists.main);
     programs.push_back(own);
@@ -30,16 +31,27 @@ void Shipment::takeCommands(const cleave_command *list, uint32_t count,
     for (uint32_t i = 0; i < command.num_buffers; ++i)
       buffers.push_back(moved(source.buffers[command.first_buffer + i]));
     command.first_buffer = first;
-    if (command.op == CLEAVE_OP_LAUNCH) {
-      auto [entry, isNew] = kernelNumbers.try_emplace(command.kernel, details.kernels.size());
-      if (isNew) {
-        details.kernels.push_back(parts.kernels[command.kernel]);
-        kernelTable.push_back(source.kernels[command.kernel]);
-      }
-      command.kernel = entry->second;
-    }
+    if (command.op == CLEAVE_OP_LAUNCH)
+      command.kernel = takeKernel(command.kernel);
     into.push_back(command);
   }
+}
+
+/// Its number among those that are shipped.
+uint32_t Shipment::takeKernel(uint32_t kernel) {
+  auto [entry, isNew] = kernelNumbers.try_emplace(kernel, details.kernels.size());
+  if (!isNew)
+    return entry->second;
+  details.kernels.push_back(parts.kernels[kernel]);
+  if (isOfCores()) {
+    kernelTable.push_back(source.kernels[kernel]);
+    return entry->second;
+  }
+  cleave_device_kernel own = source.device_kernels[kernel];
+  llvm::append_range(imageTable, llvm::ArrayRef(source.images + own.first_image, own.num_images));
+  own.first_image = imageTable.size() - own.num_images;
+  deviceKernels.push_back(own);
+  return entry->second;
 }
 
 /// Where a buffer of the model's files lies in the artifact.
@@ -51,19 +63,25 @@ cleave_buffer Shipment::moved(const cleave_buffer &buffer) const {
         buffer.offset + buffer.bytes <= copy.end)
       return {buffer.space, 0, sharedHeader.size() + copy.target + buffer.offset - copy.begin,
               buffer.bytes};
-  llvm_unreachable("all that main reads is copied");
+  llvm_unreachable("all that is read is copied");
 }
 
-/// What `main` of any rank reads of the model's files, once.
+/// What the commands that are shipped read of the model's files, once.
 void Shipment::collectCopies() {
   std::vector<Copy> wanted;
-  for (const cleave_rank_program &own : llvm::ArrayRef(source.programs, source.num_programs))
-    for (const cleave_command &command : llvm::ArrayRef(own.main, own.num_main))
+  auto collect = [&](llvm::ArrayRef<cleave_command> list) {
+    for (const cleave_command &command : list)
       for (uint32_t i = 0; i < command.num_buffers; ++i) {
         const cleave_buffer &buffer = source.buffers[command.first_buffer + i];
         if (buffer.space == CLEAVE_SPACE_FILE)
           wanted.push_back({buffer.index, buffer.offset, buffer.offset + buffer.bytes, 0});
       }
+  };
+  for (const cleave_rank_program &own : llvm::ArrayRef(source.programs, source.num_programs)) {
+    if (loads)
+      collect({own.load, own.num_load});
+    collect({own.main, own.num_main});
+  }
   llvm::sort(wanted, [](const Copy &a, const Copy &b) {
     return std::tuple(a.file, a.begin, b.end) < std::tuple(b.file, b.begin, a.end);
   });
@@ -130,8 +148,12 @@ std::string Shipment::encode() {
   };
   set(programs, program.programs, program.num_programs);
   set(buffers, program.buffers, program.num_buffers);
-  set(kernelTable, program.kernels, program.num_kernels);
+  if (isOfCores())
+    set(kernelTable, program.kernels, program.num_kernels);
+  else
+    set(deviceKernels, program.device_kernels, program.num_kernels);
+  set(imageTable, program.images, program.num_images);
   set(files, program.files, program.num_files);
-  program.params = reference ? nullptr : params.data();
+  program.params = loads ? nullptr : params.data();
   return runtime::encodeProgram(program, details);
 }

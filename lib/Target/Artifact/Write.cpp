@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <set>
 #include <thread>
 #include <unistd.h>
 
@@ -25,6 +26,14 @@ static llvm::Error writeFile(const Staging &staging, llvm::StringRef name, llvm:
   if (descriptor >= 0)
     ::close(descriptor);
   return error;
+}
+
+/// A file that is written at once, with its size and digest.
+static llvm::Expected<runtime::Manifest::File>
+writeSection(const Staging &staging, const char *name, const std::string &bytes) {
+  if (llvm::Error error = writeFile(staging, name, bytes))
+    return std::move(error);
+  return runtime::Manifest::File{name, bytes.size(), runtime::digestOf(bytes.data(), bytes.size())};
 }
 
 /// Links the kernels into the folder; their size and digest.
@@ -55,13 +64,24 @@ static std::vector<runtime::Manifest::Value> valuesOf(const cleave_value *values
   return list;
 }
 
+/// Each chip once, by age.
+static void describeImages(const cleave_program &program, runtime::Manifest &manifest) {
+  std::set<std::pair<uint32_t, char>> chips;
+  for (const cleave_image &image : llvm::ArrayRef(program.images, program.num_images))
+    chips.insert({image.chip, image.feature});
+  for (auto [chip, feature] : chips)
+    manifest.chips.push_back("sm_" + std::to_string(chip) +
+                             (feature ? std::string(1, feature) : ""));
+  uint32_t version = program.cuda_version;
+  manifest.driver = std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
 llvm::Expected<ArtifactSizes> cleave::writeArtifact(const CompiledProgram &compiled,
                                                     llvm::StringRef path,
                                                     const ArtifactOptions &options,
                                                     Interrupts &interrupts) {
   const cleave_program &program = *compiled.program();
   runtime::Manifest manifest;
-  manifest.architecture = runtime::thisArchitecture();
   manifest.mesh = options.mesh.empty() ? "1" : options.mesh;
   manifest.ranks = program.num_ranks;
   manifest.features = compiled.parts().features;
@@ -70,6 +90,12 @@ llvm::Expected<ArtifactSizes> cleave::writeArtifact(const CompiledProgram &compi
     if (auto found = options.indices.find(input.name); found != options.indices.end())
       input.indices = found->second;
   manifest.outputs = valuesOf(program.outputs, program.num_outputs);
+
+  manifest.target = runtime::targetOf(program.device);
+  if (program.device != CLEAVE_DEVICE_CUDA)
+    manifest.architecture = runtime::thisArchitecture();
+  if (program.device != CLEAVE_DEVICE_CPU)
+    describeImages(program, manifest);
 
   Staging staging(interrupts);
   if (llvm::Error error = staging.open(path))
@@ -83,18 +109,18 @@ llvm::Expected<ArtifactSizes> cleave::writeArtifact(const CompiledProgram &compi
   for (const runtime::Manifest::File &file : manifest.files)
     sizes.weights += file.bytes;
 
+  std::string encoded = shipment.encode();
   llvm::Expected<runtime::Manifest::File> kernels =
-      writeKernels(compiled.parts(), shipment, staging);
+      shipment.isOfCores() ? writeKernels(compiled.parts(), shipment, staging)
+                           : writeSection(staging, runtime::kImages, shipment.images());
   if (!kernels)
     return kernels.takeError();
   sizes.code = kernels->bytes;
-  std::string encoded = shipment.encode();
-  if (llvm::Error error = writeFile(staging, runtime::kProgram, encoded))
-    return std::move(error);
-  manifest.files.insert(
-      manifest.files.begin(),
-      {{runtime::kProgram, encoded.size(), runtime::digestOf(encoded.data(), encoded.size())},
-       *kernels});
+  llvm::Expected<runtime::Manifest::File> section =
+      writeSection(staging, runtime::kProgram, encoded);
+  if (!section)
+    return section.takeError();
+  manifest.files.insert(manifest.files.begin(), {*section, *kernels});
   if (llvm::Error error = writeFile(staging, runtime::kManifest, runtime::formatManifest(manifest)))
     return std::move(error);
   if (llvm::Error error = staging.publish())

@@ -8,6 +8,7 @@
 #include "Roots.h"
 
 #include "cleave/Support/Failure.h"
+#include "cleave/Support/Processor.h"
 #include "cleave/Transforms/Kernel/Passes.h"
 
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
@@ -62,35 +63,24 @@ struct Job {
 
 } // namespace
 
-static bool hasAll(const llvm::StringMap<bool> &available, ArrayRef<StringRef> names) {
-  return llvm::all_of(names, [&](StringRef name) { return available.lookup(name); });
-}
-
-static constexpr StringRef kAvx512[] = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"};
-
-bool cleave::hasAvx512() { return hasAll(llvm::sys::getHostCPUFeatures(), kAvx512); }
-
 static FailureOr<Host> hostOf(ModuleOp module, const CpuOptions &options) {
-  llvm::StringMap<bool> available = llvm::sys::getHostCPUFeatures();
-  if (!hasAll(available, {"avx2", "fma", "f16c"}))
+  Processor level = levelOfThis(options.forceAvx2);
+  if (!level.hasVectors)
     return module.emitError("the cpu target needs AVX2, FMA and F16C, which this machine lacks");
   Host host;
   if (long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE); bytes > 0)
     host.machine.nearBytes = bytes;
-  host.needed = {"avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "movbe"};
-  if (options.forceAvx2 || !hasAvx512()) {
-    host.cpu = "haswell";
+  host.cpu = level.name;
+  host.needed = std::move(level.features);
+  if (!level.hasAvx512) {
     host.machine.lanes = 8;
     host.machine.registers = 16;
     return host;
   }
-  llvm::append_range(host.needed, kAvx512);
-  if (options.keepObjects) {
-    host.cpu = "x86-64-v4";
+  if (options.keepObjects)
     return host;
-  }
   host.cpu = llvm::sys::getHostCPUName().str();
-  for (auto &feature : available)
+  for (auto &feature : llvm::sys::getHostCPUFeatures())
     host.features += (feature.second ? "+" : "-") + feature.first().str() + ",";
   if (!host.features.empty())
     host.features.pop_back();

@@ -19,12 +19,25 @@
 using namespace llvm;
 using namespace cleave;
 
-/// The oldest PTX that knows `chip`: newer drivers read it, older ones nothing newer.
-static StringRef ptxVersion(StringRef chip) {
+namespace {
+/// A version of PTX, the first chip that needs it, and the first driver that reads it.
+struct Ptx {
+  unsigned chip;
+  const char *feature;
+  uint32_t driver;
+};
+} // namespace
+
+/// The oldest that knows `chip`: newer drivers read it, older ones nothing newer.
+static const Ptx &ptxFor(StringRef chip) {
+  static constexpr Ptx all[] = {
+      {110, "+ptx90", 13000}, {100, "+ptx87", 12080}, {90, "+ptx80", 12000}, {0, "+ptx71", 11010}};
   unsigned number = 0;
   chip.drop_front(3).take_while(isDigit).getAsInteger(10, number);
-  return number >= 110 ? "+ptx90" : number >= 100 ? "+ptx87" : number >= 90 ? "+ptx80" : "+ptx71";
+  return *find_if(all, [&](const Ptx &one) { return number >= one.chip; });
 }
+
+uint32_t cuda::driverOf(StringRef chip) { return ptxFor(chip).driver; }
 
 static Expected<std::unique_ptr<TargetMachine>> machineFor(StringRef chip) {
   Triple triple("nvptx64-nvidia-cuda");
@@ -35,7 +48,7 @@ static Expected<std::unique_ptr<TargetMachine>> machineFor(StringRef chip) {
   TargetOptions options;
   options.AllowFPOpFusion = FPOpFusion::Fast;
   return std::unique_ptr<TargetMachine>(
-      target->createTargetMachine(triple, chip, ptxVersion(chip), options, Reloc::PIC_,
+      target->createTargetMachine(triple, chip, ptxFor(chip).feature, options, Reloc::PIC_,
                                   std::nullopt, CodeGenOptLevel::Aggressive));
 }
 
@@ -126,7 +139,7 @@ Expected<std::unique_ptr<Module>> cuda::makeModule(mlir::ModuleOp source, LLVMCo
     return error;
   for (Function &function : *module) {
     function.addFnAttr("target-cpu", chip);
-    function.addFnAttr("target-features", ptxVersion(chip));
+    function.addFnAttr("target-features", ptxFor(chip).feature);
   }
   optimize(*module, **machine);
   return module;

@@ -8,6 +8,7 @@
 #include "Toolkit.h"
 
 #include "cleave/Support/Failure.h"
+#include "cleave/Support/Processor.h"
 #include "cleave/Target/Simt.h"
 #include "cleave/Transforms/Kernel/Passes.h"
 
@@ -118,8 +119,13 @@ static llvm::Error compileFor(Job &job, DeviceLoops &lowered, StringRef chip, bo
   return llvm::Error::success();
 }
 
+/// The simulator runs the code for one.
+static size_t numChips(const CudaOptions &options) {
+  return options.simulate ? 1 : options.chips.size();
+}
+
 static LogicalResult compileKernel(Job &job, const CudaOptions &options) {
-  size_t count = options.simulate ? 1 : options.chips.size();
+  size_t count = numChips(options);
   // What a thread does is written once for all chips that can do the same.
   std::vector<std::pair<Chip, DeviceLoops>> known;
   for (size_t i = 0; i < count; ++i) {
@@ -150,7 +156,17 @@ static LogicalResult runPasses(ModuleOp module) {
   return passes.run(module);
 }
 
-static LogicalResult link(Compiled &result, std::vector<Job> &jobs) {
+/// The driver that all images load with.
+static llvm::Expected<uint32_t> driverOf(const CudaOptions &options) {
+  llvm::Expected<uint32_t> version = options.simulate ? 0 : driverOfCubins();
+  if (version)
+    for (StringRef chip : ArrayRef(options.chips).take_front(numChips(options)))
+      *version = std::max(*version, cuda::driverOf(chip));
+  return version;
+}
+
+static LogicalResult link(ModuleOp module, const CudaOptions &options, Compiled &result,
+                          std::vector<Job> &jobs) {
   llvm::StringMap<Job *> byName;
   for (Job &job : jobs)
     byName[job.kernel.getName()] = &job;
@@ -167,7 +183,13 @@ static LogicalResult link(Compiled &result, std::vector<Job> &jobs) {
       images.back().bytes = result.code.back().size();
     }
   }
-  result.whole = result.builder.finish(std::move(kernels), std::move(images));
+  llvm::Expected<uint32_t> driver = driverOf(options);
+  if (!driver)
+    return module.emitError(llvm::toString(driver.takeError()));
+  if (options.simulate)
+    result.builder.parts().features = levelOfThis().features;
+  result.whole = result.builder.finish(options.simulate ? CLEAVE_DEVICE_SIMT : CLEAVE_DEVICE_CUDA,
+                                       std::move(kernels), std::move(images), *driver);
   return success();
 }
 
@@ -196,7 +218,7 @@ static LogicalResult compile(ModuleOp module, const CudaOptions &options, Compil
   if (reports)
     for (Job &job : jobs)
       llvm::append_range(*reports, job.reports);
-  return link(result, jobs);
+  return link(module, options, result, jobs);
 }
 
 llvm::Expected<std::unique_ptr<CompiledProgram>>

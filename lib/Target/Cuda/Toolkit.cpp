@@ -46,6 +46,29 @@ static unsigned numberBefore(StringRef text, StringRef unit) {
   return number;
 }
 
+/// Drivers load code of every release that has their first number.
+Expected<uint32_t> cuda::driverOfCubins() {
+  Expected<std::string> ptxas = findPtxas();
+  if (!ptxas)
+    return ptxas.takeError();
+  SmallString<128> said;
+  if (std::error_code failed = sys::fs::createTemporaryFile("cleave", "txt", said))
+    return createStringError("what ptxas says cannot be written: " + failed.message());
+  scope_exit remove([&] { sys::fs::remove(said); });
+  std::optional<StringRef> redirects[] = {std::nullopt, said.str(), said.str()};
+  std::string message;
+  int status =
+      sys::ExecuteAndWait(*ptxas, {*ptxas, "--version"}, std::nullopt, redirects, 0, 0, &message);
+  ErrorOr<std::unique_ptr<MemoryBuffer>> text = MemoryBuffer::getFile(said);
+  SmallVector<StringRef> groups;
+  uint32_t release;
+  if (status != 0 || !text || !Regex("release ([0-9]+)").match((*text)->getBuffer(), &groups) ||
+      groups[1].getAsInteger(10, release))
+    return createStringError("\"" + *ptxas + "\" does not say of which release it is" +
+                             (message.empty() ? "" : ": " + message));
+  return release * 1000;
+}
+
 Expected<cuda::Cubin> cuda::assemble(StringRef ptx, StringRef kernel, StringRef chip) {
   Expected<std::string> ptxas = findPtxas();
   if (!ptxas)

@@ -13,6 +13,9 @@ struct Cubin {
   CubinReport report;
 };
 
+/// What a driver has to be to load what ptxas makes, as cuDriverGetVersion counts.
+llvm::Expected<uint32_t> driverOfCubins();
+
 llvm::Expected<Cubin> assemble(llvm::StringRef ptx, llvm::StringRef kernel, llvm::StringRef chip);
 
 } // namespace cleave::cuda

@@ -298,13 +298,15 @@ const cleave_program *ProgramBuilder::finish(std::vector<cleave_kernel> kernels)
   return finish();
 }
 
-const cleave_program *ProgramBuilder::finish(std::vector<cleave_device_kernel> kernels,
-                                             std::vector<cleave_image> list) {
+const cleave_program *ProgramBuilder::finish(cleave_device device,
+                                             std::vector<cleave_device_kernel> kernels,
+                                             std::vector<cleave_image> list, uint32_t cudaVersion) {
   deviceKernels = std::move(kernels);
   images = std::move(list);
   for (cleave_device_kernel &kernel : deviceKernels)
     kernel.name = keep(kernel.name);
-  program.device = CLEAVE_DEVICE_CUDA;
+  program.device = device;
+  program.cuda_version = cudaVersion;
   program.device_kernels = deviceKernels.data();
   program.num_kernels = deviceKernels.size();
   program.images = images.data();

@@ -27,8 +27,8 @@ public:
   mlir::LogicalResult build();
   /// To be called once `build` is done; kernels by the order of `parts().kernels`.
   const cleave_program *finish(std::vector<cleave_kernel> kernels);
-  const cleave_program *finish(std::vector<cleave_device_kernel> kernels,
-                               std::vector<cleave_image> images);
+  const cleave_program *finish(cleave_device device, std::vector<cleave_device_kernel> kernels,
+                               std::vector<cleave_image> images, uint32_t cudaVersion);
   ProgramParts &parts() { return madeOf; }
   const ProgramParts &parts() const { return madeOf; }
 

@@ -67,11 +67,20 @@ public:
     std::vector<Constant *> described, constants = describeConstants();
     for (const Kernel &kernel : kernels)
       described.push_back(describe(kernel, kernelType));
+    // As in sm_90a, whose last letter is for what no other chip has.
+    StringRef name;
+    unsigned chip = 0;
+    if (!kernels.empty())
+      name = kernels.front().function->getFnAttribute("target-cpu").getValueAsString();
+    if (name.consume_front("sm_"))
+      name.consumeInteger(10, chip);
     Constant *fields[] = {number(CLEAVE_SIMT_MAGIC),
                           number(CLEAVE_SIMT_VERSION),
                           number(CLEAVE_SIMT_NUM_FUNCTIONS),
                           number(described.size()),
                           number(constants.size()),
+                          number(chip),
+                          number(!name.empty()),
                           number(0),
                           target.functions,
                           target.shared,

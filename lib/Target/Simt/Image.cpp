@@ -3,6 +3,7 @@
 #include "../Emit/Analyses.h"
 
 #include "cleave/Support/Link.h"
+#include "cleave/Support/Processor.h"
 #include "cleave/Target/Simt.h"
 
 #include "llvm/IR/LegacyPassManager.h"
@@ -10,7 +11,6 @@
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
-#include "llvm/TargetParser/Host.h"
 #include "llvm/Transforms/InstCombine/InstCombine.h"
 #include "llvm/Transforms/Scalar/EarlyCSE.h"
 #include "llvm/Transforms/Scalar/SROA.h"
@@ -25,12 +25,9 @@ static Expected<std::unique_ptr<TargetMachine>> hostMachine(const Triple &triple
   const llvm::Target *host = ready ? TargetRegistry::lookupTarget(triple, message) : nullptr;
   if (!host)
     return createStringError("cannot compile for this machine: " + message);
-  std::string features;
-  for (const auto &[name, has] : sys::getHostCPUFeatures())
-    features += (features.empty() ? "" : ",") + std::string(has ? "+" : "-") + name.str();
   return std::unique_ptr<TargetMachine>(
-      host->createTargetMachine(triple, sys::getHostCPUName(), features, TargetOptions(),
-                                Reloc::PIC_, std::nullopt, CodeGenOptLevel::Default));
+      host->createTargetMachine(triple, levelOfThis().name, "", TargetOptions(), Reloc::PIC_,
+                                std::nullopt, CodeGenOptLevel::Default));
 }
 
 /// Takes away what the checks and their records have left of detours; the rest is

@@ -4,6 +4,7 @@
 
 #include "cleave/Runtime/Load.h"
 
+#include <cstring>
 #include <functional>
 #include <rapidcheck.h>
 
@@ -14,8 +15,15 @@ static bool says(const std::string &message, const std::string &words) {
   return message.find(words) != message.npos;
 }
 
-TEST(Artifact, Runs) {
-  Small small;
+namespace {
+class Folders : public testing::TestWithParam<bool> {};
+} // namespace
+
+INSTANTIATE_TEST_SUITE_P(Artifact, Folders, testing::Bool(),
+                         [](const auto &info) { return info.param ? "OnGpus" : "OnCores"; });
+
+TEST_P(Folders, Run) {
+  Small small(GetParam());
   small.save();
   EXPECT_EQ(small.open(), "runs");
   EXPECT_EQ(small.open(/*verify=*/true), "runs");
@@ -85,7 +93,7 @@ TEST(Artifact, KeepsEveryField) {
     const cleave_program &p = *b.finish();
     std::string bytes = runtime::encodeProgram(p, small.details);
     runtime::DecodedProgram decoded;
-    RC_ASSERT(decoded.decode(bytes, nullptr) == CLEAVE_OK);
+    RC_ASSERT(decoded.decode(bytes, "", nullptr) == CLEAVE_OK);
     // Once more from what was read: every field that is kept is in these bytes.
     RC_ASSERT(runtime::encodeProgram(decoded.program, decoded.details) == bytes);
     const cleave_program &q = decoded.program;
@@ -111,10 +119,10 @@ TEST(Artifact, KeepsEveryField) {
 }
 
 /// No byte of any file may be another one.
-TEST(Artifact, EveryByteCounts) {
-  Small small;
+TEST_P(Folders, EveryByteCounts) {
+  Small small(GetParam());
   small.save();
-  for (const char *name : {"manifest.json", "program", "kernels.so", "weights-0", "weights-1"}) {
+  for (const char *name : {"manifest.json", "program", small.code(), "weights-0", "weights-1"}) {
     std::string whole = read(small.at(name));
     for (size_t i = 0; i < whole.size(); ++i) {
       put(small.at(name), i, char(whole[i] ^ (1 << i % 8)));
@@ -126,10 +134,10 @@ TEST(Artifact, EveryByteCounts) {
   EXPECT_EQ(small.open(), "runs");
 }
 
-TEST(Artifact, EveryLengthCounts) {
-  Small small;
+TEST_P(Folders, EveryLengthCounts) {
+  Small small(GetParam());
   small.save();
-  for (const char *name : {"manifest.json", "program", "kernels.so", "weights-0", "weights-1"}) {
+  for (const char *name : {"manifest.json", "program", small.code(), "weights-0", "weights-1"}) {
     std::string whole = read(small.at(name));
     for (size_t length = whole.size(); length-- > 0;
          length -= std::min(length, whole.size() / 200)) {
@@ -154,11 +162,12 @@ class Lies : public testing::TestWithParam<Lie> {};
 /// What is wrong though all digests agree.
 static const Lie lies[] = {
     {"Older", [](Small &s) { s.manifest.abi = CLEAVE_PROGRAM_VERSION - 1; },
-     "an older Cleave (version 4 of its programs, this is 5); compile the model again"},
+     "an older Cleave (version 5 of its programs, this is 6); compile the model again"},
     {"Newer", [](Small &s) { s.manifest.abi = CLEAVE_PROGRAM_VERSION + 1; },
-     "a newer Cleave (version 6 of its programs, this is 5); use that one, or compile"},
+     "a newer Cleave (version 7 of its programs, this is 6); use that one, or compile"},
     {"Version", [](Small &s) { s.builder.program.version = 99; }, "version 99"},
-    {"Target", [](Small &s) { s.manifest.target = "cuda"; }, "for the target cuda"},
+    {"Target", [](Small &s) { s.manifest.target = "abacus"; },
+     "is for the target abacus; this runtime has cpu, cuda, simt"},
     {"Architecture", [](Small &s) { s.manifest.architecture = "vax"; }, "is for vax, this machine"},
     {"Feature", [](Small &s) { s.manifest.features = {"mmx3"}; },
      "needs a processor with mmx3, which this one lacks; compile"},
@@ -217,6 +226,21 @@ TEST(Artifact, IsAFolder) {
   EXPECT_TRUE(says(small.open(), "is no regular file"));
   EXPECT_EQ(cleave_artifact_open(small.folder.c_str(), nullptr, &artifact, nullptr),
             CLEAVE_REFUSED);
+}
+
+/// Of another version they would all end at its number, and the fuzzer learn nothing.
+TEST(Artifact, SeedsOfTheFuzzerAreOfThisVersion) {
+  for (auto [name, message] : {std::pair("program-shards", ""),
+                               {"program-reference", ""},
+                               {"program-simt", "has an image 0"},
+                               {"misaligned", "has a list at a place that is not aligned"}}) {
+    std::string bytes = read(CLEAVE_TEST_CORPUS "/" + std::string(name));
+    runtime::DecodedProgram decoded;
+    cleave_error error = {};
+    decoded.decode(bytes, "", &error);
+    EXPECT_EQ(std::string(error.message).substr(0, strlen(message)), message) << name;
+    EXPECT_TRUE(*message || !*error.message) << name << ": " << error.message;
+  }
 }
 
 /// A large file is told from another by parts of it, and held against all with `verify`.

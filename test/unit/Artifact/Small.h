@@ -30,10 +30,10 @@ inline void put(const std::string &path, size_t place, char byte) {
 }
 
 /// y = x * w on each of two ranks, which then sum: 2 x * w. Both have their w at byte 64
-/// of a file of their own.
+/// of a file of their own. They are cores, or GPUs of the simulator.
 class Small {
 public:
-  Small() : builder(2) {
+  explicit Small(bool onGpu = false) : builder(2) {
     char name[] = "/tmp/cleave-artifact-XXXXXX";
     folder = mkdtemp(name);
     builder.world();
@@ -60,7 +60,9 @@ public:
     manifest.mesh = "tp=2";
     manifest.ranks = 2;
     manifest.features = {};
-    kernels = read(CLEAVE_TEST_KERNELS);
+    kernels = read(onGpu ? CLEAVE_TEST_IMAGE : CLEAVE_TEST_KERNELS);
+    if (onGpu)
+      addImage();
     float ones[4] = {1, 2, 3, 4};
     weights = std::string(64, 'h') + std::string(reinterpret_cast<char *>(ones), 16);
   }
@@ -69,10 +71,13 @@ public:
 
   std::string at(const std::string &name) const { return folder + "/" + name; }
 
+  /// The file that holds the kernels.
+  const char *code() const { return images.empty() ? "kernels.so" : "images"; }
+
   /// All files, with digests that agree.
   void save() {
     builder.finish();
-    write(at("kernels.so"), kernels);
+    write(at(code()), kernels);
     for (uint32_t rank = 0; rank < 2; ++rank) {
       runtime::Digest digest = runtime::digestOf(weights.data(), weights.size());
       if (details.files[rank].blocks.empty())
@@ -83,7 +88,7 @@ public:
     write(at("program"), program);
     manifest.files = {
         {"program", program.size(), runtime::digestOf(program.data(), program.size())},
-        {"kernels.so", kernels.size(), runtime::digestOf(kernels.data(), kernels.size())}};
+        {code(), kernels.size(), runtime::digestOf(kernels.data(), kernels.size())}};
     for (uint32_t rank = 0; rank < 2; ++rank)
       manifest.files.push_back({"weights-" + std::to_string(rank), weights.size(),
                                 runtime::digestOf(details.files[rank].blocks)});
@@ -123,6 +128,22 @@ public:
   runtime::ProgramDetails details;
   runtime::Manifest manifest;
   std::string folder, kernels, weights;
+  std::vector<cleave_device_kernel> deviceKernels;
+  std::vector<cleave_image> images;
+
+private:
+  /// The kernel is one of a device.
+  void addImage() {
+    builder.onGpu();
+    deviceKernels = {{"scale", 0, 1}};
+    images = {{CLEAVE_IMAGE_SIMT, 0, 80, kernels.data(), kernels.size(), 1, 4, 0}};
+    builder.program.device_kernels = deviceKernels.data();
+    builder.program.images = images.data();
+    builder.program.num_images = 1;
+    manifest.target = "simt";
+    manifest.chips = {"sm_80"};
+    manifest.driver = "11.1";
+  }
 };
 
 } // namespace cleave::test

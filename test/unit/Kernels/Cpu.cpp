@@ -6,6 +6,7 @@
 
 #include "Harness.h"
 
+#include "cleave/Support/Processor.h"
 #include "cleave/Target/Cpu.h"
 
 using namespace cleave;
@@ -18,7 +19,7 @@ static Machine machine(const char *name, bool forceAvx2) {
 }
 
 std::vector<Machine> cleave::test::machines() {
-  if (hasAvx512())
+  if (levelOfThis().hasAvx512)
     return {machine("AVX-512", false), machine("AVX2", true)};
   return {machine("AVX2", true)};
 }

@@ -79,10 +79,7 @@ public:
   /// else; there are no kernels.
   void onGpu() {
     setenv("CLEAVE_SIMT_DEVICES", "8", 0);
-    static const cleave_image none{CLEAVE_IMAGE_SIMT, 0, 80, "", 1, 1, 32, 0};
-    program.device = CLEAVE_DEVICE_CUDA;
-    program.images = &none;
-    program.num_images = 1;
+    program.device = CLEAVE_DEVICE_SIMT;
   }
 
   const cleave_program *finish() {

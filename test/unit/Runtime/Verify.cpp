@@ -53,10 +53,10 @@ static void onDevice(Builder &builder, uint32_t firstImage, uint32_t blocks, uin
   static cleave_device_kernel kernel;
   static cleave_image image;
   kernel = {"k", firstImage, 1};
+  image = {CLEAVE_IMAGE_SIMT, 0, 80, "", 1, blocks, threads, sharedBytes};
   builder.onGpu();
-  image = *builder.program.images;
-  image.blocks = blocks, image.threads = threads, image.shared_bytes = sharedBytes;
   builder.program.images = &image;
+  builder.program.num_images = 1;
   builder.program.device_kernels = &kernel;
 }
 
@@ -85,7 +85,7 @@ static const cleave_params *twoParams(uint32_t file, uint64_t offset) {
 
 static const Lie lies[] = {
     {"Version", [](Builder &b) { b.program.version = 99; },
-     "the program is of another version than this runtime's 5, got: 99"},
+     "the program is of another version than this runtime's 6, got: 99"},
     {"NoRanks", [](Builder &b) { b.program.num_ranks = 0; },
      "a program has between 1 and 65536 ranks, got: 0"},
     {"Class", [](Builder &b) { b.classes[1] = 7; },
@@ -102,6 +102,11 @@ static const Lie lies[] = {
      "within the 256 bytes of file 0, got: offset 64, 256 bytes"},
     {"MissingKernel", [](Builder &b) { b.kernels[0] = nullptr; }, "kernel 0 is missing"},
     {"NoImage", [](Builder &b) { onDevice(b, 1, 1, 32, 0); }, "kernel 0 has no name or no image"},
+    {"Device", [](Builder &b) { b.program.device = 3; },
+     "for a device that does not exist, got: 3"},
+    {"ImageOfAnother",
+     [](Builder &b) { onDevice(b, 0, 1, 32, 0), b.program.device = CLEAVE_DEVICE_CUDA; },
+     "image 0 is for another device than the program"},
     {"Threads", [](Builder &b) { onDevice(b, 0, 1, 1025, 0); },
      "image 0 is started with what no chip has, got: 1 blocks of 1025 threads"},
     {"Blocks", [](Builder &b) { onDevice(b, 0, 0, 32, 0); }, "got: 0 blocks"},

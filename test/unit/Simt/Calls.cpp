@@ -111,6 +111,23 @@ TEST(SimtCalls, OtherImagesAreRefused) {
   EXPECT_EQ(cuda().cuModuleLoadData(&module, cubin.data()), CUDA_ERROR_NO_BINARY_FOR_GPU);
 }
 
+/// The simulator is a chip of capability 9.0.
+TEST(SimtCalls, ImagesForOtherChipsAreRefused) {
+  Gpu gpu;
+  for (auto [chip, want] : {std::pair("sm_80", CUDA_SUCCESS),
+                            {"sm_90a", CUDA_SUCCESS},
+                            {"sm_87a", CUDA_ERROR_NO_BINARY_FOR_GPU},
+                            {"sm_100", CUDA_ERROR_NO_BINARY_FOR_GPU}}) {
+    CUmodule module;
+    std::vector<char> image = imageOf("define ptx_kernel void @kernel() \"target-cpu\"=\"" +
+                                      std::string(chip) + "\" {\n  ret void\n}\n");
+    EXPECT_EQ(cuda().cuModuleLoadData(&module, image.data()), want) << chip;
+    if (!want) {
+      EXPECT_EQ(cuda().cuModuleUnload(module), CUDA_SUCCESS);
+    }
+  }
+}
+
 TEST(SimtCalls, LaunchesThatNoGpuTakes) {
   Gpu gpu;
   CUfunction kernel = gpu.load("define ptx_kernel void @kernel() {\n  ret void\n}\n");
