@@ -54,8 +54,13 @@ void Session::runRank(uint32_t index, Waiter &waiter) noexcept {
   uint32_t r = firstRank + index;
   switch (work) {
   case Work::Agree: agree(waiter); return;
-  case Work::Connect: connect(waiter); return;
-  case Work::Meet: meet(waiter); return;
+  // One for all ranks of the process.
+  case Work::Connect:
+    if (r == firstRank)
+      connect(waiter);
+    return;
+  case Work::Meet: meet(waiter, "while all load"); return;
+  case Work::End: meet(waiter, "while all end"); return;
   case Work::Load: runSteps(r, waiter); return;
   case Work::Capture: captureOnGpu(r, waiter); return;
   case Work::Run: break;
@@ -163,13 +168,28 @@ void Session::reportFault(const Place &place, int32_t fault) noexcept {
     report(place, "the kernel failed, got: fault %d", fault);
 }
 
+/// What has not ended within the deadline, or whose other end is gone, another process may
+/// be to blame for.
+bool Session::describeGpu(uint32_t r, char *text, size_t room) noexcept {
+  snprintf(text, room, "%s", gpu->problem(r));
+  if (!*text || !process || !gpu->isConnected())
+    return *text;
+  char who[600];
+  secondHand |= gpu->causeOf(r) == Gpu::Cause::Ended;
+  if (gpu->causeOf(r) == Gpu::Cause::Late && describeLaggard(who, sizeof who))
+    snprintf(text, room, "waited %u ms for %s", deadlineMs, who);
+  return true;
+}
+
 bool Session::reportGpu(const Place &place) noexcept {
-  if (const char *problem = gpu->problem(place.rank); *problem)
-    report(place, "%s", problem);
+  if (char text[700]; describeGpu(place.rank, text, sizeof text))
+    report(place, "%s", text);
   return false;
 }
 
 bool Session::executeOnGpu(const Place &place, const Step &step, Waiter &waiter) noexcept {
+  if (isExchange(step.command->op))
+    ranks[place.rank].step->store(2 * place.index + 1, std::memory_order_relaxed);
   // What is timed has to have happened.
   bool done = gpu->execute(place.rank, loading, step, waiter) &&
               (!timing || loading || gpu->wait(place.rank, waiter));
@@ -192,16 +212,18 @@ bool Session::beginOnGpu(uint32_t r, Waiter &waiter) noexcept {
   for (uint32_t i = 0; i < program.num_inputs && done && !loading; ++i)
     gpu->writeInput(r, i, givenInputs ? givenInputs[i].data : inputBlocks[i].data());
   done = done && gpu->begin(r, loading);
-  if (!done && *gpu->problem(r))
-    reportPlain(r, "%s", gpu->problem(r));
+  if (char text[700]; !done && describeGpu(r, text, sizeof text))
+    reportPlain(r, "%s", text);
   return done;
 }
 
 bool Session::finishOnGpu(uint32_t r, Waiter &waiter) noexcept {
   int64_t faulty = -1;
+  ranks[r].step->store(2 * uint32_t((loading ? ranks[r].load : ranks[r].main).size()) + 1,
+                       std::memory_order_relaxed);
   if (!gpu->finish(r, loading, waiter, faulty)) {
-    if (*gpu->problem(r))
-      reportPlain(r, "%s", gpu->problem(r));
+    if (char text[700]; describeGpu(r, text, sizeof text))
+      reportPlain(r, "%s", text);
     return false;
   }
   for (uint32_t i = 0; i < program.num_outputs && !loading; ++i)

@@ -91,6 +91,9 @@ int32_t Session::runInJob(cleave_error *error) noexcept {
                          std::memory_order_release);
     workers.run(*this);
     failed = failures.load(std::memory_order_acquire);
+    // What others wait for on their GPUs is not to come.
+    if (failed && gpu)
+      gpu->disconnect();
     // Of a failure others look who stands where.
     if (!failed)
       position.phase.store(Phase::Outside, std::memory_order_release);
@@ -119,8 +122,10 @@ void Session::reportPlain(uint32_t rank, const char *format, ...) noexcept {
   workers.stop();
 }
 
-/// Who is still at a command, and best of these who does not wait for others.
-void Session::describeLaggard(char *text, size_t room) noexcept {
+/// Who is still at a command, and best of these who does not wait for others; false where
+/// all do.
+bool Session::describeLaggard(char *text, size_t room) noexcept {
+  bool found = false;
   snprintf(text, room, "other ranks");
   for (bool waiting : {true, false})
     for (uint32_t r = 0; r < program.num_ranks; ++r) {
@@ -132,7 +137,9 @@ void Session::describeLaggard(char *text, size_t room) noexcept {
       char where[512];
       describePosition(r, phase, step, where, sizeof where);
       snprintf(text, room, "rank %u on %.60s, which is at %.400s", r, hostOf(r), where);
+      found = !waiting;
     }
+  return found;
 }
 
 bool Session::moved(const Outcome &outcome, const char *what) noexcept {
@@ -185,7 +192,7 @@ bool Session::moveOutputs(Waiter &waiter) noexcept {
   return moved(outcome, "while the outputs went to rank 0");
 }
 
-bool Session::meet(Waiter &waiter) noexcept {
+bool Session::meet(Waiter &waiter, const char *what) noexcept {
   uint8_t token = 0;
   Outcome outcome = Outcome::Done;
   for (bool arrive : {true, false}) {
@@ -198,7 +205,7 @@ bool Session::meet(Waiter &waiter) noexcept {
     if (outcome)
       outcome = messages->finish(waiter);
   }
-  return moved(outcome, "while all load");
+  return moved(outcome, what);
 }
 
 namespace {

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <utility>
 
 using namespace cleave::runtime;
 
@@ -81,9 +82,7 @@ int32_t Session::prepare(cleave_error *error) {
     if (int32_t status = gpu->upload(files, error))
       return status;
     // What is to be found or broken on its way has to pass the host.
-    connects = !process && !wantsChecks && fault.kind < Fault::Drop;
-    if (int32_t status = connects ? gpu->connect(error) : int32_t(CLEAVE_OK))
-      return status;
+    connects = !wantsChecks && fault.kind < Fault::Drop;
   }
   if (int32_t status = allocate(error))
     return status;
@@ -109,7 +108,7 @@ int32_t Session::prepare(cleave_error *error) {
 
   if (int32_t status = process ? runAll(Work::Agree, error) : int32_t(CLEAVE_OK))
     return status;
-  int32_t status = process && gpu ? runAll(Work::Connect, error) : int32_t(CLEAVE_OK);
+  int32_t status = gpu && program.num_ranks > 1 ? runAll(Work::Connect, error) : int32_t(CLEAVE_OK);
   if (!status)
     status = runAll(Work::Load, error);
   if (gpu)
@@ -122,7 +121,15 @@ int32_t Session::prepare(cleave_error *error) {
   for (uint32_t i = 0; i < program.num_files && !status; ++i)
     fileUse.unused(i, 0, program.files[i].bytes,
                    [&](uint64_t begin, uint64_t end) { files[i].release(begin, end); });
+  isWhole = !status;
   return status;
+}
+
+/// What the GPUs of others still get of this one has to be theirs before it ends.
+bool Session::finish() noexcept {
+  if (process && gpu && gpu->isConnected() && std::exchange(isWhole, false))
+    runAll(Work::End, nullptr);
+  return workers.finish();
 }
 
 /// Calls of NCCL meet those of other ranks, so all capture at a time.
@@ -292,7 +299,7 @@ int32_t Session::run(const cleave_input *inputs, const cleave_output *outputs,
     return status;
   // A run that failed has cut what connected the GPUs.
   if (connects && isCut) {
-    int32_t status = gpu->connect(error);
+    int32_t status = runAll(Work::Connect, error);
     if (!status)
       status = captureAll(error);
     if (status)

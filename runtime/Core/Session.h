@@ -40,6 +40,9 @@ struct alignas(64) Rank {
   std::atomic<uint32_t> ownStep{0};
 };
 
+struct GpuOffer;
+struct GpuPlan;
+
 /// Ranges of each file that `main` reads: they stay in memory after loading.
 class FileUse {
 public:
@@ -77,7 +80,7 @@ struct Awaited {
 };
 
 /// What all ranks of a session do at a time.
-enum class Work : uint8_t { Load, Run, Agree, Connect, Meet, Capture };
+enum class Work : uint8_t { Load, Run, Agree, Connect, Meet, Capture, End };
 
 class Session final : public RankBody, public JobMember {
 public:
@@ -94,7 +97,7 @@ public:
   const char *remark() const { return gpu ? gpu->remark() : ""; }
 
   /// False where a kernel still runs: the session must stay where it is.
-  bool finish() noexcept { return workers.finish(); }
+  bool finish() noexcept;
 
   bool isLocal(uint32_t rank) const { return rank >= firstRank && rank < endRank; }
 
@@ -144,10 +147,15 @@ private:
   bool executeOnGpu(const Place &place, const Step &step, Waiter &waiter) noexcept;
   /// Writes the inputs that a rank reads, waits for the end of its list, and reads outputs.
   int32_t captureAll(cleave_error *error);
+  /// How ranks on GPUs exchange: Connect.cpp.
+  void connect(Waiter &waiter) noexcept;
+  bool shareOffers(std::vector<GpuOffer> &offers, GpuPlan &plan, const Nccl *nccl,
+                   Waiter &waiter) noexcept;
   bool captureOnGpu(uint32_t rank, Waiter &waiter) noexcept;
   bool beginOnGpu(uint32_t rank, Waiter &waiter) noexcept;
   bool finishOnGpu(uint32_t rank, Waiter &waiter) noexcept;
-  /// Of what a GPU could not do, and not where it stopped for another rank.
+  /// False where a GPU stopped for another rank.
+  bool describeGpu(uint32_t rank, char *text, size_t room) noexcept;
   bool reportGpu(const Place &place) noexcept;
   bool exchange(const Place &place, const Step &step, Waiter &waiter) noexcept;
   void releaseFiles(const cleave_command &command) noexcept;
@@ -159,11 +167,10 @@ private:
   bool agree(Waiter &waiter) noexcept;
   bool compareWith(uint32_t peer, Waiter &waiter);
   bool explainTo(Waiter &waiter);
-  bool connect(Waiter &waiter) noexcept;
-  bool meet(Waiter &waiter) noexcept;
+  bool meet(Waiter &waiter, const char *what) noexcept;
   bool moveInputs(Waiter &waiter) noexcept;
   bool moveOutputs(Waiter &waiter) noexcept;
-  void describeLaggard(char *text, size_t room) noexcept;
+  bool describeLaggard(char *text, size_t room) noexcept;
   bool moved(const Outcome &outcome, const char *what) noexcept;
   bool readsInput(uint32_t rank, uint32_t index) const;
 
@@ -195,8 +202,9 @@ private:
 
   bool loading = false;
   Work work = Work::Load;
-  bool isCut = false;  ///< what connected the GPUs, by a run that failed
-  bool broken = false; ///< a kernel did not come back
+  bool isWhole = false; ///< it was created, on all ranks
+  bool isCut = false;   ///< what connected the GPUs, by a run that failed
+  bool broken = false;  ///< a kernel did not come back
   std::atomic<uint32_t> failures{0};
   std::atomic<bool> reported{false}; ///< `failure` is whole
   cleave_error failure;

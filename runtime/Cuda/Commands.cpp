@@ -21,9 +21,11 @@ using namespace cleave::runtime;
 static CUdeviceptr onDevice(const void *pointer) { return reinterpret_cast<CUdeviceptr>(pointer); }
 
 bool Gpu::check(Rank &rank, CUresult result) {
-  if (result)
-    driver->describe(result, rank.problem, sizeof rank.problem);
-  return !result;
+  if (!result)
+    return true;
+  rank.cause = Cause::Own;
+  driver->describe(result, rank.problem, sizeof rank.problem);
+  return false;
 }
 
 bool Gpu::fetch(Rank &rank, void *host, CUdeviceptr device, uint64_t bytes) {
@@ -207,21 +209,30 @@ namespace {
 
 /// The work of a stream is done, or has failed.
 struct StreamEnd final : Condition {
-  StreamEnd(const Driver &driver, CUcontext context, CUstream stream)
-      : driver(driver), context(context), stream(stream) {}
+  StreamEnd(const Driver &driver, CUcontext context, CUstream stream, const Cliques *cliques,
+            uint32_t rank)
+      : driver(driver), context(context), stream(stream), cliques(cliques), rank(rank) {}
 
   bool holds() noexcept override {
     // Other ranks of this thread have contexts of their own.
     result = driver.cuCtxSetCurrent(context);
     if (!result)
       result = driver.cuStreamQuery(stream);
-    return result != CUDA_ERROR_NOT_READY;
+    // Work whose other end is gone has none.
+    bool looks = cliques && result == CUDA_ERROR_NOT_READY && ++looked % lookEvery == 0;
+    state = looks ? cliques->state(rank) : state;
+    return result != CUDA_ERROR_NOT_READY || (state != ncclSuccess && state != ncclInProgress);
   }
 
   const Driver &driver;
   CUcontext context;
   CUstream stream;
+  const Cliques *cliques;
+  const uint32_t rank;
+  static constexpr uint32_t lookEvery = 64;
+  uint32_t looked = 0;
   CUresult result = CUDA_SUCCESS;
+  ncclResult_t state = ncclSuccess;
 };
 
 } // namespace
@@ -239,12 +250,14 @@ bool Gpu::settle(uint32_t r, Waiter &waiter) {
 
 bool Gpu::waitFor(uint32_t r, CUstream stream, Waiter &waiter) {
   Rank &rank = of(r);
-  StreamEnd end(*driver, rank.device->context, stream);
+  StreamEnd end(*driver, rank.device->context, stream, cliques.get(), r);
   switch (waiter.waitUntil(end)) {
-  case Wake::Ready: return check(rank, end.result);
+  case Wake::Ready:
+    return end.result == CUDA_ERROR_NOT_READY ? fail(rank, end.state) : check(rank, end.result);
   case Wake::Stopped: rank.problem[0] = 0; return false;
   case Wake::Late: break;
   }
+  rank.cause = Cause::Late;
   snprintf(rank.problem, sizeof rank.problem, "it does not end within %u ms", deadlineMs);
   return false;
 }

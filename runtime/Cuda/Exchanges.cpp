@@ -17,26 +17,23 @@
 
 using namespace cleave::runtime;
 
-int32_t Gpu::connect(cleave_error *error) {
-  bool isAlone = program.num_ranks == 1 || devices.size() < program.num_ranks;
-  if (isAlone || cliques)
-    return CLEAVE_OK;
-  std::string problem = Cliques::missingIn(program);
-  const Nccl *nccl = problem.empty() ? openNccl(isSimulated(), problem) : nullptr;
-  if (!nccl) {
-    addRemark(problem + "; until then ranks exchange through memory of the host");
-    return CLEAVE_OK;
-  }
+const Nccl *Gpu::findNccl(std::string &problem) const {
+  problem = Cliques::missingIn(program);
+  return problem.empty() ? openNccl(isSimulated(), problem) : nullptr;
+}
+
+bool Gpu::connect(const Nccl &nccl, const ncclUniqueId &id, Waiter &waiter, cleave_error *error) {
   std::vector<CUcontext> contexts;
   for (Rank &rank : ranks)
     contexts.push_back(rank.device->context);
-  cliques = std::make_unique<Cliques>(*nccl, *driver, program, std::move(contexts), deadlineMs);
-  if (int32_t status = cliques->connect(error))
-    return status;
-  for (uint32_t r = firstRank; r < endRank; ++r)
-    if (int32_t status = makeLanes(r, error))
-      return status;
-  return CLEAVE_OK;
+  cliques =
+      std::make_unique<Cliques>(nccl, *driver, program, firstRank, std::move(contexts), deadlineMs);
+  bool done = cliques->connect(id, waiter, error);
+  for (uint32_t r = firstRank; r < endRank && done; ++r)
+    done = makeLanes(r, error) == CLEAVE_OK;
+  if (!done)
+    cliques.reset();
+  return done;
 }
 
 /// Whether `next` has to wait until `collective` has ended.
@@ -135,12 +132,21 @@ struct CallEnd final : Condition {
 
 } // namespace
 
+bool Gpu::fail(Rank &rank, ncclResult_t result) {
+  bool isOthers = result == ncclRemoteError || result == ncclSystemError;
+  rank.cause = isOthers ? Cause::Ended : Cause::Own;
+  snprintf(rank.problem, sizeof rank.problem, "NCCL: %s; NCCL_DEBUG=INFO says more",
+           cliques->describe(result));
+  return false;
+}
+
 bool Gpu::checkCall(uint32_t r, ncclResult_t result, Waiter &waiter) {
   Rank &rank = of(r);
   rank.problem[0] = 0;
   if (result == ncclInProgress) {
     CallEnd end(*cliques, r);
     Wake wake = waiter.waitUntil(end);
+    rank.cause = Cause::Late;
     if (wake == Wake::Late)
       snprintf(rank.problem, sizeof rank.problem, "NCCL does not begin it within %u ms",
                deadlineMs);
@@ -148,10 +154,7 @@ bool Gpu::checkCall(uint32_t r, ncclResult_t result, Waiter &waiter) {
       return false;
     result = end.result;
   }
-  if (result != ncclSuccess)
-    snprintf(rank.problem, sizeof rank.problem, "NCCL: %s; NCCL_DEBUG=INFO says more",
-             cliques->describe(result));
-  return result == ncclSuccess;
+  return result == ncclSuccess || fail(rank, result);
 }
 
 bool Gpu::issueBeside(uint32_t r, Lane &lane, const Step &step, Waiter &waiter) {

@@ -48,8 +48,13 @@ public:
   /// Lets go of what `load` alone reads.
   void endLoad();
 
-  /// Has exchanges go from GPU to GPU, where that can be. Again after `disconnect`.
-  int32_t connect(cleave_error *error);
+  /// Whether ranks of this process share a GPU.
+  bool isShared() const { return devices.size() < ranks.size(); }
+  /// NCCL, where it serves this program; else `problem` says why not, with the remedy.
+  const Nccl *findNccl(std::string &problem) const;
+  /// Has exchanges go from GPU to GPU, with the other ranks that come with this id; on a
+  /// fiber. Again after `disconnect`. As Cliques::connect.
+  bool connect(const Nccl &nccl, const ncclUniqueId &id, Waiter &waiter, cleave_error *error);
   bool isConnected() const { return cliques != nullptr; }
   /// After a failed run: ends exchanges that are under way, and forgets all graphs.
   void disconnect();
@@ -85,6 +90,10 @@ public:
   bool wait(uint32_t rank, Waiter &waiter);
 
   const char *problem(uint32_t rank) const { return ranks[rank - firstRank].problem; }
+  /// Whom a problem may be of: this rank, one that did not come within the deadline, or one
+  /// that has ended.
+  enum class Cause : uint8_t { Own, Late, Ended };
+  Cause causeOf(uint32_t rank) const { return ranks[rank - firstRank].cause; }
 
 private:
   bool isSimulated() const { return program.device == CLEAVE_DEVICE_SIMT; }
@@ -132,6 +141,7 @@ private:
     std::vector<CUgraphExec> pieces; ///< of `main`
     uint32_t nextPiece = 0;
     char problem[448] = "";
+    Cause cause = Cause::Own;
   };
 
   Rank &of(uint32_t rank) { return ranks[rank - firstRank]; }
@@ -159,6 +169,7 @@ private:
   bool joinBefore(uint32_t rank, bool load, const Step &step);
   bool waitFor(uint32_t rank, CUstream stream, Waiter &waiter);
   bool checkCall(uint32_t rank, ncclResult_t result, Waiter &waiter);
+  bool fail(Rank &rank, ncclResult_t result);
   bool issueArrival(Rank &rank, char *stage, const Ends &ends);
   bool issueDeparture(Rank &rank, const char *stage, const Ends &ends);
   bool issueEnd(Rank &rank, bool load);

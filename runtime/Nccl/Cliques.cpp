@@ -5,15 +5,13 @@
 #include "../Comm/Communicator.h"
 
 #include <algorithm>
-#include <chrono>
-#include <thread>
 
 using namespace cleave::runtime;
 
 Cliques::Cliques(const Nccl &nccl, const Driver &driver, const cleave_program &program,
-                 std::vector<CUcontext> contexts, uint32_t deadlineMs)
-    : nccl(nccl), driver(driver), program(program), groups(program), contexts(std::move(contexts)),
-      deadlineMs(deadlineMs) {}
+                 uint32_t firstRank, std::vector<CUcontext> contexts, uint32_t deadlineMs)
+    : nccl(nccl), driver(driver), program(program), groups(program), firstRank(firstRank),
+      contexts(std::move(contexts)), deadlineMs(deadlineMs) {}
 
 /// False for what NCCL does not reduce. Of bools, sum and max are `or`, the others `and`.
 static bool typeOf(uint8_t type, ncclDataType_t &its) {
@@ -64,24 +62,43 @@ std::string Cliques::missingIn(const cleave_program &program) {
   return missing;
 }
 
+/// The first error, or ncclInProgress, of calls that do not block.
+static ncclResult_t worse(const Nccl &nccl, ncclResult_t worst, ncclComm_t comm) {
+  ncclResult_t state = ncclSuccess;
+  if (comm)
+    if (ncclResult_t result = nccl.ncclCommGetAsyncError(comm, &state))
+      state = result;
+  bool isBetter = worst == ncclSuccess || worst == ncclInProgress;
+  return state != ncclSuccess && isBetter ? state : worst;
+}
+
 /// Until all calls on these communicators have ended.
-bool Cliques::await(std::vector<List *> lists, ncclResult_t result, cleave_error *error) {
-  auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(deadlineMs);
-  for (List *list : lists)
-    for (ncclComm_t &comm : *list)
-      while (comm && (result == ncclSuccess || result == ncclInProgress)) {
-        ncclResult_t state = ncclSuccess;
-        result = nccl.ncclCommGetAsyncError(comm, &state);
-        if (result == ncclSuccess)
-          result = state;
-        if (result == ncclSuccess)
-          break;
-        if (std::chrono::steady_clock::now() > end)
-          return fail(error, CLEAVE_REFUSED, "NCCL does not connect %u GPUs within %u ms",
-                      program.num_ranks, deadlineMs) == CLEAVE_OK;
-        std::this_thread::yield();
-      }
-  if (result == ncclSuccess || result == ncclInProgress)
+bool Cliques::await(std::vector<const List *> lists, ncclResult_t result, Waiter &waiter,
+                    cleave_error *error) {
+  struct AllEnd final : Condition {
+    bool holds() noexcept override {
+      result = ncclSuccess;
+      for (const List *list : *lists)
+        for (ncclComm_t comm : *list)
+          result = worse(*nccl, result, comm);
+      return result != ncclInProgress;
+    }
+    const Nccl *nccl;
+    const std::vector<const List *> *lists;
+    ncclResult_t result = ncclSuccess;
+  } end;
+  end.nccl = &nccl;
+  end.lists = &lists;
+  if (result == ncclSuccess || result == ncclInProgress) {
+    Wake wake = waiter.waitUntil(end);
+    if (wake == Wake::Late)
+      fail(error, CLEAVE_REFUSED, "NCCL does not connect %u GPUs within %u ms", program.num_ranks,
+           deadlineMs);
+    if (wake != Wake::Ready)
+      return false;
+    result = end.result;
+  }
+  if (result == ncclSuccess)
     return true;
   fail(error, CLEAVE_REFUSED,
        "NCCL does not connect %u GPUs: %s, %.400s; NCCL_DEBUG=INFO says more", program.num_ranks,
@@ -95,38 +112,39 @@ static ncclConfig_t configuration() {
   return config;
 }
 
-/// One split of all ranks: each with its colour and key.
-bool Cliques::split(List &into, const std::vector<std::pair<int, int>> &colours,
-                    cleave_error *error) {
-  into.assign(program.num_ranks, nullptr);
-  ncclConfig_t config = configuration();
+/// Calls that belong together, one for each rank of this process.
+template <typename Call> ncclResult_t Cliques::callAll(Call call) {
   ncclResult_t result = nccl.ncclGroupStart();
-  for (uint32_t r = 0; r < program.num_ranks && result == ncclSuccess; ++r) {
-    driver.cuCtxSetCurrent(contexts[r]);
-    ncclResult_t own =
-        nccl.ncclCommSplit(world[r], colours[r].first, colours[r].second, &into[r], &config);
+  for (uint32_t i = 0; i < contexts.size() && result == ncclSuccess; ++i) {
+    driver.cuCtxSetCurrent(contexts[i]);
+    ncclResult_t own = call(i);
     result = own == ncclInProgress ? ncclSuccess : own;
   }
   ncclResult_t end = nccl.ncclGroupEnd();
-  return await({&world, &into}, result == ncclSuccess ? end : result, error);
+  return result == ncclSuccess ? end : result;
 }
 
-int32_t Cliques::connect(cleave_error *error) {
-  ncclUniqueId id;
+/// One split of all ranks: each with its colour and key.
+bool Cliques::split(List &into, const std::vector<std::pair<int, int>> &colours, Waiter &waiter,
+                    cleave_error *error) {
+  into.assign(contexts.size(), nullptr);
   ncclConfig_t config = configuration();
-  world.assign(program.num_ranks, nullptr);
-  ncclResult_t result = nccl.ncclGetUniqueId(&id);
-  if (result == ncclSuccess)
-    result = nccl.ncclGroupStart();
-  for (uint32_t r = 0; r < program.num_ranks && result == ncclSuccess; ++r) {
-    driver.cuCtxSetCurrent(contexts[r]);
-    ncclResult_t own =
-        nccl.ncclCommInitRankConfig(&world[r], int(program.num_ranks), id, int(r), &config);
-    result = own == ncclInProgress ? ncclSuccess : own;
-  }
-  ncclResult_t end = nccl.ncclGroupEnd();
-  if (!await({&world}, result == ncclSuccess ? end : result, error))
-    return CLEAVE_REFUSED;
+  ncclResult_t result = callAll([&](uint32_t i) {
+    auto [colour, key] = colours[firstRank + i];
+    return nccl.ncclCommSplit(world[i], colour, key, &into[i], &config);
+  });
+  return await({&world, &into}, result, waiter, error);
+}
+
+bool Cliques::connect(const ncclUniqueId &id, Waiter &waiter, cleave_error *error) {
+  ncclConfig_t config = configuration();
+  world.assign(contexts.size(), nullptr);
+  ncclResult_t result = callAll([&](uint32_t i) {
+    return nccl.ncclCommInitRankConfig(&world[i], int(program.num_ranks), id, int(firstRank + i),
+                                       &config);
+  });
+  if (!await({&world}, result, waiter, error))
+    return false;
 
   ofGroups.resize(program.num_groups);
   std::vector<std::pair<int, int>> colours(program.num_ranks);
@@ -135,8 +153,8 @@ int32_t Cliques::connect(cleave_error *error) {
       Membership self = groups.find(g, r);
       colours[r] = {int(self.set), int(self.member)};
     }
-    if (program.groups[g].group_size > 1 && !split(ofGroups[g], colours, error))
-      return CLEAVE_REFUSED;
+    if (program.groups[g].group_size > 1 && !split(ofGroups[g], colours, waiter, error))
+      return false;
   }
   eachCommand(program, [&](uint32_t rank, const cleave_command &command) {
     if (command.op == CLEAVE_OP_SEND)
@@ -146,10 +164,10 @@ int32_t Cliques::connect(cleave_error *error) {
     std::fill(colours.begin(), colours.end(), std::pair(NCCL_SPLIT_NOCOLOR, 0));
     colours[pair.first] = {0, 0};
     colours[pair.second] = {0, 1};
-    if (!split(list, colours, error))
-      return CLEAVE_REFUSED;
+    if (!split(list, colours, waiter, error))
+      return false;
   }
-  return CLEAVE_OK;
+  return true;
 }
 
 void Cliques::abort() {
@@ -170,19 +188,11 @@ void Cliques::abort() {
 
 ncclResult_t Cliques::state(uint32_t rank) const {
   ncclResult_t worst = ncclSuccess;
-  auto look = [&](const List &list) {
-    ncclResult_t state = ncclSuccess;
-    if (list.empty() || !list[rank])
-      return;
-    if (ncclResult_t result = nccl.ncclCommGetAsyncError(list[rank], &state))
-      state = result;
-    if (state != ncclSuccess && (worst == ncclSuccess || worst == ncclInProgress))
-      worst = state;
-  };
+  uint32_t i = rank - firstRank;
   for (const List &list : ofGroups)
-    look(list);
+    worst = list.empty() ? worst : worse(nccl, worst, list[i]);
   for (const auto &[pair, list] : ofPairs)
-    look(list);
+    worst = list.empty() ? worst : worse(nccl, worst, list[i]);
   return worst;
 }
 
@@ -192,14 +202,14 @@ ncclResult_t Cliques::issue(uint32_t rank, const Step &step, CUstream stream) {
   if (isTransfer(command.op)) {
     uint32_t peer = groups.peerOf(command, rank);
     if (command.op == CLEAVE_OP_SEND)
-      return nccl.ncclSend(ends.input, ends.bytesIn, ncclInt8, 1, ofPairs.at({rank, peer})[rank],
-                           stream);
-    return nccl.ncclRecv(ends.output, ends.bytesOut, ncclInt8, 0, ofPairs.at({peer, rank})[rank],
-                         stream);
+      return nccl.ncclSend(ends.input, ends.bytesIn, ncclInt8, 1,
+                           ofPairs.at({rank, peer})[rank - firstRank], stream);
+    return nccl.ncclRecv(ends.output, ends.bytesOut, ncclInt8, 0,
+                         ofPairs.at({peer, rank})[rank - firstRank], stream);
   }
   Membership self = groups.find(command.group, rank);
   if (self.size > 1)
-    return issueCollective(step, self, ofGroups[command.group][rank], stream);
+    return issueCollective(step, self, ofGroups[command.group][rank - firstRank], stream);
   bool moves = ends.bytesIn && ends.input != ends.output;
   CUresult copied = moves ? driver.cuMemcpyDtoDAsync(reinterpret_cast<CUdeviceptr>(ends.output),
                                                      reinterpret_cast<CUdeviceptr>(ends.input),

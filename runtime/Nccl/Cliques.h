@@ -1,8 +1,8 @@
 //===- Cliques.h - the communicators of a program -------------*- C++ -*-===//
 //
-// Ranks of one process, each with a GPU of its own. A communicator of all of them comes
-// first; every group is split off from it, and every pair of ranks that sends, in one
-// order on all ranks. README.md says why.
+// Ranks of this process, each with a GPU of its own, among all of a program. A communicator
+// of all comes first; every group is split off from it, and every pair of ranks that sends,
+// in one order on all ranks. README.md says why.
 //
 //===----------------------------------------------------------------------===//
 
@@ -13,6 +13,7 @@
 #include "../Core/Groups.h"
 #include "../Core/Step.h"
 #include "../Cuda/Driver.h"
+#include "../Host/Workers.h"
 #include "Library.h"
 
 #include <map>
@@ -22,8 +23,8 @@ namespace cleave::runtime {
 
 class Cliques {
 public:
-  /// `contexts` are those of the GPUs, by rank.
-  Cliques(const Nccl &nccl, const Driver &driver, const cleave_program &program,
+  /// `contexts` are those of the GPUs of this process, whose first rank is `firstRank`.
+  Cliques(const Nccl &nccl, const Driver &driver, const cleave_program &program, uint32_t firstRank,
           std::vector<CUcontext> contexts, uint32_t deadlineMs);
   Cliques(const Cliques &) = delete;
   Cliques &operator=(const Cliques &) = delete;
@@ -32,7 +33,9 @@ public:
   /// What of the program NCCL cannot do; "" for none.
   static std::string missingIn(const cleave_program &program);
 
-  int32_t connect(cleave_error *error);
+  /// Where all ranks meet, whatever their process, is what `id` says; one of them made it.
+  /// On a fiber. No status, and no message, where another rank has failed.
+  bool connect(const ncclUniqueId &id, Waiter &waiter, cleave_error *error);
   /// Ends what is under way; nobody is in a call.
   void abort();
 
@@ -44,10 +47,13 @@ public:
   const char *describe(ncclResult_t result) const { return nccl.ncclGetErrorString(result); }
 
 private:
-  using List = std::vector<ncclComm_t>; ///< by rank, null for none
+  using List = std::vector<ncclComm_t>; ///< by rank of this process, null for none
 
-  bool await(std::vector<List *> lists, ncclResult_t result, cleave_error *error);
-  bool split(List &into, const std::vector<std::pair<int, int>> &colours, cleave_error *error);
+  bool await(std::vector<const List *> lists, ncclResult_t result, Waiter &waiter,
+             cleave_error *error);
+  template <typename Call> ncclResult_t callAll(Call call);
+  bool split(List &into, const std::vector<std::pair<int, int>> &colours, Waiter &waiter,
+             cleave_error *error);
   ncclResult_t issueCollective(const Step &step, const Membership &self, ncclComm_t comm,
                                CUstream stream);
 
@@ -55,6 +61,7 @@ private:
   const Driver &driver;
   const cleave_program &program;
   const Groups groups;
+  const uint32_t firstRank;
   const std::vector<CUcontext> contexts;
   const uint32_t deadlineMs;
   List world;

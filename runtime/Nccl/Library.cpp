@@ -12,7 +12,7 @@ using namespace cleave::runtime;
 /// The first whose communicators can be split without blocking.
 static constexpr int oldest = NCCL_VERSION(2, 18, 1);
 
-static std::string versionText(int version) {
+std::string cleave::runtime::ncclVersionText(int version) {
   return std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." +
          std::to_string(version % 100);
 }
@@ -31,11 +31,11 @@ static bool load(bool simulated, Nccl &nccl, std::string &problem) {
   if (!nccl.NAME)                                                                                  \
     problem = "NCCL is too old, it has no " #NAME;
 #include "Functions.def"
-  int version = 0;
-  if (problem.empty() && (nccl.ncclGetVersion(&version) != ncclSuccess || version < oldest))
-    problem = "NCCL is too old, " + versionText(version);
+  if (problem.empty() &&
+      (nccl.ncclGetVersion(&nccl.version) != ncclSuccess || nccl.version < oldest))
+    problem = "NCCL is too old, " + ncclVersionText(nccl.version);
   if (!problem.empty())
-    problem += "; install " + versionText(oldest) + " or newer";
+    problem += "; install " + ncclVersionText(oldest) + " or newer";
   return problem.empty();
 }
 

@@ -13,7 +13,11 @@ namespace cleave::runtime {
 struct Nccl {
 #define CLEAVE_NCCL_FUNCTION(NAME) decltype(&::NAME) NAME;
 #include "Functions.def"
+  int version;
 };
+
+/// As in `2.28.9`.
+std::string ncclVersionText(int version);
 
 /// NCCL, or what the simulator has in its place, as long as this process; null, with the
 /// remedy, where there is none that serves.

@@ -130,6 +130,14 @@ uint32_t Process::place() const {
   return placeByVariable(launch.launcher).value_or(uint32_t(counted));
 }
 
+void Process::nameInterface() const {
+  if (!interface.empty())
+    setenv("NCCL_SOCKET_IFNAME", ("=" + interface).c_str(), /*overwrite=*/0);
+  // On one host it needs no port for those who want to know how it does.
+  if (meeting.local)
+    setenv("NCCL_RAS_ENABLE", "0", /*overwrite=*/0);
+}
+
 int32_t Process::meet(std::vector<Socket> &star, cleave_error *error) {
   if (mpi)
     if (int32_t status = openMpi(error))
@@ -141,6 +149,7 @@ int32_t Process::meet(std::vector<Socket> &star, cleave_error *error) {
   if (int32_t status = rank == 0 ? acceptOf(controlPurpose, 1, star, error)
                                  : call(meeting, 0, controlPurpose, star[0], error))
     return status;
+  interface = meeting.local ? "lo" : interfaceOf(ownAddress(star[rank == 0]));
   if (int32_t status = exchangeEntries(star, error))
     return status;
   if (!mpi)

@@ -31,6 +31,10 @@ public:
   /// The number of this process among those of its host, from 0: which GPU is its own.
   uint32_t place() const;
 
+  /// Has NCCL, which opens ports of its own, do so where this job does, and nowhere else,
+  /// unless the user has said where.
+  void nameInterface() const;
+
   Position &position(uint32_t r) const { return board.position(r); }
 
   const cleave_launch launch;
@@ -66,6 +70,7 @@ private:
   Listener door;
   Address doorAddress = {};
   std::vector<Entry> entries; ///< by rank
+  std::string interface;      ///< of the control connections
   Board board;
 };
 

@@ -306,6 +306,20 @@ int32_t cleave::runtime::addressOfInterface(const char *name, Address &address,
                       name);
 }
 
+std::string cleave::runtime::interfaceOf(const Address &address) {
+  ifaddrs *list = nullptr;
+  std::string name;
+  if (!getifaddrs(&list))
+    for (ifaddrs *entry = list; entry; entry = entry->ifa_next) {
+      bool isNetwork = entry->ifa_addr && (entry->ifa_addr->sa_family == AF_INET ||
+                                           entry->ifa_addr->sa_family == AF_INET6);
+      if (isNetwork && !strcmp(toText(entry->ifa_addr).name, address.name))
+        name = entry->ifa_name;
+    }
+  freeifaddrs(list);
+  return name;
+}
+
 int32_t cleave::runtime::addressOfHost(const char *name, Address &address, cleave_error *error) {
   addrinfo hints = {}, *list = nullptr;
   hints.ai_socktype = SOCK_STREAM;

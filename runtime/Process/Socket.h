@@ -97,6 +97,8 @@ Greeting greet(Socket &socket, const std::string &secret, Hello &hello, const De
 /// there.
 int32_t addressOfInterface(const char *name, Address &address, cleave_error *error);
 int32_t addressOfHost(const char *name, Address &address, cleave_error *error);
+/// The name of the one that has an address; "" for none.
+std::string interfaceOf(const Address &address);
 /// At which this end of a TCP connection is reached.
 Address ownAddress(const Socket &socket);
 

@@ -83,90 +83,143 @@ static void noteMismatch(int size, int a, const Call &its, int b, const Call &ot
   Execution::get().findings.add(line, line);
 }
 
-bool Clique::isWhole() const {
-  return std::find(members.begin(), members.end(), nullptr) == members.end();
-}
-
-void Clique::arrive(int rank, const Call &call, Open open) {
-  if (call.kind == Call::Send) {
-    sends[{rank, call.root}].push_back({call, std::move(open)});
-    exchange(rank, call.root);
-  } else if (call.kind == Call::Recv) {
-    receives[{call.root, rank}].push_back({call, std::move(open)});
-    exchange(call.root, rank);
-  } else {
-    rounds[size_t(rank)].push_back({call, std::move(open)});
-    meet();
-  }
-}
-
-void Clique::exchange(int from, int to) {
-  auto &sent = sends[{from, to}], &received = receives[{from, to}];
-  while (!sent.empty() && !received.empty()) {
-    Arrival send = std::move(sent.front()), receive = std::move(received.front());
-    sent.pop_front();
-    received.pop_front();
-    --*send.open;
-    --*receive.open;
-    if (send.call.count != receive.call.count || send.call.type != receive.call.type)
-      noteMismatch(int(members.size()), from, send.call, to, receive.call);
-    else
-      memcpy(receive.call.output, send.call.input, send.call.bytesIn(from, 0));
-  }
-}
-
-void Clique::meet() {
-  auto isEmpty = [](const auto &round) { return round.empty(); };
-  while (std::find_if(rounds.begin(), rounds.end(), isEmpty) == rounds.end()) {
-    std::vector<Call> calls;
-    for (auto &round : rounds) {
-      --*round.front().open;
-      calls.push_back(round.front().call);
-      round.pop_front();
-    }
-    auto other = std::find_if(calls.begin(), calls.end(),
-                              [&](const Call &call) { return !agree(call, calls[0]); });
-    if (other == calls.end())
-      compute(calls);
-    else
-      noteMismatch(int(calls.size()), 0, calls[0], int(other - calls.begin()), *other);
-  }
-}
-
-/// All of them are one call.
-void Clique::compute(const std::vector<Call> &calls) {
-  const Call &first = calls[0];
-  size_t bytes = first.count * bytesOf(first.type);
+/// What `member` gets of what all gave in one call.
+static void compute(int member, const Call &own, const std::vector<Letter> &letters) {
+  size_t bytes = own.count * bytesOf(own.type);
   if (!bytes)
     return;
   std::vector<const void *> inputs;
-  std::vector<void *> outputs;
-  for (const Call &call : calls) {
-    inputs.push_back(call.input);
-    outputs.push_back(call.output);
-  }
-  uint32_t size = uint32_t(calls.size());
-  auto reduce = [&](uint64_t begin, void *const *targets, uint32_t count) {
-    findReduce(uint8_t(typeOf(first.type)), uint8_t(reductionOf(first.reduction)))(
-        {inputs.data(), size, targets, count, begin, first.count, begin});
+  for (const Letter &letter : letters)
+    inputs.push_back(letter.bytes->data());
+  auto reduce = [&](uint64_t begin) {
+    findReduce(uint8_t(typeOf(own.type)), uint8_t(reductionOf(own.reduction)))(
+        {inputs.data(), uint32_t(inputs.size()), &own.output, 1, begin, own.count, begin});
   };
-  auto at = [&](void *start, size_t block) { return static_cast<char *>(start) + block * bytes; };
-  switch (first.kind) {
-  case Call::AllReduce: reduce(0, outputs.data(), size); break;
-  case Call::Reduce: reduce(0, &outputs[size_t(first.root)], 1); break;
-  case Call::ReduceScatter:
-    for (size_t i = 0; i < size; ++i)
-      reduce(i * first.count, &outputs[i], 1);
-    break;
+  switch (own.kind) {
+  case Call::AllReduce: return reduce(0);
+  case Call::ReduceScatter: return reduce(uint64_t(member) * own.count);
+  case Call::Reduce:
+    if (member == own.root)
+      reduce(0);
+    return;
   case Call::AllGather:
-    // A member's own block may lie where it is to be.
-    for (size_t i = 0; i < size; ++i)
-      for (void *output : outputs)
-        memmove(at(output, i), inputs[i], bytes);
-    break;
-  default:
-    for (void *output : outputs)
-      if (output != inputs[size_t(first.root)])
-        memmove(output, inputs[size_t(first.root)], bytes);
+    for (size_t i = 0; i < inputs.size(); ++i)
+      memcpy(static_cast<char *>(own.output) + i * bytes, inputs[i], bytes);
+    return;
+  default: memcpy(own.output, inputs[size_t(own.root)], bytes);
+  }
+}
+
+void Clique::give(Message message, int from, int to, std::shared_ptr<const std::string> bytes) {
+  message.clique = key;
+  message.from = ranks[size_t(from)];
+  message.to = ranks[size_t(to)];
+  world.give(message, std::move(bytes));
+}
+
+void Clique::arrive(int member, const Call &call, Open open) {
+  Local &local = locals[member];
+  Message message = {};
+  message.call = call;
+  size_t bytes = call.bytesIn(member, size());
+  auto given = std::make_shared<const std::string>(static_cast<const char *>(call.input), bytes);
+  if (call.kind == Call::Send) {
+    message.kind = Message::Sent;
+    local.sends[call.root].push_back(std::move(open));
+    give(message, member, call.root, given);
+  } else if (call.kind == Call::Recv) {
+    local.receives[call.root].push_back({call, std::move(open)});
+  } else {
+    message.kind = Message::Round;
+    local.rounds.push_back({call, std::move(open)});
+    for (int other = 0; other < size(); ++other)
+      give(message, member, other, given);
+  }
+  progress();
+}
+
+void Clique::split(int member, int colour, int splitKey) {
+  Message message = {};
+  message.kind = Message::Split;
+  message.colour = colour;
+  message.key = splitKey;
+  for (int other = 0; other < size(); ++other)
+    give(message, member, other);
+}
+
+bool Clique::hasAll(Message::Kind kind, int member) {
+  for (int other = 0; other < size(); ++other)
+    if (inbox(kind, member, other).empty())
+      return false;
+  return true;
+}
+
+bool Clique::takeSplit(int member, std::map<int, std::map<std::pair<int, int>, int>> &colours) {
+  if (!hasAll(Message::Split, member))
+    return false;
+  for (int other = 0; other < size(); ++other) {
+    auto &letters = inbox(Message::Split, member, other);
+    const Message &its = letters.front().message;
+    colours[its.colour][{its.key, other}] = ranks[size_t(other)];
+    letters.pop_front();
+  }
+  return true;
+}
+
+void Clique::progress() {
+  for (auto &[member, local] : locals) {
+    endReceives(member, local);
+    endRounds(member, local);
+  }
+  // Behind all that was received here.
+  for (auto &[member, local] : locals)
+    endSends(member, local);
+}
+
+void Clique::endReceives(int member, Local &local) {
+  for (auto &[peer, receives] : local.receives) {
+    auto &sent = inbox(Message::Sent, member, peer);
+    while (!sent.empty() && !receives.empty()) {
+      const Call &send = sent.front().message.call, &receive = receives.front().call;
+      if (send.count != receive.count || send.type != receive.type)
+        noteMismatch(size(), peer, send, member, receive);
+      else
+        memcpy(receive.output, sent.front().bytes->data(), sent.front().bytes->size());
+      --*receives.front().open;
+      receives.pop_front();
+      sent.pop_front();
+      Message taken = {};
+      taken.kind = Message::Taken;
+      give(taken, member, peer);
+    }
+  }
+}
+
+/// A send has ended when its receiver has the bytes.
+void Clique::endSends(int member, Local &local) {
+  for (auto &[peer, sends] : local.sends) {
+    auto &taken = inbox(Message::Taken, member, peer);
+    for (; !taken.empty() && !sends.empty(); taken.pop_front(), sends.pop_front())
+      --*sends.front();
+  }
+}
+
+void Clique::endRounds(int member, Local &local) {
+  while (!local.rounds.empty() && hasAll(Message::Round, member)) {
+    std::vector<Letter> letters;
+    for (int other = 0; other < size(); ++other) {
+      letters.push_back(std::move(inbox(Message::Round, member, other).front()));
+      inbox(Message::Round, member, other).pop_front();
+    }
+    const Call &first = letters[0].message.call;
+    auto other = std::find_if(letters.begin(), letters.end(), [&](const Letter &letter) {
+      return !agree(letter.message.call, first);
+    });
+    if (other == letters.end())
+      compute(member, local.rounds.front().call, letters);
+    else
+      noteMismatch(size(), 0, first, int(other - letters.begin()), other->message.call);
+    --*local.rounds.front().open;
+    local.rounds.pop_front();
   }
 }

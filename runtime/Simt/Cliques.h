@@ -1,8 +1,8 @@
 //===- Cliques.h - what stands behind NCCL's functions ----------*- C++ -*-===//
 //
-// Ranks of this process, each on a device of its own. A call is two pieces of work of its
-// stream: one says that the rank is there, the other waits until the call has ended. What
-// all members have arrived at is done at once, in rank order.
+// A call is two pieces of work of its stream: one says that the rank is there, and gives
+// the others what it has; the other waits until the call has ended. A rank that has heard
+// of all combines what they gave, in rank order.
 //
 //===----------------------------------------------------------------------===//
 
@@ -10,69 +10,73 @@
 #define CLEAVE_RUNTIME_SIMT_CLIQUES_H
 
 #include "Driver.h"
-
-#include <nccl.h>
+#include "World.h"
 
 namespace cleave::simt {
-
-/// What one rank says in one call of NCCL.
-struct Call {
-  enum Kind : uint8_t { AllReduce, ReduceScatter, AllGather, Reduce, Broadcast, Send, Recv };
-  Kind kind;
-  const void *input;
-  void *output;
-  size_t count;
-  ncclDataType_t type;
-  ncclRedOp_t reduction;
-  int root; ///< or the peer of a transfer
-
-  bool isTransfer() const { return kind == Send || kind == Recv; }
-  /// Of what this rank gives, and gets.
-  size_t bytesIn(int rank, int size) const;
-  size_t bytesOut(int rank, int size) const;
-  /// As in `all_reduce of 4 float32, sum`.
-  std::string text() const;
-};
 
 /// Calls of one group that have not ended; a stream waits for none of them to be left.
 using Open = std::shared_ptr<size_t>;
 
 class Clique {
 public:
-  explicit Clique(int size) : members(size_t(size)), rounds(size_t(size)) {}
+  /// `ranks` are those of the world, by member.
+  Clique(World &world, uint64_t key, std::vector<int> ranks)
+      : key(key), world(world), ranks(std::move(ranks)) {}
 
-  /// A rank has arrived at a call.
-  void arrive(int rank, const Call &call, Open open);
-  bool isWhole() const;
+  int size() const { return int(ranks.size()); }
+  /// A member, of this process, has arrived at a call.
+  void arrive(int member, const Call &call, Open open);
+  void split(int member, int colour, int splitKey);
+  /// Ends what is there to be ended.
+  void progress();
+  /// Where `member` is in what all split: by colour, their members by key; false where
+  /// not all have split.
+  bool takeSplit(int member, std::map<int, std::map<std::pair<int, int>, int>> &colours);
+  /// A member, of this process, is gone.
+  void remove(int member) { locals.erase(member); }
 
-  std::vector<ncclComm_t> members; ///< null for who has yet to join
+  const uint64_t key;
 
 private:
   struct Arrival {
     Call call;
     Open open;
   };
-  void meet();
-  void exchange(int from, int to);
-  void compute(const std::vector<Call> &calls);
+  struct Local {
+    std::deque<Arrival> rounds;                  ///< of collectives
+    std::map<int, std::deque<Arrival>> receives; ///< by sender
+    std::map<int, std::deque<Open>> sends;       ///< by receiver
+  };
+  std::deque<Letter> &inbox(Message::Kind kind, int to, int from) {
+    return world.inbox(key, kind, ranks[size_t(to)], ranks[size_t(from)]);
+  }
+  void give(Message message, int from, int to, std::shared_ptr<const std::string> bytes = {});
+  bool hasAll(Message::Kind kind, int member);
+  void endReceives(int member, Local &local);
+  void endSends(int member, Local &local);
+  void endRounds(int member, Local &local);
 
-  std::vector<std::deque<Arrival>> rounds; ///< of collectives, by rank
-  std::map<std::pair<int, int>, std::deque<Arrival>> sends, receives;
+  World &world;
+  const std::vector<int> ranks;
+  std::map<int, Local> locals; ///< members of this process that have called
 };
 
 } // namespace cleave::simt
 
 /// The handle of one rank.
 struct ncclComm {
+  std::shared_ptr<cleave::simt::World> world;
   std::shared_ptr<cleave::simt::Clique> clique; ///< null until all have called
-  int rank = 0;
+  int rank = 0;                                 ///< of the clique
   CUcontext context = nullptr;
   bool aborted = false;
   struct Split {
-    int colour, key;
+    int colour;
+    uint64_t number;
     std::shared_ptr<ncclComm> made; ///< null for no colour
   };
   std::deque<Split> splits; ///< that others have yet to call
+  uint64_t numSplits = 0;
 };
 
 #endif // CLEAVE_RUNTIME_SIMT_CLIQUES_H

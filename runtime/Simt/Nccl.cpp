@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <unistd.h>
+#include <numeric>
 
 using namespace cleave::simt;
+using cleave::runtime::randomBytes;
 
 static constexpr size_t mostCalls = 1 << 16;
 
@@ -16,8 +17,9 @@ namespace {
 /// All communicators of this process, under the lock of the driver.
 struct Registry {
   std::unordered_map<ncclComm_t, std::shared_ptr<ncclComm>> comms;
-  std::map<uint64_t, std::shared_ptr<Clique>> cliques; ///< by what their id says
-  uint64_t ids = 0;
+  std::map<std::string, std::weak_ptr<World>> worlds; ///< by what their id says
+  /// By world and key.
+  std::map<std::pair<World *, uint64_t>, std::weak_ptr<Clique>> cliques;
 };
 
 /// A call of a group that is not over.
@@ -29,8 +31,7 @@ struct Pending {
 
 struct Id {
   char mark[16];
-  int64_t process;
-  uint64_t number;
+  char name[16];
 };
 
 } // namespace
@@ -74,12 +75,23 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId *unique) {
   return locked([&](Driver &) {
     if (!unique)
       return ncclInvalidArgument;
-    Id id{{}, getpid(), ++registry().ids};
+    Id id = {};
+    memcpy(id.name, randomBytes(sizeof id.name).data(), sizeof id.name);
     memcpy(id.mark, idMark, sizeof id.mark);
     memset(unique, 0, sizeof *unique);
     memcpy(unique, &id, sizeof id);
     return ncclSuccess;
   });
+}
+
+/// All members of this process have one.
+static std::shared_ptr<Clique> cliqueOf(const std::shared_ptr<World> &world, uint64_t key,
+                                        const std::vector<int> &ranks) {
+  std::weak_ptr<Clique> &known = registry().cliques[{world.get(), key}];
+  std::shared_ptr<Clique> clique = known.lock();
+  if (!clique)
+    known = clique = std::make_shared<Clique>(*world, key, ranks);
+  return clique;
 }
 
 static ncclComm_t keep(std::shared_ptr<ncclComm> comm) {
@@ -101,46 +113,57 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *result, int size, ncclUniqueId u
       return ncclInvalidArgument;
     if (!isKnown(config))
       return ncclInvalidUsage;
-    // Others processes have devices of their own, which this one cannot reach.
-    if (id.process != getpid())
-      return ncclSystemError;
-    std::shared_ptr<Clique> &clique = registry().cliques[id.number];
-    if (!clique)
-      clique = std::make_shared<Clique>(size);
-    if (clique->members.size() != size_t(size) || clique->members[size_t(rank)])
+    std::string name;
+    for (char part : id.name)
+      for (int digit : {part >> 4 & 15, part & 15})
+        name += "0123456789abcdef"[digit];
+    std::weak_ptr<World> &known = registry().worlds[name];
+    std::shared_ptr<World> world = known.lock();
+    if (!world)
+      known = world = std::make_shared<World>(name, size);
+    if (world->size() != size || !world->add(rank, Driver::current->number))
       return ncclInvalidUsage;
-    for (ncclComm_t other : clique->members)
-      if (other && other->context == Driver::current)
-        return ncclInvalidUsage;
+    std::vector<int> ranks(static_cast<size_t>(size));
+    std::iota(ranks.begin(), ranks.end(), 0);
     auto comm = std::make_shared<ncclComm>();
-    comm->clique = clique;
+    comm->clique = cliqueOf(world, 0, ranks);
+    comm->world = std::move(world);
     comm->rank = rank;
     comm->context = Driver::current;
-    *result = clique->members[size_t(rank)] = keep(std::move(comm));
+    *result = keep(std::move(comm));
     return ncclInProgress;
   });
 }
 
-/// When all have called: the ranks of a colour are in the order of their keys, then as
+/// Where all have called, the ranks of a colour are in the order of their keys, then as
 /// they were.
-static void splitAll(const Clique &parent) {
-  using Ranks = std::map<std::pair<int, int>, std::shared_ptr<ncclComm>>;
-  std::map<int, Ranks> colours;
-  for (ncclComm_t member : parent.members) {
-    ncclComm::Split split = std::move(member->splits.front());
-    member->splits.pop_front();
-    if (split.made)
-      colours[split.colour][{split.key, member->rank}] = std::move(split.made);
-  }
-  for (auto &[colour, ranks] : colours) {
-    auto clique = std::make_shared<Clique>(int(ranks.size()));
-    int rank = 0;
-    for (auto &[key, comm] : ranks) {
-      comm->clique = clique;
-      comm->rank = rank++;
-      clique->members[size_t(comm->rank)] = comm.get();
+static void endSplits(ncclComm &comm) {
+  std::map<int, std::map<std::pair<int, int>, int>> colours;
+  while (!comm.splits.empty() && comm.clique->takeSplit(comm.rank, colours)) {
+    ncclComm::Split split = std::move(comm.splits.front());
+    comm.splits.pop_front();
+    std::vector<int> ranks;
+    for (auto [key, rank] : colours[split.colour]) {
+      if (split.made && key.second == comm.rank)
+        split.made->rank = int(ranks.size());
+      ranks.push_back(rank);
     }
+    // The same for all of a colour, and for no other clique.
+    uint64_t key = comm.clique->key;
+    for (uint64_t part : {split.number, uint64_t(split.colour) + 1})
+      key = (key + part) * 0x9e3779b97f4a7c15u + (key >> 29);
+    if (split.made)
+      split.made->clique = cliqueOf(comm.world, key, ranks);
+    colours.clear();
   }
+}
+
+/// Whether all have called what made the communicator, and what it was last asked for.
+static bool isReady(ncclComm &comm) {
+  bool whole = comm.world->isWhole();
+  if (comm.clique)
+    endSplits(comm);
+  return whole && comm.clique && comm.splits.empty();
 }
 
 ncclResult_t ncclCommSplit(ncclComm_t parent, int colour, int key, ncclComm_t *result,
@@ -148,19 +171,17 @@ ncclResult_t ncclCommSplit(ncclComm_t parent, int colour, int key, ncclComm_t *r
   return onComm(parent, [&](Driver &, const std::shared_ptr<ncclComm> &comm) {
     if (!result || colour < NCCL_SPLIT_NOCOLOR)
       return ncclInvalidArgument;
-    if (!isKnown(config) || comm->aborted || !comm->clique || !comm->clique->isWhole())
+    if (!isKnown(config) || comm->aborted || !isReady(*comm))
       return ncclInvalidUsage;
     std::shared_ptr<ncclComm> made;
     if (colour != NCCL_SPLIT_NOCOLOR) {
       made = std::make_shared<ncclComm>();
       made->context = comm->context;
+      made->world = comm->world;
     }
     *result = made ? keep(made) : nullptr;
-    comm->splits.push_back({colour, key, std::move(made)});
-    const auto &members = comm->clique->members;
-    if (std::all_of(members.begin(), members.end(),
-                    [](ncclComm_t member) { return !member->splits.empty(); }))
-      splitAll(*comm->clique);
+    comm->splits.push_back({colour, ++comm->numSplits, std::move(made)});
+    comm->clique->split(comm->rank, colour, key);
     return ncclInProgress;
   });
 }
@@ -169,8 +190,11 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t handle, ncclResult_t *state) {
   return onComm(handle, [&](Driver &, const std::shared_ptr<ncclComm> &comm) {
     if (!state)
       return ncclInvalidArgument;
-    bool isReady = comm->clique && comm->clique->isWhole() && comm->splits.empty();
-    *state = isReady ? ncclSuccess : ncclInProgress;
+    bool ready = isReady(*comm);
+    *state = comm->world->isShared() ? ncclInvalidUsage
+             : comm->world->isLost() ? ncclRemoteError
+             : ready                 ? ncclSuccess
+                                     : ncclInProgress;
     return ncclSuccess;
   });
 }
@@ -179,6 +203,10 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t handle, ncclResult_t *state) {
 ncclResult_t ncclCommAbort(ncclComm_t handle) {
   return onComm(handle, [&](Driver &, const std::shared_ptr<ncclComm> &comm) {
     comm->aborted = true;
+    if (comm->clique)
+      comm->clique->remove(comm->rank);
+    if (comm->clique && !comm->clique->key)
+      comm->world->remove(comm->rank);
     registry().comms.erase(handle);
     return ncclSuccess;
   });
@@ -228,7 +256,7 @@ static ncclResult_t enqueue(Driver &driver, const std::shared_ptr<ncclComm> &com
   if (!known || known->context != comm->context)
     return ncclInvalidUsage;
   auto open = std::make_shared<size_t>(0);
-  int size = int(comm->clique->members.size());
+  int size = comm->clique->size();
   CUresult result = driver.enqueue(known, [=] {
     *open = calls.size();
     for (const Call &call : calls) {
@@ -249,7 +277,13 @@ static ncclResult_t enqueue(Driver &driver, const std::shared_ptr<ncclComm> &com
               touch(call, comm->rank, size);
           return CUDA_SUCCESS;
         },
-        [=] { return comm->aborted || !*open; });
+        [=] {
+          if (comm->world->isRemote() && !comm->aborted) {
+            comm->world->pump();
+            comm->clique->progress();
+          }
+          return comm->aborted || (!*open && comm->world->isFlushed());
+        });
   return result == CUDA_SUCCESS ? ncclSuccess : ncclUnhandledCudaError;
 }
 
@@ -285,9 +319,9 @@ ncclResult_t ncclGroupEnd() {
 
 static ncclResult_t add(ncclComm_t handle, CUstream stream, const Call &call) {
   ncclResult_t result = onComm(handle, [&](Driver &, const std::shared_ptr<ncclComm> &comm) {
-    if (!comm->clique || !comm->clique->isWhole() || comm->aborted)
+    if (!comm->clique || comm->aborted)
       return ncclInvalidUsage;
-    int size = int(comm->clique->members.size());
+    int size = comm->clique->size();
     bool reduces = call.kind == Call::AllReduce || call.kind == Call::ReduceScatter ||
                    call.kind == Call::Reduce;
     // Averages, and sums of eight bits, are not known.

@@ -61,6 +61,34 @@ TEST(GpuPlaces, ARankHasTheGpuOfItsPlaceOnItsHost) {
   EXPECT_EQ(placed({{"CLEAVE_SIMT_DEVICES", "4"}}, places), "");
 }
 
+TEST(GpuPlaces, WhereNcclDoesNotServeItIsToldOnce) {
+  std::vector<Variables> perRank(3);
+  perRank[2] = {{"CLEAVE_SIMT_NCCL", "2.10.3"}};
+  std::string old = placed({}, perRank);
+  EXPECT_TRUE(old.starts_with("rank 2 on ")) << old;
+  EXPECT_TRUE(old.ends_with(": NCCL is too old, 2.10.3; install 2.18.1 or newer; until then ranks "
+                            "exchange through memory of the host\n"))
+      << old;
+  perRank[2] = {{"CLEAVE_SIMT_NCCL", "2.20.3"}};
+  std::string other = placed({{"CLEAVE_SIMT_NCCL", "2.28.9"}}, perRank);
+  EXPECT_TRUE(other.starts_with("rank 2 on ")) << other;
+  EXPECT_TRUE(other.ends_with(": NCCL is 2.20.3, and 2.28.9 at rank 0; install one on all hosts; "
+                              "until then ranks exchange through memory of the host\n"))
+      << other;
+}
+
+/// Of connections that are this host's own, and of a network's.
+TEST(GpuPlaces, NcclIsWhereTheJobIs) {
+  auto asked = [](const Variables &variables) {
+    JobResult result = runJob({Launcher::Torchrun, 2}, {"interface"}, variables);
+    EXPECT_EQ(result.worst, 0);
+    return result.text;
+  };
+  EXPECT_EQ(asked({}), "=lo, 0\n=lo, 0\n");
+  EXPECT_EQ(asked({{"NCCL_SOCKET_IFNAME", "eth7"}, {"NCCL_RAS_ENABLE", "1"}}),
+            "eth7, 1\neth7, 1\n");
+}
+
 TEST(GpuPlaces, RanksThatShareAGpuSaySo) {
   std::string first = placed({{"CLEAVE_SIMT_DEVICES", "2"}});
   EXPECT_TRUE(first.starts_with("ranks 0 and 2 on ")) << first;

@@ -118,12 +118,13 @@ TEST(Injections, TheRankAndItsCommandAreNamed) {
            (long long)ms);
 }
 
-/// Each kind at a place of its own.
+/// Each kind at places of its own; the first three over NCCL.
 TEST(Injections, OfGpusTheRankAndItsCommandAreNamed) {
-  uint32_t command = 1;
-  for (const char *kind : {"kill", "stall", "delay", "drop", "corrupt", "diverge"}) {
+  uint32_t command = 0;
+  for (const char *kind : {"kill", "kill", "kill", "kill", "stall", "stall", "stall", "stall",
+                           "delay", "drop", "corrupt", "diverge"}) {
     Injection drawn{kind, 3, command % 3, command, false, {Launcher::Torchrun, 3}};
-    command += 4;
+    command = (command + 11) % (Layers::count * Layers::commandsEach - 2);
     expectEnd(drawn, runJob(drawn.job, {"layers", "3", std::to_string(deadlineMs), "gpu"},
                             {{"CLEAVE_FAULT", drawn.variable()}}));
   }

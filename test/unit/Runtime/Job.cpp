@@ -4,13 +4,13 @@
 //   CleaveTestJob conformance CASES [gpu]
 //   CleaveTestJob layers|differ|signalled RANKS DEADLINE_MS [gpu]
 //   CleaveTestJob drawn PROGRAMS
-//   CleaveTestJob placed
+//   CleaveTestJob placed|interface
 //
 // Started by a launcher, or by Jobs.cpp with its variables. All ranks draw the same
 // cases, since they draw from the same seed. `layers` runs Layers.h, without a launcher
 // on threads; with `differ` rank 2 has another program, with `signalled` rank 1 gets a
 // signal. `drawn` compares drawn programs on GPUs with cores, and `placed` tells what rank 0
-// has to say of the GPUs that ranks have.
+// has to say of the GPUs that ranks have; `interface` tells where NCCL is to be.
 //
 //===----------------------------------------------------------------------===//
 
@@ -73,12 +73,14 @@ static int drawn(cleave_process *process, uint32_t programs) {
   return leave(process, 0, {}) || !good;
 }
 
-static int placed(cleave_process *process) {
+static int placed(cleave_process *process, bool interface) {
   Drawn program(0, cleave_process_size(process));
   program.onGpu();
   program.run({.process = process});
   if (cleave_process_rank(process) == 0 && *program.remark)
     fprintf(stderr, "%s\n", program.remark);
+  if (interface)
+    fprintf(stderr, "%s, %s\n", getenv("NCCL_SOCKET_IFNAME"), getenv("NCCL_RAS_ENABLE"));
   return leave(process, program.error.status, program.error);
 }
 
@@ -123,8 +125,8 @@ int main(int argc, char **argv) {
     return conformance(process, argc > 2 ? argv[2] : "4", argc > 3);
   if (!strcmp(argv[1], "drawn") && argc > 2)
     return drawn(process, uint32_t(atoi(argv[2])));
-  if (!strcmp(argv[1], "placed"))
-    return placed(process);
+  if (!strcmp(argv[1], "placed") || !strcmp(argv[1], "interface"))
+    return placed(process, !strcmp(argv[1], "interface"));
   if (argc > 3)
     return layers(process, argv[1], uint32_t(atoi(argv[2])), uint32_t(atoi(argv[3])), argc > 4);
   return leave(process, 2, error);

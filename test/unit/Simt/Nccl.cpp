@@ -5,6 +5,9 @@
 #include <nccl.h>
 
 #include <dlfcn.h>
+#include <optional>
+#include <sys/wait.h>
+#include <unistd.h>
 
 using namespace cleave::test;
 
@@ -162,6 +165,109 @@ TEST(SimtNccl, GraphsMeetAgainAndAgain) {
   }
   for (CUgraphExec executable : executables)
     EXPECT_EQ(cuda().cuGraphExecDestroy(executable), CUDA_SUCCESS);
+}
+
+namespace {
+
+/// One rank of this process, with a stream and four floats that hold its number plus 1.
+struct One {
+  One(const ncclUniqueId &id, int rank, int device) {
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    float number = float(rank + 1);
+    unsigned bits;
+    memcpy(&bits, &number, 4);
+    cuda().cuDevicePrimaryCtxRetain(&context, device);
+    cuda().cuCtxSetCurrent(context);
+    cuda().cuStreamCreateWithPriority(&stream, CU_STREAM_NON_BLOCKING, 0);
+    cuda().cuMemAlloc(&memory, 16);
+    cuda().cuMemsetD32Async(memory, bits, 4, stream);
+    nccl.ncclCommInitRankConfig(&comm, 2, id, rank, &config);
+  }
+
+  /// How long calls go on is the other process's to say.
+  ncclResult_t await(ncclResult_t past) {
+    ncclResult_t state = past;
+    for (int i = 0; i < 100'000 && state == past; ++i) {
+      nccl.ncclCommGetAsyncError(comm, &state);
+      usleep(100);
+    }
+    return state;
+  }
+  float reduce(size_t count = 4) {
+    auto *data = reinterpret_cast<void *>(memory);
+    float value = 0;
+    nccl.ncclAllReduce(data, data, count, ncclFloat32, ncclSum, comm, stream);
+    cuda().cuMemcpyDtoHAsync(&value, memory, 4, stream);
+    cuda().cuStreamSynchronize(stream);
+    return value;
+  }
+
+  Nccl nccl;
+  CUcontext context = nullptr;
+  CUstream stream = nullptr;
+  CUdeviceptr memory = 0;
+  ncclComm_t comm = nullptr;
+};
+
+/// Rank 0 here and rank 1 in a child, which ends with what `child` returns.
+struct Processes {
+  Processes(int device, int (*child)(One &)) {
+    EXPECT_EQ(cuda().cuInit(0), CUDA_SUCCESS);
+    ncclUniqueId id;
+    EXPECT_EQ(Nccl().ncclGetUniqueId(&id), ncclSuccess);
+    process = fork();
+    if (!process) {
+      One own(id, 1, device);
+      _exit(child(own));
+    }
+    rank.emplace(id, 0, 0);
+  }
+  ~Processes() {
+    int status = -1;
+    waitpid(process, &status, 0);
+    EXPECT_EQ(status, 0);
+    rank->nccl.ncclCommAbort(rank->comm);
+    cuda().cuDevicePrimaryCtxRelease(0);
+  }
+
+  pid_t process;
+  std::optional<One> rank;
+};
+
+} // namespace
+
+TEST(SimtNccl, RanksOfTwoProcessesMeet) {
+  Processes two(1, [](One &own) {
+    return int(own.await(ncclInProgress) != ncclSuccess || own.reduce() != 3 || own.reduce() != 6);
+  });
+  ASSERT_EQ(two.rank->await(ncclInProgress), ncclSuccess);
+  EXPECT_EQ(two.rank->reduce(), 3);
+  EXPECT_EQ(two.rank->reduce(), 6);
+}
+
+TEST(SimtNccl, CallsOfTwoProcessesThatDifferAreTold) {
+  Processes two(1, [](One &own) {
+    own.await(ncclInProgress);
+    own.reduce(3);
+    return int(Gpu::report().find("rank 0 calls all_reduce of 4 float32, sum where rank 1 calls "
+                                  "all_reduce of 3 float32, sum") == std::string::npos);
+  });
+  ASSERT_EQ(two.rank->await(ncclInProgress), ncclSuccess);
+  two.rank->reduce(4);
+  expectSays(Gpu::report(), "rank 0 calls all_reduce of 4 float32, sum where rank 1 calls "
+                            "all_reduce of 3 float32, sum");
+}
+
+TEST(SimtNccl, AProcessThatEndsIsSeen) {
+  Processes two(1, [](One &own) { return int(own.await(ncclInProgress)); });
+  ASSERT_EQ(two.rank->await(ncclInProgress), ncclSuccess);
+  EXPECT_EQ(two.rank->await(ncclSuccess), ncclRemoteError);
+}
+
+TEST(SimtNccl, TwoProcessesOnOneDeviceAreTold) {
+  Processes two(0, [](One &own) { return int(own.await(ncclInProgress) != ncclInvalidUsage); });
+  EXPECT_EQ(two.rank->await(ncclInProgress), ncclInvalidUsage);
 }
 
 TEST(SimtNccl, OneDeviceIsOneRank) {
