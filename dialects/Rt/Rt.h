@@ -26,6 +26,7 @@ namespace cleave::rt {
 // Names of the attributes that README.md describes.
 inline constexpr llvm::StringLiteral kPlaces = "rt.places";
 inline constexpr llvm::StringLiteral kScratch = "rt.scratch";
+inline constexpr llvm::StringLiteral kCounters = "rt.counters";
 inline constexpr llvm::StringLiteral kParam = "rt.param";
 inline constexpr llvm::StringLiteral kLoad = "rt.load";
 inline constexpr llvm::StringLiteral kArena = "rt.arena";

@@ -194,22 +194,15 @@ private:
         e.storeScratch(tileBase, Index(i * lanes) + e.laneSymbol(lanes), sums[i]);
       e.loop(0, height, 1, [&](const Index &r) {
         for (int64_t v = 0; v < vectors; ++v)
-          follow(e.loadScratch(tileBase, r * width + v * lanes, lanes),
-                 resultAt(first + r, column + v * lanes + e.laneSymbol(lanes)));
+          outputs.storeBehind(e, e.loadScratch(tileBase, r * width + v * lanes, lanes),
+                              resultAt(first + r, column + v * lanes + e.laneSymbol(lanes)));
       });
       return;
     }
     for (int64_t v = 0; v < vectors; ++v)
       for (int64_t r = 0; r < height; ++r)
-        follow(sums[r * vectors + v],
-               resultAt(first + r, column + v * lanes + e.laneSymbol(lanes)));
-  }
-
-  void follow(Value sum, const Index &at) {
-    e.define(root->getResult(0), [=](const Index &) { return sum; });
-    e.forget();
-    outputs.storeBehind(e, at);
-    e.undefine(root->getResult(0));
+        outputs.storeBehind(e, sums[r * vectors + v],
+                            resultAt(first + r, column + v * lanes + e.laneSymbol(lanes)));
   }
 
   bool isHeavy() const {

@@ -106,9 +106,7 @@ private:
     Value result = plain(identity(), kinds[static_cast<size_t>(op.getKind())]);
     if (op.getKind() == nn::ReduceKind::Mean)
       result = arith::DivFOp::create(b, loc, result, scalar(length));
-    e.define(op.getResult(), [=](const Index &) { return result; });
-    e.forget();
-    outputs.storeBehind(e, row);
+    outputs.storeBehind(e, result, row);
   }
 
   void finish(const Index &start, const std::function<Value(Value x, const Index &at)> &make) {

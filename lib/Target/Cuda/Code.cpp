@@ -52,8 +52,9 @@ static Expected<std::unique_ptr<TargetMachine>> machineFor(StringRef chip) {
                                   std::nullopt, CodeGenOptLevel::Aggressive));
 }
 
-/// The kernel calls `body`, whose pointers are then known not to overlap. Shared memory is
-/// an array without a size: the launch says how much there is.
+/// The kernel calls `body`, whose pointers are then known not to overlap, but for memory that
+/// other blocks write to. Shared memory is an array without a size: the launch says how much
+/// there is.
 static void addEntry(Module &module, StringRef name, const cuda::Launch &launch) {
   Function *body = module.getFunction("body");
   body->setLinkage(GlobalValue::InternalLinkage);
@@ -80,9 +81,11 @@ static void addEntry(Module &module, StringRef name, const cuda::Launch &launch)
       continue;
     }
     unsigned number = i < scratch ? i : i - 1;
-    entry->addParamAttr(number, Attribute::NoAlias);
     entry->addParamAttr(number, Attribute::getWithAlignment(context, Align(16)));
     arguments.push_back(entry->getArg(number));
+    if (launch.workspace.counters && i + 2 >= scratch && i < scratch)
+      continue;
+    entry->addParamAttr(number, Attribute::NoAlias);
     body->addParamAttr(i, Attribute::NoAlias);
   }
   builder.CreateCall(body, arguments);

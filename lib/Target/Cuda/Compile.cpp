@@ -51,6 +51,7 @@ struct Job {
   std::vector<cleave_image> images; ///< without their bytes
   std::vector<std::vector<char>> code;
   std::vector<CubinReport> reports;
+  emit::Workspace workspace;
 };
 
 } // namespace
@@ -78,8 +79,15 @@ static cleave_image imageOf(StringRef chip, cleave_image_kind kind) {
 
 static Chip chipOf(const cleave_image &image) {
   constexpr unsigned ampere = 80, hopper = 90;
+  // Those of A100, H100, B200 and RTX 5090, as NVIDIA's papers on their architectures say;
+  // smaller and larger chips of a generation get the same kernels.
+  int64_t multiprocessors = image.chip >= 120      ? 170
+                            : image.chip >= 100    ? 148
+                            : image.chip >= hopper ? 132
+                            : image.chip >= ampere ? 108
+                                                   : 68;
   // Later generations have other instructions for groups.
-  return {image.chip >= ampere, image.chip == hopper && image.feature == 'a'};
+  return {image.chip >= ampere, image.chip == hopper && image.feature == 'a', multiprocessors};
 }
 
 static llvm::Error compileFor(Job &job, DeviceLoops &lowered, StringRef chip, bool isLast,
@@ -126,6 +134,11 @@ static size_t numChips(const CudaOptions &options) {
 
 static LogicalResult compileKernel(Job &job, const CudaOptions &options) {
   size_t count = numChips(options);
+  for (StringRef name : ArrayRef(options.chips).take_front(count)) {
+    Launch launch = launchOf(job.kernel, chipOf(imageOf(name, CLEAVE_IMAGE_CUBIN)));
+    job.workspace.floats = std::max(job.workspace.floats, launch.workspace.floats);
+    job.workspace.counters = std::max(job.workspace.counters, launch.workspace.counters);
+  }
   // What a thread does is written once for all chips that can do the same.
   std::vector<std::pair<Chip, DeviceLoops>> known;
   for (size_t i = 0; i < count; ++i) {
@@ -133,7 +146,7 @@ static LogicalResult compileKernel(Job &job, const CudaOptions &options) {
     Chip chip = chipOf(imageOf(name, CLEAVE_IMAGE_CUBIN));
     auto loops = llvm::find_if(known, [&](const auto &one) { return one.first == chip; });
     if (loops == known.end()) {
-      loops = known.emplace(loops, chip, emitLoops(job.kernel, chip));
+      loops = known.emplace(loops, chip, emitLoops(job.kernel, chip, job.workspace));
       if (options.onLoops)
         options.onLoops(*loops->second.module);
       if (failed(lowerToNvvm(*loops->second.module)))
@@ -203,11 +216,19 @@ static LogicalResult compile(ModuleOp module, const CudaOptions &options, Compil
     if (kernel->hasAttr(rt::kKernel)) {
       if (failed(emit::checkKernel(kernel, "cuda")))
         return failure();
-      jobs.push_back({kernel, {}, {}, {}});
+      jobs.push_back({kernel, {}, {}, {}, {}});
     }
   auto work = [&](size_t i) { return compileKernel(jobs[i], options); };
   if (failed(emit::forAll(*module.getContext(), jobs.size(), options.threads, work)))
     return failure();
+  Builder builder(module.getContext());
+  for (const Job &job : jobs) {
+    auto [floats, counters] = job.workspace;
+    if (counters == 0)
+      continue;
+    job.kernel->setAttr(rt::kScratch, builder.getI64IntegerAttr(floats * 4));
+    job.kernel->setAttr(rt::kCounters, builder.getI64IntegerAttr(counters * 4));
+  }
   PassManager passes(module.getContext());
   passes.enableVerifier(false);
   PlanMemoryOptions places;

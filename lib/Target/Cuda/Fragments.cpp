@@ -8,12 +8,6 @@
 using namespace mlir;
 using namespace cleave::cuda;
 
-/// The pointer that a memref will be (Lower.cpp).
-static Value pointerOf(OpBuilder &b, Location loc, Value memory, unsigned space) {
-  Type type = LLVM::LLVMPointerType::get(b.getContext(), space);
-  return UnrealizedConversionCastOp::create(b, loc, type, memory).getResult(0);
-}
-
 Fragments::Fragments(Emitter &emitter, ThreadBlock &block, Type element)
     : e(emitter), b(e.builder), loc(e.loc), element(element), word(b.getI32Type()) {
   auto cast = [&](Value x) { return arith::IndexCastOp::create(b, loc, word, x).getResult(); };

@@ -43,11 +43,8 @@ static bool isTensorProduct(Operation *root, const Chip &chip) {
   return chip.hasTensorCores && (element.isF16() || element.isBF16()) && sizesOf(root).k > 0;
 }
 
-static bool isTensorAttention(nn::AttentionOp root, const Chip &chip) {
-  return chip.hasTensorCores && cuda::isTensorAttention(root);
-}
-
-static Launch launchOf(func::FuncOp kernel, Operation *root, const Chip &chip) {
+Launch cleave::cuda::launchOf(func::FuncOp kernel, const Chip &chip) {
+  Operation *root = emit::rootOf(kernel);
   int64_t elements = elementsOf(kernel);
   if (elements == 0)
     return {};
@@ -55,7 +52,7 @@ static Launch launchOf(func::FuncOp kernel, Operation *root, const Chip &chip) {
     return isTensorProduct(root, chip) ? launchTensorProduct(sizesOf(root), chip.hasGroups)
                                        : launchProduct(sizesOf(root));
   if (auto attention = dyn_cast_or_null<nn::AttentionOp>(root))
-    return isTensorAttention(attention, chip) ? launchTensorAttention(attention)
+    return isTensorAttention(attention, chip) ? launchTensorAttention(attention, chip)
                                               : launchAttention(attention);
   Launch launch = launchElements(elements);
   if (root && emit::rowLength(root))
@@ -76,7 +73,7 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, cons
         emit::emitSums(emitter, product);
       })
       .Case([&](nn::AttentionOp op) {
-        isTensorAttention(op, chip) ? emitTensorAttention(emitter, op, block)
+        isTensorAttention(op, chip) ? emitTensorAttention(emitter, op, block, chip)
                                     : emitAttention(emitter, op, block);
       })
       .Case([&](nn::ScatterNdOp op) { emitScatterNd(emitter, op, block); })
@@ -89,13 +86,16 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, cons
       });
 }
 
-DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chip &chip) {
+DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chip &chip,
+                                    const emit::Workspace &workspace) {
   emit::Machine machine;
   machine.lanes = kLanes;
   machine.isParallel = true;
   machine.alignment = kAlignment;
   Operation *root = emit::rootOf(kernel);
-  DeviceLoops loops{emit::makeBody(kernel, machine, kSharedSpace), launchOf(kernel, root, chip)};
+  DeviceLoops loops{emit::makeBody(kernel, machine, kSharedSpace, workspace),
+                    launchOf(kernel, chip)};
+  loops.launch.workspace = workspace;
   Emitter emitter(kernel, *loops.module->getOps<func::FuncOp>().begin(), machine);
   ThreadBlock block(emitter, loops.launch);
   if (elementsOf(kernel) == 0) {

@@ -19,19 +19,18 @@ struct DeviceLoops {
 /// Bytes of which every buffer begins at a multiple: what a thread loads at once.
 inline constexpr int64_t kAlignment = 16;
 
-/// What kernels make use of.
-struct Chip {
-  bool hasTensorCores; ///< for 16-bit floats, and copies that do not wait
-  bool hasGroups;      ///< of warps, that multiply together
-  bool operator==(const Chip &) const = default;
-};
-DeviceLoops emitLoops(mlir::func::FuncOp kernel, const Chip &chip);
+/// How `kernel` is started on `chip`, but for its shared memory.
+Launch launchOf(mlir::func::FuncOp kernel, const Chip &chip);
+/// `workspace` is what the images of all chips have in common.
+DeviceLoops emitLoops(mlir::func::FuncOp kernel, const Chip &chip,
+                      const emit::Workspace &workspace);
 
 /// Lowers to the llvm and nvvm dialects. Indices are of 32 bits where all tensors allow it.
 mlir::LogicalResult lowerToNvvm(mlir::ModuleOp module);
 
 /// The module for `chip`, optimized, with the parts of libdevice that it calls. It has one
-/// kernel `name(buffers…, const int64_t *coordinates, int32_t *fault)`.
+/// kernel `name(buffers…, const int64_t *coordinates, int32_t *fault)`, where workspace and
+/// counters are the last buffers.
 llvm::Expected<std::unique_ptr<llvm::Module>> makeModule(mlir::ModuleOp module,
                                                          llvm::LLVMContext &context,
                                                          llvm::StringRef name, const Launch &launch,

@@ -133,10 +133,7 @@ private:
             c = c + e.laneSymbol(kSide);
           else
             sum = vector::ExtractOp::create(b, loc, sum, ArrayRef<int64_t>{j});
-          e.define(product.root->getResult(0), [=](const Index &) { return sum; });
-          e.forget();
-          outputs.storeBehind(e, (batch * sizes.m + r) * sizes.n + c);
-          e.undefine(product.root->getResult(0));
+          outputs.storeBehind(e, sum, (batch * sizes.m + r) * sizes.n + c);
         });
       }
     }

@@ -38,9 +38,10 @@ Launch launchAttention(nn::AttentionOp root);
 void emitAttention(Emitter &emitter, nn::AttentionOp root, ThreadBlock &block);
 
 /// Whether tensor cores take the operands of an attention as they are.
-bool isTensorAttention(nn::AttentionOp root);
-Launch launchTensorAttention(nn::AttentionOp root);
-void emitTensorAttention(Emitter &emitter, nn::AttentionOp root, ThreadBlock &block);
+bool isTensorAttention(nn::AttentionOp root, const Chip &chip);
+Launch launchTensorAttention(nn::AttentionOp root, const Chip &chip);
+void emitTensorAttention(Emitter &emitter, nn::AttentionOp root, ThreadBlock &block,
+                         const Chip &chip);
 
 /// Each thread looks for the last update of its element.
 void emitScatterNd(Emitter &emitter, nn::ScatterNdOp root, ThreadBlock &block);

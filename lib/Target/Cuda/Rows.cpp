@@ -123,11 +123,7 @@ private:
       result = arith::DivFOp::create(b, loc, result, scalar(length));
     Value isFirst =
         arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, team.number, e.indexConstant(0));
-    e.when(isFirst, [&] {
-      e.define(op.getResult(), [=](const Index &) { return result; });
-      e.forget();
-      outputs.storeBehind(e, row);
-    });
+    e.when(isFirst, [&] { outputs.storeBehind(e, result, row); });
   }
 
   void finish(const std::function<Value(Value x, const Index &at)> &make) {

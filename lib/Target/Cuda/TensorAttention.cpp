@@ -11,6 +11,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Parts.h"
 #include "Roots.h"
 #include "Staging.h"
 
@@ -26,6 +27,7 @@
 using namespace mlir;
 using namespace cleave;
 using namespace cleave::cuda;
+using Kind = vector::CombiningKind;
 
 namespace {
 
@@ -37,7 +39,7 @@ constexpr int64_t kKeys = 64, kDepth = 128;
 
 /// How an attention is divided over blocks and their warps.
 struct Plan {
-  explicit Plan(nn::AttentionOp op) {
+  Plan(nn::AttentionOp op, const Chip &chip) {
     ArrayRef<int64_t> q = Emitter::shape(op.getQuery()), v = Emitter::shape(op.getValue());
     batches = q[0], heads = q[1], queries = q[2], depth = q[3];
     groups = v[1], keys = v[2], width = v[3];
@@ -54,21 +56,31 @@ struct Plan {
     queryTile = {rows, columns(depth)};
     keyTile = {kKeys, columns(depth)};
     valueTile = {kKeys, columns(width)};
+    int64_t tiles = ceilDiv(keys, kKeys);
+    parts = partsOf(chip, blocks(), /*each=*/2,
+                    {tiles * (keyTile.bytes() + valueTile.bytes()), floats() * 4, tiles});
   }
   int64_t blocksOfUnit() const { return ceilDiv(rowsOfUnit, rows); }
+  int64_t blocks() const { return batches * units * blocksOfUnit(); }
+  /// What a part of the keys leaves behind: of each row weighted values, then tops, then sums.
+  int64_t rowsOfPart() const { return std::min(rows, rowsOfUnit); }
+  int64_t topsOfPart() const { return rowsOfPart() * width; }
+  int64_t sumsOfPart() const { return rowsOfPart() * (width + 1); }
+  int64_t floats() const { return rowsOfPart() * (width + 2); }
 
   int64_t batches, heads, queries, depth, groups, keys, width;
   int64_t units, rowsOfUnit; ///< whose rows see the same keys and values, and how many these are
   int64_t rows, warpRows;    ///< of a block and a warp
   int64_t deep;              ///< warps that divide the keys of a tile
+  int64_t parts;             ///< blocks that divide the tiles of keys
   SharedTile queryTile, keyTile, valueTile;
 };
 
 struct TensorAttention {
-  TensorAttention(Emitter &e, nn::AttentionOp op, ThreadBlock &block)
-      : e(e), b(e.builder), loc(e.loc), op(op), block(block), plan(op),
+  TensorAttention(Emitter &e, nn::AttentionOp op, ThreadBlock &block, const Chip &chip)
+      : e(e), b(e.builder), loc(e.loc), op(op), block(block), plan(op, chip),
         element(cast<RankedTensorType>(op.getQuery().getType()).getElementType()),
-        warps(e, block, element) {
+        warps(e, block, element), parts(e, block, plan.parts, plan.floats()) {
     down = plan.warpRows / kStep;
     across = ceilDiv(plan.width, kStep);
     keysOfWarp = kKeys / plan.deep;
@@ -94,10 +106,8 @@ struct TensorAttention {
     Staging keys(e, block, warps, element, matrixOf(op.getKey(), keyBase, plan.keys));
     Staging values(e, block, warps, element, matrixOf(op.getValue(), keyBase, plan.keys));
     queries.fill(plan.queryTile, first, 0, queryByte);
-    Value tiles = tilesOfBlock();
-    Value isAny =
-        arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ugt, tiles, e.indexConstant(0));
-    e.when(isAny, [&] { keys.fill(plan.keyTile, 0, 0, keyByte); });
+    auto [begin, end] = tilesOfBlock();
+    fillKeys(keys, begin, end);
     warps.commit();
     warps.wait(0);
     block.sync();
@@ -109,16 +119,16 @@ struct TensorAttention {
 
     SmallVector<Value> carried(2 * down, e.splat(-kInfinity, 1));
     carried.append(2 * down + down * across * 8, e.zero(1));
-    finish(e.loop(e.indexConstant(0), tiles, 1, carried, [&](Value number, ValueRange before) {
-      return step(number, tiles, before, keys, values);
+    finish(e.loop(begin, end, 1, carried, [&, end = end](Value number, ValueRange before) {
+      return step(number, end, before, keys, values);
     }));
   }
 
 private:
   /// Batch, head and first row of this block; what the rows of this lane see.
   void findRows() {
-    Index at = Index::of(e.symbol(block.number, block.launch.blocks));
-    SmallVector<Index> place = e.delinearize(at, {plan.batches, plan.units, plan.blocksOfUnit()});
+    SmallVector<Index> place =
+        e.delinearize(parts.result, {plan.batches, plan.units, plan.blocksOfUnit()});
     batch = Index::of(e.symbol(e.value(place[0]), plan.batches));
     Index unit = Index::of(e.symbol(e.value(place[1]), plan.units));
     // The longest rows of a causal mask begin first.
@@ -148,8 +158,19 @@ private:
     return emit::buildSeenKeys(e, op, batch, query);
   }
 
-  /// Tiles with keys that any row of the block sees.
-  Value tilesOfBlock() {
+  /// Tiles with keys that any row of the block sees, and that are its part of them.
+  std::pair<Value, Value> tilesOfBlock() {
+    Value all = tilesSeen(), begin = e.indexConstant(0);
+    if (plan.parts == 1)
+      return {begin, all};
+    Value most = arith::AddIOp::create(b, loc, all, e.indexConstant(plan.parts - 1));
+    most = arith::DivUIOp::create(b, loc, most, e.indexConstant(plan.parts));
+    begin = arith::MulIOp::create(b, loc, most, e.value(parts.number));
+    Value end = arith::AddIOp::create(b, loc, begin, most);
+    return {begin, arith::MinUIOp::create(b, loc, end, all)};
+  }
+
+  Value tilesSeen() {
     if (!isPositional())
       return e.indexConstant(ceilDiv(plan.keys, kKeys));
     Index last = plan.rowsOfUnit == plan.queries ? e.clamp(first + (plan.rows - 1), plan.queries)
@@ -183,10 +204,18 @@ private:
 
   //===--- a tile of keys ---===//
 
-  SmallVector<Value> step(Value number, Value tiles, ValueRange before, Staging &keys,
+  /// Tile `number`, if it is in front of `end`.
+  void fillKeys(Staging &keys, Value number, Value end) {
+    Value isThere = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, number, end);
+    e.when(isThere, [&] {
+      Index tile = Index::of(e.symbol(number, ceilDiv(plan.keys, kKeys)));
+      keys.fill(plan.keyTile, tile * kKeys, 0, keyByte);
+    });
+  }
+
+  SmallVector<Value> step(Value number, Value end, ValueRange before, Staging &keys,
                           Staging &values) {
-    int64_t numTiles = ceilDiv(plan.keys, kKeys);
-    Index tile = Index::of(e.symbol(number, numTiles));
+    Index tile = Index::of(e.symbol(number, ceilDiv(plan.keys, kKeys)));
     // Keys are there; nobody reads the values before.
     warps.wait(0);
     block.sync();
@@ -201,12 +230,7 @@ private:
     // Values are there; nobody reads the keys.
     warps.wait(0);
     block.sync();
-    Value next = arith::AddIOp::create(b, loc, number, e.indexConstant(1));
-    Value isThere = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, next, tiles);
-    e.when(isThere, [&] {
-      Index behind = Index::of(e.symbol(next, numTiles));
-      keys.fill(plan.keyTile, behind * kKeys, 0, keyByte);
-    });
+    fillKeys(keys, arith::AddIOp::create(b, loc, number, e.indexConstant(1)), end);
     warps.commit();
     multiplyValues(scores, state.drop_front(4 * down));
     return after;
@@ -287,7 +311,7 @@ private:
   }
 
   /// Over the four lanes that have a row.
-  Value overRow(Value x, vector::CombiningKind kind) {
+  Value overRow(Value x, Kind kind) {
     Value width = warps.number(kWarp);
     for (int64_t distance : {1, 2}) {
       auto other =
@@ -316,11 +340,9 @@ private:
       };
       Value before = state[row], top = before;
       ofRow([&](Value &x) { top = arith::MaximumFOp::create(b, loc, top, x); });
-      top = overRow(top, vector::CombiningKind::MAXIMUMF);
-      Value isEmpty =
-          arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, top, e.splat(-kInfinity, 1));
+      top = overRow(top, Kind::MAXIMUMF);
       Value base = arith::MulFOp::create(b, loc, top, minus);
-      base = arith::SelectOp::create(b, loc, isEmpty, e.zero(1), base);
+      base = arith::SelectOp::create(b, loc, isEmpty(top), e.zero(1), base);
       Value faded = power(math::FmaOp::create(b, loc, before, scale, base));
       Value sum = arith::MulFOp::create(b, loc, state[2 * down + row], faded);
       ofRow([&](Value &x) {
@@ -370,7 +392,7 @@ private:
     for (int64_t i = 0; i < 2 * down; ++i) {
       Value own = warps.add(row, i * kMatrix);
       Index place = warps.index(own, allRows);
-      Value sum = overRow(state[2 * down + i], vector::CombiningKind::ADD);
+      Value sum = overRow(state[2 * down + i], Kind::ADD);
       Value isFirst =
           arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, pair, warps.number(int64_t(0)));
       e.when(isFirst, [&] {
@@ -388,51 +410,116 @@ private:
     store();
   }
 
-  void store() {
+  /// What several have of one row, each of its own keys: the tops, the sums and the weighted
+  /// values.
+  struct Shares {
+    int64_t count;
+    std::function<Value(const Index &)> top, sum, value;
+  };
+  struct Share {
+    Value top, sum, value;
+  };
+
+  /// Of the warps that divide the keys of a tile.
+  Shares ofWarps(const Index &row, const Index &w, int64_t lanes) {
+    auto rowOf = [=, this](const Index &i) { return i * plan.rows + row; };
+    return {
+        plan.deep, [=, this](const Index &i) { return e.loadScratch(tops, rowOf(i), 1); },
+        [=, this](const Index &i) { return e.loadScratch(sums, rowOf(i), 1); },
+        [=, this](const Index &i) { return e.loadScratch(memory, rowOf(i) * stride + w, lanes); }};
+  }
+
+  /// Of the blocks that divide the tiles: values of all rows, then tops, then sums.
+  Shares ofBlocks(const Index &row, const Index &w) {
+    return {plan.parts,
+            [=, this](const Index &i) { return parts.load(i, row + plan.topsOfPart()); },
+            [=, this](const Index &i) { return parts.load(i, row + plan.sumsOfPart()); },
+            [=, this](const Index &i) { return parts.load(i, row * plan.width + w); }};
+  }
+
+  /// Calls `body` with the elements of all rows that there are; `at` is the place of one
+  /// in the result.
+  void forRows(function_ref<void(const Index &row, const Index &w, const Index &at)> body) {
     e.team = block.whole();
     e.nest(
-        plan.rows * plan.width,
+        plan.rowsOfPart() * plan.width,
         [&](const Index &at) {
           auto [row, w] = e.divide(at, plan.width);
-          Emitter::Test isThere = e.isBelow(first + row, plan.rowsOfUnit);
           Index r = e.clamp(first + row, plan.rowsOfUnit);
-          auto body = [&, row = row, w = w] {
-            Value x = e.isDry() ? Value() : combined(row, w, e.lanesOf(at));
-            Index place = (queryBase + r) * plan.width + w;
-            e.store(0, emit::pushed(e, op.getResult(), place), x);
-          };
-          isThere.value ? e.when(isThere.value, body) : body();
+          e.when(e.isBelow(first + row, plan.rowsOfUnit),
+                 [&, row = row, w = w] { body(row, w, (queryBase + r) * plan.width + w); });
         },
         Emitter::Tail::Exact, /*allowVectors=*/plan.width % kLanes == 0);
     e.team.reset();
   }
 
-  /// The weighted mean over all keys, of what the warps that divided them have.
-  Value combined(const Index &row, const Index &w, int64_t lanes) {
-    auto of = [&](int64_t base, int64_t i) { return e.loadScratch(base, row + i * plan.rows, 1); };
-    Value top = of(tops, 0);
-    for (int64_t i = 1; i < plan.deep; ++i)
-      top = arith::MaximumFOp::create(b, loc, top, of(tops, i));
-    Value isEmpty =
-        arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, top, e.splat(-kInfinity, 1));
-    Value sum, result;
-    for (int64_t i = 0; i < plan.deep; ++i) {
-      Value x = e.loadScratch(memory, (row + i * plan.rows) * stride + w, lanes);
-      Value all = of(sums, i);
-      if (plan.deep > 1) {
-        Value below = arith::SubFOp::create(b, loc, of(tops, i), top);
-        Value share = power(arith::MulFOp::create(b, loc, below, e.splat(powerScale, 1)));
-        all = arith::MulFOp::create(b, loc, all, share);
-        x = arith::MulFOp::create(b, loc, x, e.broadcast(share, lanes));
-      }
-      sum = i == 0 ? all : arith::AddFOp::create(b, loc, sum, all).getResult();
-      result = i == 0 ? x : arith::AddFOp::create(b, loc, result, x).getResult();
-    }
+  void store() {
+    auto storeAll = [&](auto sharesOf) {
+      forRows([&](const Index &row, const Index &w, const Index &at) {
+        Share all = combined(sharesOf(row, w, e.lanesOf(w)), e.lanesOf(w));
+        e.store(0, emit::pushed(e, op.getResult(), at), mean(all));
+      });
+    };
+    auto ofWarp = [&](auto... place) { return ofWarps(place...); };
+    if (plan.parts == 1)
+      return storeAll(ofWarp);
+    forRows([&](const Index &row, const Index &w, const Index &) {
+      parts.store(row * plan.width + w,
+                  combined(ofWarps(row, w, e.lanesOf(w)), e.lanesOf(w)).value);
+    });
+    e.team = block.whole();
+    e.nest(
+        plan.rowsOfPart(),
+        [&](const Index &row) {
+          Share all = combined(ofWarps(row, 0, 1), 1);
+          parts.store(row + plan.topsOfPart(), all.top);
+          parts.store(row + plan.sumsOfPart(), all.sum);
+        },
+        Emitter::Tail::Exact, /*allowVectors=*/false);
+    e.team.reset();
+    parts.whenLast([&] { storeAll([&](auto row, auto w, int64_t) { return ofBlocks(row, w); }); });
+  }
+
+  /// Of all keys together.
+  Share combined(const Shares &of, int64_t lanes) {
+    if (of.count == 1)
+      return {of.top(0), of.sum(0), of.value(0)};
+    Value least, none, nones;
+    if (!e.isDry())
+      least = e.splat(-kInfinity, 1), none = e.zero(1), nones = e.zero(lanes);
+    Value top = e.carry(0, of.count, least, [&](const Index &i, ValueRange before) {
+      Value x = of.top(i);
+      return SmallVector<Value>{e.isDry() ? x : combine(e, Kind::MAXIMUMF, before[0], x)};
+    })[0];
+    Value base = e.isDry() ? Value() : arith::SelectOp::create(b, loc, isEmpty(top), none, top);
+    SmallVector<Value> sums =
+        e.carry(0, of.count, {none, nones}, [&](const Index &i, ValueRange before) {
+          Value x = of.top(i), sum = of.sum(i), value = of.value(i);
+          if (e.isDry())
+            return SmallVector<Value>{sum, value};
+          x = arith::SubFOp::create(b, loc, x, base);
+          x = power(arith::MulFOp::create(b, loc, x, e.splat(powerScale, 1)));
+          sum = arith::MulFOp::create(b, loc, sum, x);
+          value = arith::MulFOp::create(b, loc, value, e.broadcast(x, lanes));
+          return SmallVector<Value>{arith::AddFOp::create(b, loc, before[0], sum),
+                                    arith::AddFOp::create(b, loc, before[1], value)};
+        });
+    return {top, sums[0], sums[1]};
+  }
+
+  Value isEmpty(Value top) {
+    return arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, top, e.splat(-kInfinity, 1));
+  }
+
+  Value mean(const Share &all) {
+    if (e.isDry())
+      return {};
+    int64_t lanes = e.laneCount(all.value);
     double empty =
         op.getEmptyRows() == nn::EmptyRows::Nan ? std::numeric_limits<double>::quiet_NaN() : 0.0;
-    Value inverse = arith::DivFOp::create(b, loc, e.splat(1.0, 1), sum);
-    result = arith::MulFOp::create(b, loc, result, e.broadcast(inverse, lanes));
-    return arith::SelectOp::create(b, loc, isEmpty, e.splat(empty, lanes), result);
+    Value inverse = arith::DivFOp::create(b, loc, e.splat(1.0, 1), all.sum);
+    Value mean = arith::MulFOp::create(b, loc, all.value, e.broadcast(inverse, lanes));
+    return arith::SelectOp::create(b, loc, isEmpty(all.top), e.splat(empty, lanes), mean);
   }
 
   Emitter &e;
@@ -443,6 +530,7 @@ private:
   Plan plan;
   Type element;
   Fragments warps;
+  Parts parts;
   int64_t down, across;          ///< blocks of 16 rows and of 16 values of a warp
   int64_t keysOfWarp, stride;    ///< of a tile; floats from row to row of the results
   int64_t memory, tops, sums;    ///< of shared memory
@@ -457,22 +545,23 @@ private:
 
 } // namespace
 
-bool cleave::cuda::isTensorAttention(nn::AttentionOp op) {
+bool cleave::cuda::isTensorAttention(nn::AttentionOp op, const Chip &chip) {
   auto typeOf = [](Value tensor) {
     return cast<RankedTensorType>(tensor.getType()).getElementType();
   };
   Type element = typeOf(op.getQuery());
   int64_t depth = Emitter::shape(op.getQuery())[3], width = Emitter::shape(op.getValue())[3];
-  return (element.isF16() || element.isBF16()) && typeOf(op.getKey()) == element &&
-         typeOf(op.getValue()) == element && Emitter::size(op.getKey()) > 0 && depth <= kDepth &&
-         width <= kDepth;
+  return chip.hasTensorCores && (element.isF16() || element.isBF16()) &&
+         typeOf(op.getKey()) == element && typeOf(op.getValue()) == element &&
+         Emitter::size(op.getKey()) > 0 && depth <= kDepth && width <= kDepth;
 }
 
-Launch cleave::cuda::launchTensorAttention(nn::AttentionOp op) {
-  Plan plan(op);
-  return {plan.batches * plan.units * plan.blocksOfUnit(), kWarps * kWarp, 0};
+Launch cleave::cuda::launchTensorAttention(nn::AttentionOp op, const Chip &chip) {
+  Plan plan(op, chip);
+  return launchParts(plan.blocks(), plan.parts, kWarps * kWarp, plan.floats());
 }
 
-void cleave::cuda::emitTensorAttention(Emitter &emitter, nn::AttentionOp root, ThreadBlock &block) {
-  TensorAttention(emitter, root, block).run();
+void cleave::cuda::emitTensorAttention(Emitter &emitter, nn::AttentionOp root, ThreadBlock &block,
+                                       const Chip &chip) {
+  TensorAttention(emitter, root, block, chip).run();
 }

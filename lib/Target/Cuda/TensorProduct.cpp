@@ -293,13 +293,10 @@ private:
           auto [slab, inner] = e.divide(row, slabRows());
           Index m = left.origin + slab * tile.warpRows + first + inner;
           Index n = right.origin + column;
-          inside({{e.isBelow(m, sizes.m), e.isBelow(n, sizes.n)}}, [&] {
+          e.when({e.isBelow(m, sizes.m), e.isBelow(n, sizes.n)}, [&] {
             Index place = (batch * sizes.m + e.clamp(m, sizes.m)) * sizes.n + e.clamp(n, sizes.n);
             Value sum = total(row * stride() + column, rows);
-            e.define(product.root->getResult(0), [=](const Index &) { return sum; });
-            e.forget();
-            outputs.storeBehind(e, place);
-            e.undefine(product.root->getResult(0));
+            outputs.storeBehind(e, sum, place);
           });
         },
         emit::Emitter::Tail::Exact, /*allowVectors=*/sizes.n % kLanes == 0);
@@ -316,18 +313,6 @@ private:
         sum = arith::AddFOp::create(b, loc, sum, more);
     }
     return sum;
-  }
-
-  /// Runs `body` where all tests hold.
-  void inside(ArrayRef<Emitter::Test> tests, function_ref<void()> body) {
-    Value all;
-    for (const Emitter::Test &test : tests) {
-      if (test.known && !*test.known)
-        return;
-      if (test.value)
-        all = all ? arith::AndIOp::create(b, loc, all, test.value).getResult() : test.value;
-    }
-    return all ? e.when(all, body) : body();
   }
 
   Emitter &e;

@@ -31,6 +31,11 @@ void ThreadBlock::syncWarp() {
   NVVM::SyncWarpOp::create(e.builder, e.loc, all);
 }
 
+Value cleave::cuda::pointerOf(OpBuilder &b, Location loc, Value memory, unsigned space) {
+  Type type = LLVM::LLVMPointerType::get(b.getContext(), space);
+  return UnrealizedConversionCastOp::create(b, loc, type, memory).getResult(0);
+}
+
 Value cleave::cuda::combine(Emitter &e, vector::CombiningKind kind, Value x, Value y) {
   switch (kind) {
   case vector::CombiningKind::MAXIMUMF: return arith::MaximumFOp::create(e.builder, e.loc, x, y);

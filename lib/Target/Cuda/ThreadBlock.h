@@ -20,10 +20,19 @@ inline constexpr unsigned kGlobalSpace = 1, kSharedSpace = 3;
 
 inline int64_t ceilDiv(int64_t count, int64_t by) { return (count + by - 1) / by; }
 
+/// What kernels make use of.
+struct Chip {
+  bool hasTensorCores; ///< for 16-bit floats, and copies that do not wait
+  bool hasGroups;      ///< of warps, that multiply together
+  int64_t multiprocessors;
+  bool operator==(const Chip &) const = default;
+};
+
 /// How a kernel is started.
 struct Launch {
   int64_t blocks = 1, threads = kWarp;
   int64_t sharedBytes = 0;
+  emit::Workspace workspace = {};
 };
 
 /// The view of one thread of a block of `launch.threads`. Scratch of the emitter is
@@ -54,6 +63,9 @@ private:
   Emitter &e;
   Value globalNumber, globalCount;
 };
+
+/// The plain pointer to a memref (Lower.cpp).
+Value pointerOf(mlir::OpBuilder &builder, mlir::Location loc, Value memory, unsigned space);
 
 /// One of the four reductions of floats.
 Value combine(Emitter &emitter, mlir::vector::CombiningKind kind, Value x, Value y);

@@ -135,9 +135,7 @@ struct ColumnEmitter {
           result = isSigned ? arith::DivSIOp::create(b, loc, result, divisor).getResult()
                             : arith::DivUIOp::create(b, loc, result, divisor).getResult();
       }
-      e.define(op.getResult(), [=](const Index &) { return result; });
-      outputs.storeBehind(e, at);
-      e.undefine(op.getResult());
+      outputs.storeBehind(e, result, at);
     });
   }
 
@@ -165,9 +163,7 @@ struct ColumnEmitter {
         Value x = power(k, top);
         if (!e.isDry())
           x = arith::DivFOp::create(b, loc, x, sum);
-        e.define(op.getResult(), [=](const Index &) { return x; });
-        outputs.storeBehind(e, column + k * inner);
-        e.undefine(op.getResult());
+        outputs.storeBehind(e, x, column + k * inner);
         return SmallVector<Value>{};
       });
     });

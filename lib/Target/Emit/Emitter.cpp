@@ -483,8 +483,10 @@ Value Emitter::loadScratch(int64_t base, const Index &at, int64_t lanes) {
   Value address = value(at + base);
   if (lanes == 1)
     return memref::LoadOp::create(builder, loc, scratch, address);
-  auto type = cast<VectorType>(vectorOf(builder.getF32Type(), lanes));
-  return vector::LoadOp::create(builder, loc, type, scratch, address);
+  Type element = builder.getF32Type();
+  auto type = cast<VectorType>(vectorOf(element, lanes));
+  return vector::LoadOp::create(builder, loc, type, scratch, address, /*nontemporal=*/false,
+                                alignmentOf(at + base, element, lanes));
 }
 
 void Emitter::storeMemory(Value memory, const Index &at, Value stored) {
@@ -506,6 +508,15 @@ void Emitter::storeMemory(Value memory, const Index &at, Value stored) {
 void Emitter::storeScratch(int64_t base, const Index &at, Value stored) {
   if (!dry)
     storeMemory(scratch, at + base, broadcast(stored, lanesOf(at)));
+}
+
+Value Emitter::loadWorkspace(const Index &at) {
+  return loadMemory(memory[memory.size() - 2], builder.getF32Type(), at);
+}
+
+void Emitter::storeWorkspace(const Index &at, Value stored) {
+  if (!dry)
+    storeMemory(memory[memory.size() - 2], at, broadcast(stored, lanesOf(at)));
 }
 
 void Emitter::store(unsigned number, const Index &at, Value stored) {

@@ -51,8 +51,9 @@ struct Team {
 class Emitter {
 public:
   /// Emits into `target`, whose arguments are memrefs for the inputs, the
-  /// outputs, the scratch bytes, the coordinates of the rank and, of a parallel
-  /// machine, the word that faults are written to.
+  /// outputs, the workspace and the counters of a kernel that has them, the
+  /// scratch bytes, the coordinates of the rank and, of a parallel machine, the
+  /// word that faults are written to.
   Emitter(mlir::func::FuncOp kernel, mlir::func::FuncOp target, Machine machine);
 
   //===--- tensors ---===//
@@ -79,6 +80,12 @@ public:
   static Type storedType(Type element);
   static int64_t size(Value tensor);
   static llvm::ArrayRef<int64_t> shape(Value tensor);
+
+  /// Whether something holds: known, or a value (i1 or a vector of it).
+  struct Test {
+    std::optional<bool> known;
+    Value value;
+  };
 
   //===--- loops ---===//
 
@@ -107,6 +114,8 @@ public:
   Symbol symbol(Value value, int64_t extent, int64_t multiple = 1);
   /// Emits what runs where `condition` holds.
   void when(Value condition, mlir::function_ref<void()> body);
+  /// Emits what runs where all of `tests` hold.
+  void when(llvm::ArrayRef<Test> tests, mlir::function_ref<void()> body);
   bool isDry() const { return dry; }
 
   //===--- memory ---===//
@@ -118,6 +127,10 @@ public:
   int64_t scratchBytes() const { return scratchElements * 4; }
   /// `lanes` elements of an argument, widened; 1 means a scalar.
   Value loadArgument(unsigned argument, Type element, Value address, int64_t lanes);
+  /// f32 in the workspace, which all threads of the grid share.
+  Value loadWorkspace(const Index &at);
+  void storeWorkspace(const Index &at, Value value);
+  Value counters() const { return memory.back(); }
   Value scratchMemory() const { return scratch; }
   Value argumentMemory(unsigned number) const { return memory[number]; }
   Value outputMemory(unsigned number);
@@ -141,11 +154,7 @@ public:
   Value iota(int64_t lanes);
   Type vectorOf(Type element, int64_t lanes) const;
 
-  /// Whether at < bound: known, or a value (i1 or a vector of it).
-  struct Test {
-    std::optional<bool> known;
-    Value value;
-  };
+  /// Whether at < bound.
   Test isBelow(const Index &at, int64_t bound);
   std::pair<Index, Index> divide(const Index &at, int64_t by);
   mlir::SmallVector<Index> delinearize(Index at, llvm::ArrayRef<int64_t> sizes);

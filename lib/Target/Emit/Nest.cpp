@@ -213,6 +213,17 @@ void Emitter::when(Value condition, function_ref<void()> body) {
   memo = std::move(saved);
 }
 
+void Emitter::when(ArrayRef<Test> tests, function_ref<void()> body) {
+  Value all;
+  for (const Test &test : tests) {
+    if (test.known && !*test.known)
+      return;
+    if (test.value)
+      all = all ? arith::AndIOp::create(builder, loc, all, test.value).getResult() : test.value;
+  }
+  all ? when(all, body) : body();
+}
+
 SmallVector<Value>
 Emitter::carry(int64_t begin, int64_t end, ArrayRef<Value> carried,
                const std::function<SmallVector<Value>(const Index &, ValueRange)> &body) {

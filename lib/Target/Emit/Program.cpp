@@ -169,6 +169,16 @@ LogicalResult ProgramBuilder::addCollective(Operation *op, cleave_command &comma
 
 LogicalResult ProgramBuilder::addCommands(func::FuncOp function, ArrayAttr paramPlaces,
                                           std::vector<cleave_command> &list) {
+  if (auto counters = function->getAttrOfType<rt::PlaceAttr>(rt::kCounters)) {
+    cleave_command clear = {};
+    clear.op = CLEAVE_OP_FILL;
+    clear.first_buffer = buffers.size();
+    clear.first_count = counts.size();
+    clear.num_buffers = 1;
+    clear.name = "counters";
+    addBuffer(counters);
+    list.push_back(clear);
+  }
   for (Operation &op : function.getBody().front().without_terminator()) {
     if (nn::viewOffset(&op) || isa<nn::WeightOp>(op))
       continue;
@@ -186,10 +196,11 @@ LogicalResult ProgramBuilder::addCommands(func::FuncOp function, ArrayAttr param
       command.op = CLEAVE_OP_LAUNCH;
       command.kernel = kernel(launch.getKernel());
       command.num_outputs = op.getNumResults();
-      if (auto scratch = op.getAttrOfType<rt::PlaceAttr>(rt::kScratch)) {
-        addBuffer(scratch);
-        ++command.num_outputs;
-      }
+      for (StringRef more : {StringRef(rt::kScratch), StringRef(rt::kCounters)})
+        if (auto where = op.getAttrOfType<rt::PlaceAttr>(more)) {
+          addBuffer(where);
+          ++command.num_outputs;
+        }
       if (name.empty())
         name = launch.getKernel();
     } else if (isa<rt::CopyOp>(op)) {

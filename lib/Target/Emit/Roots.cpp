@@ -40,13 +40,17 @@ static Type memoryOf(Type type) {
 }
 
 OwningOpRef<ModuleOp> cleave::emit::makeBody(func::FuncOp kernel, const Machine &machine,
-                                             unsigned scratchSpace) {
+                                             unsigned scratchSpace, const Workspace &workspace) {
   OpBuilder builder(kernel.getContext());
   Location loc = kernel.getLoc();
   OwningOpRef<ModuleOp> module = ModuleOp::create(builder, loc);
   SmallVector<Type> arguments;
   for (Type type : llvm::concat<const Type>(kernel.getArgumentTypes(), kernel.getResultTypes()))
     arguments.push_back(memoryOf(type));
+  if (workspace.counters) {
+    arguments.push_back(MemRefType::get({workspace.floats}, builder.getF32Type()));
+    arguments.push_back(MemRefType::get({workspace.counters}, builder.getI32Type()));
+  }
   // Larger than any, and still in reach of the narrowest index.
   int64_t scratch = machine.isParallel ? int64_t(1) << 28 : int64_t(1) << 40;
   Attribute space = scratchSpace ? builder.getI64IntegerAttr(scratchSpace) : Attribute();
@@ -71,7 +75,7 @@ Operation *cleave::emit::rootOf(func::FuncOp kernel) {
 }
 
 Outputs::Outputs(func::FuncOp kernel, Operation *root)
-    : end(kernel.getBody().front().getTerminator()) {
+    : root(root), end(kernel.getBody().front().getTerminator()) {
   DenseSet<Operation *> later{root};
   for (Operation &op : kernel.getBody().front())
     if (llvm::any_of(op.getOperands(), [&](Value operand) {
@@ -85,6 +89,13 @@ Outputs::Outputs(func::FuncOp kernel, Operation *root)
 void Outputs::storeBehind(Emitter &emitter, const Index &at) const {
   for (unsigned number : behind)
     emitter.store(number, at, emitter.pull(end->getOperand(number), at));
+}
+
+void Outputs::storeBehind(Emitter &emitter, Value value, const Index &at) const {
+  emitter.define(root->getResult(0), [=](const Index &) { return value; });
+  emitter.forget();
+  storeBehind(emitter, at);
+  emitter.undefine(root->getResult(0));
 }
 
 void Outputs::storeInFront(Emitter &emitter, const Index &at) const {

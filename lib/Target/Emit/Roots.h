@@ -13,10 +13,17 @@ namespace cleave::emit {
 /// Fails, with a message that names `target`, where `kernel` holds what cannot be stored.
 mlir::LogicalResult checkKernel(mlir::func::FuncOp kernel, llvm::StringRef target);
 
+/// Memory of a launch beside its operands.
+struct Workspace {
+  int64_t floats = 0;
+  int64_t counters = 0; ///< words that are 0 when a list of commands begins; 0: there is neither
+};
+
 /// A function `body` in a module of its own, with the arguments that an Emitter wants;
 /// scratch lies in memory space `scratchSpace`.
 mlir::OwningOpRef<mlir::ModuleOp> makeBody(mlir::func::FuncOp kernel, const Machine &machine,
-                                           unsigned scratchSpace = 0);
+                                           unsigned scratchSpace = 0,
+                                           const Workspace &workspace = {});
 
 /// The op that decides how a kernel is computed; null for a kernel without one.
 mlir::Operation *rootOf(mlir::func::FuncOp kernel);
@@ -27,10 +34,12 @@ struct Outputs {
 
   /// Stores what the root's value leads to, at `at` of the root's result.
   void storeBehind(Emitter &emitter, const Index &at) const;
+  /// The same where that element of the root is `value`.
+  void storeBehind(Emitter &emitter, Value value, const Index &at) const;
   /// Stores what leads to the root, at `at` of its first operand.
   void storeInFront(Emitter &emitter, const Index &at) const;
 
-  mlir::Operation *end;
+  mlir::Operation *root, *end;
   mlir::SmallVector<unsigned> behind, inFront;
 };
 

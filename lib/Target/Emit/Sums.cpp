@@ -37,8 +37,6 @@ void cleave::emit::emitSums(Emitter &e, const Product &product) {
         return llvm::to_vector(acc);
       return SmallVector<Value>{multiplyAdd(acc[0], e.broadcast(x, lanes), e.broadcast(y, lanes))};
     })[0];
-    e.define(root->getResult(0), [=](const Index &) { return sum; });
-    outputs.storeBehind(e, at);
-    e.undefine(root->getResult(0));
+    outputs.storeBehind(e, sum, at);
   });
 }

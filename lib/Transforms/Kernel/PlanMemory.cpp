@@ -63,6 +63,8 @@ struct Planner {
     for (Operation &op : function.getBody().front())
       if (isCommand(&op) && op.getNumResults() > 0)
         op.setAttr(rt::kPlaces, builder.getArrayAttr(places.lookup(&op)));
+    if (counters)
+      function->setAttr(rt::kCounters, place(rt::Space::Arena, 0, 0, counters));
     function->setAttr(rt::kArena, builder.getI64IntegerAttr(arena));
     if (isLoad)
       function->setAttr(rt::kParams, builder.getI64IntegerAttr(params));
@@ -152,8 +154,13 @@ private:
         blockOf[result] = blocks.size();
         blocks.push_back({&op, result.getResultNumber(), bytesOf(result), time, time});
       }
-      if (int64_t scratch = scratchOf(&op))
+      if (int64_t scratch = wantedBy(&op, rt::kScratch))
         blocks.push_back({&op, -1, scratch, time, time});
+      // They keep their places, since they are cleared together.
+      if (int64_t bytes = wantedBy(&op, rt::kCounters)) {
+        op.setAttr(rt::kCounters, place(rt::Space::Arena, 0, counters, bytes));
+        counters += llvm::alignTo(bytes, kAlignment);
+      }
     }
   }
 
@@ -166,12 +173,13 @@ private:
     return waits ? producer : nullptr;
   }
 
-  int64_t scratchOf(Operation *op) {
+  /// What the kernel of a launch says.
+  int64_t wantedBy(Operation *op, StringRef name) {
     auto launch = dyn_cast<rt::LaunchOp>(op);
     if (!launch)
       return 0;
     auto kernel = SymbolTable::lookupNearestSymbolFrom(launch, launch.getKernelAttr());
-    auto bytes = kernel->getAttrOfType<IntegerAttr>(rt::kScratch);
+    auto bytes = kernel->getAttrOfType<IntegerAttr>(name);
     return bytes ? bytes.getInt() : 0;
   }
 
@@ -180,10 +188,10 @@ private:
     llvm::sort(order, [](Block *a, Block *b) {
       return a->bytes != b->bytes ? a->bytes > b->bytes : a < b;
     });
-    int64_t total = 0;
+    int64_t total = counters;
     SmallVector<Block *> fixed; // by offset
     for (Block *block : order) {
-      int64_t offset = 0;
+      int64_t offset = counters;
       for (Block *other : fixed) {
         bool meets = block->begin <= other->end && other->begin <= block->end;
         if (!meets)
@@ -204,7 +212,7 @@ private:
   func::FuncOp function;
   bool isLoad, areBeside;
   OpBuilder builder;
-  int64_t params = 0;
+  int64_t params = 0, counters = 0; ///< bytes
   std::vector<Block> blocks;
   DenseSet<Value> placed;
   DenseSet<Operation *> ended; ///< collectives

@@ -118,6 +118,16 @@ void compareNot(Operation *op, OpBuilder &) {
   compare.setPredicate(arith::invertPredicate(compare.getPredicate()));
 }
 
+/// Where a block asks whether it is the last.
+bool isCount(Operation *op) {
+  return isa<arith::CmpIOp>(op) && op->getOperand(0).getDefiningOp<LLVM::AtomicRMWOp>();
+}
+
+/// The first puts together what is not there yet.
+void countLess(Operation *op, OpBuilder &b) {
+  op->setOperand(1, arith::ConstantIntOp::create(b, op->getLoc(), 0, 32));
+}
+
 bool isLastStage(Operation *op) {
   auto compare = dyn_cast<arith::CmpIOp>(op);
   return compare && compare.getPredicate() == arith::CmpIPredicate::eq;
@@ -142,6 +152,8 @@ const Mutation mutations[] = {
     {"copy to the next", isA<NVVM::CpAsyncOp>, shiftTarget},
     {"no swizzle", isA<arith::XOrIOp>, skip},
     {"stale stage", isLastStage, compareNot},
+    {"no fence", isA<LLVM::FenceOp>, erase},
+    {"first instead of last", isCount, countLess},
     {"no warp barrier", isA<NVVM::SyncWarpOp>, erase},
     {"shuffle of some", isA<gpu::ShuffleOp>, diverge},
     {"no predicate", isA<scf::IfOp>, makeTrue},
@@ -180,6 +192,10 @@ const Kernel kernels[] = {
     {"decoding",
      R"(func.func @main(%q: tensor<1x4x1x32xbf16>, %k: tensor<1x1x90x32xbf16>, %v: tensor<1x1x90x32xbf16>) -> tensor<1x4x1x32xbf16> {
        %y = nn.attention %q, %k, %v scale 0.2 : tensor<1x4x1x32xbf16>, tensor<1x1x90x32xbf16>, tensor<1x1x90x32xbf16>
+       return %y : tensor<1x4x1x32xbf16> })"},
+    {"decoding in parts",
+     R"(func.func @main(%q: tensor<1x4x1x32xbf16>, %k: tensor<1x1x290x32xbf16>, %v: tensor<1x1x290x32xbf16>) -> tensor<1x4x1x32xbf16> {
+       %y = nn.attention %q, %k, %v scale 0.2 : tensor<1x4x1x32xbf16>, tensor<1x1x290x32xbf16>, tensor<1x1x290x32xbf16>
        return %y : tensor<1x4x1x32xbf16> })"},
     {"attention",
      R"(func.func @main(%q: tensor<1x2x20x16xf32>, %k: tensor<1x2x70x16xf32>, %v: tensor<1x2x70x16xf32>) -> tensor<1x2x20x16xf32> {
@@ -242,6 +258,10 @@ const Bug bugs[] = {
     {"decoding", "no barrier", 3},
     {"decoding", "no wait", 2},
     {"decoding", "no copy", 3},
+    {"decoding in parts", "no fence"},
+    {"decoding in parts", "first instead of last"},
+    {"decoding in parts", "no barrier", 4},
+    {"decoding in parts", "no barrier", 5},
     {"attention", "no barrier", 1},
     {"attention", "no barrier", 2},
     {"attention", "no barrier", 3},

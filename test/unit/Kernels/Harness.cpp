@@ -74,8 +74,8 @@ static std::vector<HostTensor> expected(func::FuncOp main, const std::vector<Hos
 
 /// Runs on one rank; `outputs` come in with their types.
 static std::string execute(ModuleOp source, const Machine &machine,
-                           const std::vector<HostTensor> &inputs,
-                           std::vector<HostTensor> &outputs) {
+                           const std::vector<HostTensor> &inputs, std::vector<HostTensor> &outputs,
+                           int runs = 1) {
   OwningOpRef<ModuleOp> module = source.clone();
   auto compiled = machine.compile(*module);
   if (!compiled)
@@ -94,13 +94,22 @@ static std::string execute(ModuleOp source, const Machine &machine,
   }
   for (const HostTensor &tensor : outputs) {
     out.push_back(tensor.toBytes());
-    std::fill(out.back().begin(), out.back().end(), char(0x7b));
     outputList.push_back({out.back().data(), out.back().size()});
   }
-  int32_t status = cleave_session_run(session, inputList.data(), outputList.data(), &error);
+  int32_t status = CLEAVE_OK;
+  bool isSame = true;
+  for (int run = 0; run < runs && status == CLEAVE_OK; ++run) {
+    std::vector<std::vector<char>> before = out;
+    for (std::vector<char> &bytes : out)
+      std::fill(bytes.begin(), bytes.end(), char(0x7b));
+    status = cleave_session_run(session, inputList.data(), outputList.data(), &error);
+    isSame &= run == 0 || before == out;
+  }
   cleave_session_destroy(session);
   if (status != CLEAVE_OK)
     return error.message;
+  if (!isSame)
+    return "two runs differ";
   for (auto [tensor, bytes] : llvm::zip_equal(outputs, out))
     tensor = HostTensor::fromBytes(tensor.type, bytes);
   return "";
@@ -155,7 +164,7 @@ std::string cleave::test::differsOn(const Machine &machine, const std::string &f
     return error;
   for (Type type : main.getResultTypes())
     got.emplace_back(cast<RankedTensorType>(type));
-  error = execute(*module, machine, inputs, got);
+  error = execute(*module, machine, inputs, got, check.runs);
   for (size_t i = 0; i < want.size() && error.empty(); ++i)
     if (std::string wrong = compare(want[i], got[i], check); !wrong.empty())
       error = "output " + std::to_string(i) + ", " + wrong;

@@ -35,6 +35,7 @@ struct Check {
   double absolute = 2e-5, relative = 2e-5;
   Draw draw;
   uint64_t seed = 1;
+  int runs = 1; ///< of one session, all of which have to give the same bits
 };
 
 /// Compiles `function` (the text of one func named @main) for every machine, runs it on drawn

@@ -69,7 +69,8 @@ def PlanMemory : Pass<"kernel-plan-memory", "::mlir::ModuleOp"> {
     Results that leave the model are written where they belong. All others share
     one block, the arena, by liveness: the largest first, each at the lowest
     offset that is free while it lives. Offsets are multiples of 64 bytes.
-    Parameters lie one behind the other.
+    Parameters lie one behind the other. Counters, which kernels may want beside
+    scratch, lie in front of all else and share their place with nothing.
 
     A value that leaves twice, or that no command of this function makes, is
     copied.

@@ -97,3 +97,25 @@ func.func @gathers_beside(%x: tensor<8x16xf32>) -> (tensor<16x16xf32>, tensor<8x
   return %h, %e : tensor<16x16xf32>, tensor<8x16xf32>
 }
 }
+
+// -----
+
+// What kernels want beside their operands: scratch as values have it, and counters that are
+// nobody else's, since they are cleared once, in front of all commands.
+// CHECK-LABEL: func @counters_share_with_nothing
+// CHECK-SAME: rt.arena = 512
+// CHECK-SAME: rt.counters = #rt.place<arena 0 at 0 length 128>
+// CHECK: rt.launch {{.*}}rt.counters = #rt.place<arena 0 at 0 length 4>{{.*}}arena 0 at 384 length 128{{.*}}rt.scratch = #rt.place<arena 0 at 128 length 256>
+// CHECK: rt.launch {{.*}}rt.counters = #rt.place<arena 0 at 64 length 4>{{.*}}rt.scratch = #rt.place<arena 0 at 128 length 256>
+func.func @counters_share_with_nothing(%x: tensor<4x8xf32>) -> tensor<4x8xf32> attributes {rt.load = @load} {
+  %a = rt.launch @kernel(%x) : (tensor<4x8xf32>) -> tensor<4x8xf32>
+  %b = rt.launch @kernel(%a) : (tensor<4x8xf32>) -> tensor<4x8xf32>
+  return %b : tensor<4x8xf32>
+}
+func.func private @load() {
+  return
+}
+func.func private @kernel(%x: tensor<4x8xf32>) -> tensor<4x8xf32> attributes {rt.kernel, rt.scratch = 256, rt.counters = 4} {
+  %y = nn.neg %x : tensor<4x8xf32>
+  return %y : tensor<4x8xf32>
+}
