@@ -49,8 +49,8 @@ Launch cleave::cuda::launchOf(func::FuncOp kernel, const Chip &chip) {
   if (elements == 0)
     return {};
   if (root && isTiled(root))
-    return isTensorProduct(root, chip) ? launchTensorProduct(sizesOf(root), chip.hasGroups)
-                                       : launchProduct(sizesOf(root));
+    return isTensorProduct(root, chip) ? launchTensorProduct(sizesOf(root), chip)
+                                       : launchProduct(sizesOf(root), chip);
   if (auto attention = dyn_cast_or_null<nn::AttentionOp>(root))
     return isTensorAttention(attention, chip) ? launchTensorAttention(attention, chip)
                                               : launchAttention(attention);
@@ -66,9 +66,8 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, cons
       .Case<nn::MatmulOp, nn::ConvOp>([&](auto op) {
         emit::Product product = emit::productOf(emitter, op);
         if (isTiled(op))
-          return isTensorProduct(op, chip)
-                     ? emitTensorProduct(emitter, product, block, chip.hasGroups)
-                     : emitProduct(emitter, product, block);
+          return isTensorProduct(op, chip) ? emitTensorProduct(emitter, product, block, chip)
+                                           : emitProduct(emitter, product, block, chip);
         emitter.team = block.grid();
         emit::emitSums(emitter, product);
       })

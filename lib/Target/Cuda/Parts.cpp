@@ -42,6 +42,15 @@ void Parts::store(const Index &at, Value value) {
   e.storeWorkspace((result * count + number) * floats + at, value);
 }
 
+Value Parts::sum(const Index &at) {
+  Value zero = e.isDry() ? Value() : e.zero(e.lanesOf(at));
+  return e.carry(0, count, zero, [&](const Index &part, ValueRange before) {
+    Value x = load(part, at);
+    return SmallVector<Value>{
+        e.isDry() ? x : arith::AddFOp::create(e.builder, e.loc, before[0], x).getResult()};
+  })[0];
+}
+
 void Parts::whenLast(function_ref<void()> body) {
   OpBuilder &b = e.builder;
   Location loc = e.loc;

@@ -36,6 +36,8 @@ public:
   /// The float at `at` of a part, which is that of this block without a number.
   Value load(const Index &number, const Index &at);
   void store(const Index &at, Value value);
+  /// The sum over all parts, in their order.
+  Value sum(const Index &at);
   /// Everything that blocks have stored for this result is seen in `body`, which only the
   /// last of them runs; all threads meet.
   void whenLast(mlir::function_ref<void()> body);

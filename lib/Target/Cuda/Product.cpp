@@ -1,12 +1,13 @@
 //===- Product.cpp - products in tiles of shared memory -------------------===//
 //
-// c[b, m, n] = Σk a[b, m, k] * b[b, k, n]: a block has a tile of c, a thread a
-// square of 4 x 4 in it. For each step of K the block pulls what it needs of a
-// and b into shared memory, whatever computes them, in f32. What follows is
-// pulled from the sums.
+// c[b, m, n] = Σk a[b, m, k] * b[b, k, n]: a block has a tile of c, or where
+// tiles are few a part of K of one (Parts.h), a thread a square of 4 x 4 in it.
+// For each step of K the block pulls what it needs of a and b into shared memory,
+// whatever computes them, in f32. What follows is pulled from the sums.
 //
 //===----------------------------------------------------------------------===//
 
+#include "Parts.h"
 #include "Roots.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -26,10 +27,28 @@ constexpr int64_t kColumns = 64, kDepth = 16;
 /// Rows of a tile: little is wasted on few.
 int64_t rowsOfTile(int64_t m) { return m > 32 ? 64 : m > 16 ? 32 : 16; }
 
+/// Steps that a block has at least where several divide K.
+constexpr int64_t kStepsOfPart = 8;
+
+/// How a product is divided over blocks, and K over those of one tile.
+struct Plan {
+  Plan(const emit::ProductSizes &sizes, const Chip &chip)
+      : rows(rowsOfTile(sizes.m)), rowsOfPart(std::min(rows, sizes.m)),
+        steps(ceilDiv(sizes.k, kDepth)),
+        blocks(sizes.batch * ceilDiv(sizes.m, rows) * ceilDiv(sizes.n, kColumns)) {
+    // They wait for what they read, so it takes more of them to keep memory busy.
+    parts = partsOf(chip, blocks, /*each=*/8,
+                    {sizes.k * (rowsOfPart + kColumns) * 4, floats() * 4, steps / kStepsOfPart});
+  }
+  int64_t floats() const { return rowsOfPart * kColumns; }
+  int64_t rows, rowsOfPart, steps, blocks, parts;
+};
+
 struct TiledProduct {
-  TiledProduct(Emitter &e, const emit::Product &product, ThreadBlock &block)
+  TiledProduct(Emitter &e, const emit::Product &product, ThreadBlock &block, const Chip &chip)
       : e(e), b(e.builder), loc(e.loc), product(product), sizes(product.sizes), block(block),
-        outputs(e.kernel, product.root), rows(rowsOfTile(sizes.m)), stride(kDepth + kSide) {
+        outputs(e.kernel, product.root), plan(sizes, chip),
+        parts(e, block, plan.parts, plan.floats()), rows(plan.rows), stride(kDepth + kSide) {
     baseA = e.reserve(rows * stride);
     baseB = e.reserve(kDepth * kColumns);
   }
@@ -37,17 +56,31 @@ struct TiledProduct {
   void run() {
     findTile();
     SmallVector<Value> zeros(kSide, e.zero(kSide));
-    Value end = e.indexConstant(sizes.k);
-    SmallVector<Value> sums =
-        e.loop(e.indexConstant(0), end, kDepth, zeros, [&](Value k, ValueRange before) {
-          Index depth = Index::of(e.symbol(k, sizes.k, kDepth));
-          fill(depth);
-          block.sync();
-          SmallVector<Value> after = multiply(before);
-          block.sync();
-          return after;
-        });
-    finish(sums);
+    auto firstOf = [&](const Index &part) {
+      return e.value(e.divide(part * plan.steps, plan.parts).first * kDepth);
+    };
+    SmallVector<Value> sums = e.loop(firstOf(parts.number), firstOf(parts.number + 1), kDepth,
+                                     zeros, [&](Value k, ValueRange before) {
+                                       Index depth = Index::of(e.symbol(k, sizes.k, kDepth));
+                                       fill(depth);
+                                       block.sync();
+                                       SmallVector<Value> after = multiply(before);
+                                       block.sync();
+                                       return after;
+                                     });
+    if (plan.parts == 1)
+      return finish(sums);
+    auto placeOf = [&](int64_t i) {
+      Index row = e.clamp(threadRow + i, plan.rowsOfPart);
+      return row * kColumns + threadColumn + e.laneSymbol(kSide);
+    };
+    for (int64_t i = 0; i < kSide; ++i)
+      e.when(e.isBelow(threadRow + i, plan.rowsOfPart), [&] { parts.store(placeOf(i), sums[i]); });
+    parts.whenLast([&] {
+      for (int64_t i = 0; i < kSide; ++i)
+        sums[i] = parts.sum(placeOf(i));
+      finish(sums);
+    });
   }
 
 private:
@@ -58,8 +91,7 @@ private:
   /// Batch, first row and first column of this block; the square of this thread.
   void findTile() {
     int64_t down = ceilDiv(sizes.m, rows), across = ceilDiv(sizes.n, kColumns);
-    Index at = Index::of(e.symbol(block.number, block.launch.blocks));
-    SmallVector<Index> tile = e.delinearize(at, {sizes.batch, down, across});
+    SmallVector<Index> tile = e.delinearize(parts.result, {sizes.batch, down, across});
     batch = Index::of(e.symbol(e.value(tile[0]), sizes.batch));
     top = tile[1] * rows;
     left = tile[2] * kColumns;
@@ -146,18 +178,21 @@ private:
   emit::ProductSizes sizes;
   ThreadBlock &block;
   Outputs outputs;
+  Plan plan;
+  Parts parts;
   int64_t rows, stride, baseA, baseB;
   Index batch, top, left, threadRow, threadColumn;
 };
 
 } // namespace
 
-Launch cleave::cuda::launchProduct(const emit::ProductSizes &sizes) {
-  int64_t rows = rowsOfTile(sizes.m);
-  return {sizes.batch * ceilDiv(sizes.m, rows) * ceilDiv(sizes.n, kColumns),
-          rows / kSide * (kColumns / kSide), 0};
+Launch cleave::cuda::launchProduct(const emit::ProductSizes &sizes, const Chip &chip) {
+  Plan plan(sizes, chip);
+  return launchParts(plan.blocks, plan.parts, plan.rows / kSide * (kColumns / kSide),
+                     plan.floats());
 }
 
-void cleave::cuda::emitProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block) {
-  TiledProduct(emitter, product, block).run();
+void cleave::cuda::emitProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block,
+                               const Chip &chip) {
+  TiledProduct(emitter, product, block, chip).run();
 }

@@ -25,14 +25,15 @@ Launch launchRows(mlir::Operation *root);
 void emitRows(Emitter &emitter, mlir::Operation *root, ThreadBlock &block);
 
 /// Floats narrower than f64, in tiles of shared memory.
-Launch launchProduct(const emit::ProductSizes &sizes);
-void emitProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block);
+Launch launchProduct(const emit::ProductSizes &sizes, const Chip &chip);
+void emitProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block,
+                 const Chip &chip);
 
 /// Of f16 or bf16, on tensor cores; K is not empty. Large ones by groups of warps where
 /// there are such.
-Launch launchTensorProduct(const emit::ProductSizes &sizes, bool hasGroups);
+Launch launchTensorProduct(const emit::ProductSizes &sizes, const Chip &chip);
 void emitTensorProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block,
-                       bool hasGroups);
+                       const Chip &chip);
 
 Launch launchAttention(nn::AttentionOp root);
 void emitAttention(Emitter &emitter, nn::AttentionOp root, ThreadBlock &block);

@@ -1,8 +1,9 @@
 //===- TensorProduct.cpp - products of f16 and bf16 on tensor cores -------===//
 //
 // c[b, m, n] = Σk a[b, m, k] * b[b, k, n]: a block has a tile of c, its warps have parts
-// of it or, where there are few rows, parts of K. K is walked in steps that lie in several
-// stages of shared memory: while one is multiplied the next are on their way.
+// of it or, where there are few rows, parts of K, which several blocks divide where tiles
+// are few (Parts.h). K is walked in steps that lie in several stages of shared memory: while
+// one is multiplied the next are on their way.
 //
 // Each operand comes its own way (Staging.h), along K or across it, whichever way it lies.
 //
@@ -11,6 +12,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Parts.h"
 #include "Roots.h"
 #include "Staging.h"
 #include "WarpGroup.h"
@@ -24,8 +26,8 @@ using emit::Outputs;
 
 namespace {
 
-/// Blocks that keep all of the larger chips busy.
-constexpr int64_t kManyBlocks = 96;
+/// Steps that a block has at least where several divide K, so that their stages fill.
+constexpr int64_t kStepsOfPart = 4;
 
 /// How a product is divided: over blocks, over the warps of one, and over time.
 struct Tile {
@@ -34,6 +36,7 @@ struct Tile {
   int64_t stages;
   int64_t warps = 4;
   bool isGrouped = false; ///< whether groups of warps multiply together
+  int64_t parts = 1;      ///< blocks that divide K
 
   int64_t down() const { return rows / warpRows; }
   int64_t across() const { return columns / warpColumns; }
@@ -42,26 +45,40 @@ struct Tile {
   int64_t blocks(const emit::ProductSizes &sizes) const {
     return sizes.batch * ceilDiv(sizes.m, rows) * ceilDiv(sizes.n, columns);
   }
+  int64_t rowsOfPart(const emit::ProductSizes &sizes) const { return std::min(rows, sizes.m); }
+  /// The same, with K divided over blocks where these are few.
+  Tile inParts(const emit::ProductSizes &sizes, const Chip &chip) const {
+    Tile tile = *this;
+    int64_t outer = rowsOfPart(sizes) + columns;
+    tile.parts = partsOf(chip, blocks(sizes), /*each=*/2,
+                         {sizes.k * outer * 2, rowsOfPart(sizes) * columns * 4,
+                          ceilDiv(sizes.k, depth) / kStepsOfPart});
+    return tile;
+  }
 };
 
 /// Large tiles read each operand least often; smaller ones waste less of few rows, and give
-/// more blocks, of which the smallest divide K. All but those of groups fit into the shared
-/// memory that needs no asking.
-Tile tileFor(const emit::ProductSizes &sizes, bool hasGroups) {
-  auto isBusy = [&](const Tile &tile) { return tile.blocks(sizes) >= kManyBlocks; };
+/// more blocks, of which the smallest divide K. A tile is large enough if its blocks keep two
+/// thirds of the chip busy. All but those of groups fit into the shared memory that needs no
+/// asking.
+Tile tileFor(const emit::ProductSizes &sizes, const Chip &chip) {
+  auto isBusy = [&](const Tile &tile) {
+    return 3 * tile.blocks(sizes) * tile.parts >= 2 * chip.multiprocessors;
+  };
   // Two groups, with 64 rows each: as many columns as registers hold sums of, which take
   // the operands from shared memory least often.
   for (int64_t columns : {256, 128}) {
     const Tile grouped{128, columns, kPanel, 16, columns, 4, 8, true};
-    if (hasGroups && sizes.m > 64 && sizes.n > columns / 2 && isBusy(grouped))
+    if (chip.hasGroups && sizes.m > 64 && sizes.n > columns / 2 && isBusy(grouped))
       return grouped;
   }
   int64_t rows = sizes.m <= 16 ? 16 : sizes.m <= 32 ? 32 : 64;
   const Tile large{128, 128, 32, 64, 64, 3}, small{rows, 32, 64, rows, 32, 4};
-  const Tile medium = rows == 64 ? Tile{64, 64, 64, 32, 32, 3} : Tile{rows, 64, 64, rows, 64, 4};
+  Tile medium = rows == 64 ? Tile{64, 64, 64, 32, 32, 3} : Tile{rows, 64, 64, rows, 64, 4};
   if (sizes.m > 64 && sizes.n > 64 && isBusy(large))
     return large;
-  return isBusy(medium) ? medium : small;
+  medium = medium.inParts(sizes, chip);
+  return isBusy(medium) ? medium : small.inParts(sizes, chip);
 }
 
 /// An operand as [outer, k], outer being rows of c for A and columns for B.
@@ -76,10 +93,11 @@ struct Operand {
 
 struct TensorProduct {
   TensorProduct(Emitter &e, const emit::Product &product, Type element, ThreadBlock &block,
-                bool hasGroups)
+                const Chip &chip)
       : e(e), b(e.builder), loc(e.loc), product(product), sizes(product.sizes), block(block),
         outputs(e.kernel, product.root), warps(e, block, element), element(element),
-        group(e, warps, element), tile(tileFor(sizes, hasGroups)) {}
+        group(e, warps, element), tile(tileFor(sizes, chip)),
+        parts(e, block, tile.parts, tile.rowsOfPart(sizes) * tile.columns) {}
 
   void run() {
     findTile();
@@ -100,9 +118,8 @@ private:
   int64_t stepsOfWarp() const { return tile.depth / kStep / tile.deep(); }
 
   void findTile() {
-    Index at = Index::of(e.symbol(block.number, block.launch.blocks));
     SmallVector<Index> place = e.delinearize(
-        at, {sizes.batch, ceilDiv(sizes.m, tile.rows), ceilDiv(sizes.n, tile.columns)});
+        parts.result, {sizes.batch, ceilDiv(sizes.m, tile.rows), ceilDiv(sizes.n, tile.columns)});
     batch = Index::of(e.symbol(e.value(place[0]), sizes.batch));
     Value rest = warps.over(warps.warp, tile.across());
     warpRow = warps.times(warps.modulo(rest, tile.down()), tile.warpRows);
@@ -178,13 +195,21 @@ private:
     return arith::SelectOp::create(b, loc, isLast, byteOf(0), warps.add(stage, stageBytes));
   }
 
+  /// The first step of part `number` of K.
+  Index firstStep(const Index &number, int64_t steps) {
+    Index at = e.divide(number * steps, tile.parts).first;
+    return at.isConstant() ? at : Index::of(e.symbol(e.value(at), steps));
+  }
+
   SmallVector<Value> multiply(int64_t steps) {
+    Index begin = firstStep(parts.number, steps);
+    Value end = e.value(firstStep(parts.number + 1, steps));
     // What groups multiply goes on into the next step, and is not overwritten in it.
     int64_t before = stages - 1 - tile.isGrouped;
     // Where nothing is copied a wait costs nothing.
     for (int64_t i = 0; i < before; ++i) {
       if (i < steps)
-        fill(Index(i * tile.depth), byteOf(i));
+        fill((begin + i) * tile.depth, byteOf(i));
       warps.commit();
     }
     SmallVector<Value> carried(tile.warpRows * tile.warpColumns / kWarp, e.zero(1));
@@ -197,8 +222,7 @@ private:
         group.publish();
       block.sync();
       Value ahead = arith::AddIOp::create(b, loc, number, e.indexConstant(before));
-      Value isThere =
-          arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, ahead, e.indexConstant(steps));
+      Value isThere = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, ahead, end);
       e.when(isThere, [&] { fill(Index::of(e.symbol(ahead, steps)) * tile.depth, writing); });
       warps.commit();
       ValueRange sums = values.take_front(numSums);
@@ -207,7 +231,7 @@ private:
       after.append({next(reading), next(writing)});
       return after;
     };
-    SmallVector<Value> sums = e.loop(e.indexConstant(0), e.indexConstant(steps), 1, carried, step);
+    SmallVector<Value> sums = e.loop(e.value(begin), end, 1, carried, step);
     sums.truncate(numSums);
     if (tile.isGrouped)
       group.wait(0);
@@ -260,6 +284,8 @@ private:
       block.sync();
       storeSlabs(first);
     }
+    if (tile.parts > 1)
+      parts.whenLast([&] { storeWhole(); });
   }
 
   /// Writes rows from `first` on of each warp: [deep][down, slab rows][columns].
@@ -283,24 +309,48 @@ private:
         }
   }
 
-  void storeSlabs(int64_t first) {
-    int64_t rows = slabRows() * tile.down();
+  /// Calls `body` with each element of `rows` rows of the tile's columns.
+  void share(int64_t rows, function_ref<void(const Index &, const Index &)> body) {
     e.team = block.whole();
     e.nest(
         rows * tile.columns,
         [&](const Index &at) {
           auto [row, column] = e.divide(at, tile.columns);
-          auto [slab, inner] = e.divide(row, slabRows());
-          Index m = left.origin + slab * tile.warpRows + first + inner;
-          Index n = right.origin + column;
-          e.when({e.isBelow(m, sizes.m), e.isBelow(n, sizes.n)}, [&] {
-            Index place = (batch * sizes.m + e.clamp(m, sizes.m)) * sizes.n + e.clamp(n, sizes.n);
-            Value sum = total(row * stride() + column, rows);
-            outputs.storeBehind(e, sum, place);
-          });
+          body(row, column);
         },
         emit::Emitter::Tail::Exact, /*allowVectors=*/sizes.n % kLanes == 0);
     e.team.reset();
+  }
+
+  /// Runs `body` with the place in the result of an element of the tile, if it has one.
+  void inside(const Index &row, const Index &column, function_ref<void(const Index &)> body) {
+    Index m = left.origin + row, n = right.origin + column;
+    e.when({e.isBelow(m, sizes.m), e.isBelow(n, sizes.n)},
+           [&] { body((batch * sizes.m + e.clamp(m, sizes.m)) * sizes.n + e.clamp(n, sizes.n)); });
+  }
+
+  void storeSlabs(int64_t first) {
+    int64_t rows = slabRows() * tile.down();
+    share(rows, [&](const Index &row, const Index &column) {
+      auto [slab, within] = e.divide(row, slabRows());
+      Index down = slab * tile.warpRows + first + within;
+      inside(down, column, [&](const Index &place) {
+        Value sum = total(row * stride() + column, rows);
+        if (tile.parts == 1)
+          outputs.storeBehind(e, sum, place);
+        else
+          parts.store(down * tile.columns + column, sum);
+      });
+    });
+  }
+
+  /// Of all blocks that divided K.
+  void storeWhole() {
+    share(tile.rowsOfPart(sizes), [&](const Index &row, const Index &column) {
+      inside(row, column, [&](const Index &place) {
+        outputs.storeBehind(e, parts.sum(row * tile.columns + column), place);
+      });
+    });
   }
 
   /// Of the warps that divided K, always in their order.
@@ -326,6 +376,7 @@ private:
   Type element;
   WarpGroup group;
   Tile tile;
+  Parts parts;
   int64_t stages = 0, stageBytes = 0, memory = 0;
   Index batch;
   Operand left, right;
@@ -334,14 +385,14 @@ private:
 
 } // namespace
 
-Launch cleave::cuda::launchTensorProduct(const emit::ProductSizes &sizes, bool hasGroups) {
-  Tile tile = tileFor(sizes, hasGroups);
-  return {tile.blocks(sizes), tile.warps * kWarp, 0};
+Launch cleave::cuda::launchTensorProduct(const emit::ProductSizes &sizes, const Chip &chip) {
+  Tile tile = tileFor(sizes, chip);
+  return launchParts(tile.blocks(sizes), tile.parts, tile.warps * kWarp,
+                     tile.rowsOfPart(sizes) * tile.columns);
 }
 
 void cleave::cuda::emitTensorProduct(Emitter &emitter, const emit::Product &product,
-                                     ThreadBlock &block, bool hasGroups) {
+                                     ThreadBlock &block, const Chip &chip) {
   Type type = product.root->getOperand(0).getType();
-  TensorProduct(emitter, product, cast<RankedTensorType>(type).getElementType(), block, hasGroups)
-      .run();
+  TensorProduct(emitter, product, cast<RankedTensorType>(type).getElementType(), block, chip).run();
 }

@@ -61,6 +61,15 @@ const Kernel kernels[] = {
      R"(func.func @main(%x: tensor<32x1024xbf16>, %w: tensor<1024x7000xbf16>) -> tensor<32x7000xbf16> {
        %y = nn.matmul %x, %w : tensor<32x1024xbf16>, tensor<1024x7000xbf16>
        return %y : tensor<32x7000xbf16> })"},
+    {"product of one row and few columns",
+     R"(func.func @main(%x: tensor<1x4096xbf16>, %w: tensor<1024x4096xbf16>) -> tensor<1x1024xbf16> {
+       %t = nn.transpose %w [1, 0] : tensor<1024x4096xbf16>
+       %y = nn.matmul %x, %t : tensor<1x4096xbf16>, tensor<4096x1024xbf16>
+       return %y : tensor<1x1024xbf16> })"},
+    {"product of one row in f32",
+     R"(func.func @main(%x: tensor<1x4096xf32>, %w: tensor<4096x1024xf32>) -> tensor<1x1024xf32> {
+       %y = nn.matmul %x, %w : tensor<1x4096xf32>, tensor<4096x1024xf32>
+       return %y : tensor<1x1024xf32> })"},
     {"product in few blocks",
      R"(func.func @main(%x: tensor<64x1024xbf16>, %w: tensor<1024x1024xbf16>) -> tensor<64x1024xbf16> {
        %y = nn.matmul %x, %w : tensor<64x1024xbf16>, tensor<1024x1024xbf16>

@@ -185,6 +185,14 @@ const Kernel kernels[] = {
      R"(func.func @main(%x: tensor<70x264xbf16>, %w: tensor<264x72xbf16>) -> tensor<70x72xbf16> {
        %y = nn.matmul %x, %w : tensor<70x264xbf16>, tensor<264x72xbf16>
        return %y : tensor<70x72xbf16> })"},
+    {"product in parts",
+     R"(func.func @main(%x: tensor<5x300xf32>, %w: tensor<300x50xf32>) -> tensor<5x50xf32> {
+       %y = nn.matmul %x, %w : tensor<5x300xf32>, tensor<300x50xf32>
+       return %y : tensor<5x50xf32> })"},
+    {"tensor product in parts",
+     R"(func.func @main(%x: tensor<5x520xf16>, %w: tensor<520x40xf16>) -> tensor<5x40xf16> {
+       %y = nn.matmul %x, %w : tensor<5x520xf16>, tensor<520x40xf16>
+       return %y : tensor<5x40xf16> })"},
     {"tensor attention",
      R"(func.func @main(%q: tensor<1x2x72x64xf16>, %k: tensor<1x1x100x64xf16>, %v: tensor<1x1x100x64xf16>) -> tensor<1x2x72x64xf16> {
        %y = nn.attention %q, %k, %v scale 0.125 causal : tensor<1x2x72x64xf16>, tensor<1x1x100x64xf16>, tensor<1x1x100x64xf16>
@@ -244,6 +252,14 @@ const Bug bugs[] = {
     {"tensor product", "one tile more", 2},
     {"tensor product", "store to the next"},
     {"tensor product", "no swizzle", 0, /*isTold=*/false},
+    {"product in parts", "no fence"},
+    {"product in parts", "first instead of last"},
+    {"product in parts", "no barrier", 2},
+    {"product in parts", "no barrier", 3},
+    {"tensor product in parts", "no fence"},
+    {"tensor product in parts", "first instead of last"},
+    {"tensor product in parts", "no barrier", 3},
+    {"tensor product in parts", "no barrier", 4},
     {"tensor attention", "no barrier"},
     {"tensor attention", "no barrier", 1},
     {"tensor attention", "no barrier", 2},

@@ -38,6 +38,7 @@ TEST(Matmul, AnySize) {
 
 TEST(Matmul, LongK) {
   Check check;
+  check.runs = 2;
   check.absolute = 5e-4;
   for (int m : {1, 2, 5, 40})
     EXPECT_EQ(
@@ -57,6 +58,20 @@ TEST(Matmul, BlocksAndParts) {
                       check),
               "")
         << m;
+}
+
+/// So few tiles that several blocks of a GPU divide K, of tiles of every height.
+TEST(Matmul, OfHalvesInParts) {
+  for (auto [m, n, k] : {std::tuple(1, 200, 1100), std::tuple(3, 1150, 1024),
+                         std::tuple(20, 70, 1032), std::tuple(70, 66, 600)}) {
+    Check check;
+    check.runs = 2;
+    check.draw.low = -0.5, check.draw.high = 0.5;
+    EXPECT_EQ(
+        differs(matmul(tensor({m, k}, "f16"), tensor({k, n}, "f16"), tensor({m, n}, "f16")), check),
+        "")
+        << m;
+  }
 }
 
 TEST(Matmul, ManyRows) {
