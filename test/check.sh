@@ -91,7 +91,8 @@ run_artifacts() {
   run_e2e golden "$build/bin/cleave" test/models --artifact "$build/bin/cleave-run" --jobs 2 \
     --mpirun mpirun.openmpi \
     --only bert --only gpt2_odd --only mobius_bf16 --only mobius_fp16 \
-    --mesh 1 --mesh tp=3 --mesh dp=2,tp=2 --mesh "pp=2,tp=2 --micro-batches 2"
+    --mesh 1 --mesh tp=3 --mesh dp=2,tp=2 --mesh "pp=2,tp=2 --micro-batches 2" \
+    --mesh "1 --target simt" --mesh "tp=2 --target simt"
 }
 
 # Models that do not belong to the tree.
