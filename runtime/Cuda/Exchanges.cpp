@@ -23,17 +23,23 @@ const Nccl *Gpu::findNccl(std::string &problem) const {
 }
 
 bool Gpu::connect(const Nccl &nccl, const ncclUniqueId &id, Waiter &waiter, cleave_error *error) {
-  std::vector<CUcontext> contexts;
-  for (Rank &rank : ranks)
-    contexts.push_back(rank.device->context);
+  std::vector<Seat> seats;
+  for (uint32_t r = firstRank; r < endRank; ++r)
+    seats.push_back({of(r).device->context, reinterpret_cast<void *>(of(r).arena),
+                     program.programs[program.class_of_rank[r]].arena_bytes});
   cliques =
-      std::make_unique<Cliques>(nccl, *driver, program, firstRank, std::move(contexts), deadlineMs);
+      std::make_unique<Cliques>(nccl, *driver, program, firstRank, std::move(seats), deadlineMs);
   bool done = cliques->connect(id, waiter, error);
   for (uint32_t r = firstRank; r < endRank && done; ++r)
     done = makeLanes(r, error) == CLEAVE_OK;
-  if (!done)
+  if (!done) {
     cliques.reset();
-  return done;
+    return false;
+  }
+  if (ncclResult_t result = cliques->enroll())
+    addRemark(std::string("NCCL does not register memory of GPUs, ") + cliques->describe(result) +
+              ", so that exchanges may take copies");
+  return true;
 }
 
 /// Whether `next` has to wait until `collective` has ended.
@@ -108,7 +114,15 @@ int32_t Gpu::makeLanes(uint32_t r, cleave_error *error) {
   return result ? fail(result, "a GPU gives no streams to exchange in", error) : int32_t(CLEAVE_OK);
 }
 
+/// What a GPU has at work stays where NCCL knows it.
 void Gpu::disconnect() {
+  for (uint32_t r = firstRank; r < endRank && cliques; ++r) {
+    bool idle = enter(of(r)) && driver->cuStreamQuery(of(r).stream) == CUDA_SUCCESS;
+    for (auto &[key, lane] : of(r).lanes)
+      idle = idle && driver->cuStreamQuery(lane.stream) == CUDA_SUCCESS;
+    if (idle)
+      cliques->dismiss(r);
+  }
   cliques.reset();
   for (Rank &rank : ranks)
     dropGraphs(rank);

@@ -19,7 +19,7 @@ Gpu::Gpu(const cleave_program &program, uint32_t firstRank, uint32_t endRank, ui
 
 Gpu::~Gpu() {
   // What waits for another rank would wait for ever.
-  cliques.reset();
+  disconnect();
   for (Rank &rank : ranks) {
     if (!rank.device)
       continue;

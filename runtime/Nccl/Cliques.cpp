@@ -5,13 +5,14 @@
 #include "../Comm/Communicator.h"
 
 #include <algorithm>
+#include <utility>
 
 using namespace cleave::runtime;
 
 Cliques::Cliques(const Nccl &nccl, const Driver &driver, const cleave_program &program,
-                 uint32_t firstRank, std::vector<CUcontext> contexts, uint32_t deadlineMs)
+                 uint32_t firstRank, std::vector<Seat> seats, uint32_t deadlineMs)
     : nccl(nccl), driver(driver), program(program), groups(program), firstRank(firstRank),
-      contexts(std::move(contexts)), deadlineMs(deadlineMs) {}
+      seats(std::move(seats)), deadlineMs(deadlineMs) {}
 
 /// False for what NCCL does not reduce. Of bools, sum and max are `or`, the others `and`.
 static bool typeOf(uint8_t type, ncclDataType_t &its) {
@@ -115,8 +116,8 @@ static ncclConfig_t configuration() {
 /// Calls that belong together, one for each rank of this process.
 template <typename Call> ncclResult_t Cliques::callAll(Call call) {
   ncclResult_t result = nccl.ncclGroupStart();
-  for (uint32_t i = 0; i < contexts.size() && result == ncclSuccess; ++i) {
-    driver.cuCtxSetCurrent(contexts[i]);
+  for (uint32_t i = 0; i < seats.size() && result == ncclSuccess; ++i) {
+    driver.cuCtxSetCurrent(seats[i].context);
     ncclResult_t own = call(i);
     result = own == ncclInProgress ? ncclSuccess : own;
   }
@@ -127,7 +128,7 @@ template <typename Call> ncclResult_t Cliques::callAll(Call call) {
 /// One split of all ranks: each with its colour and key.
 bool Cliques::split(List &into, const std::vector<std::pair<int, int>> &colours, Waiter &waiter,
                     cleave_error *error) {
-  into.assign(contexts.size(), nullptr);
+  into.assign(seats.size(), nullptr);
   ncclConfig_t config = configuration();
   ncclResult_t result = callAll([&](uint32_t i) {
     auto [colour, key] = colours[firstRank + i];
@@ -138,7 +139,7 @@ bool Cliques::split(List &into, const std::vector<std::pair<int, int>> &colours,
 
 bool Cliques::connect(const ncclUniqueId &id, Waiter &waiter, cleave_error *error) {
   ncclConfig_t config = configuration();
-  world.assign(contexts.size(), nullptr);
+  world.assign(seats.size(), nullptr);
   ncclResult_t result = callAll([&](uint32_t i) {
     return nccl.ncclCommInitRankConfig(&world[i], int(program.num_ranks), id, int(firstRank + i),
                                        &config);
@@ -168,6 +169,38 @@ bool Cliques::connect(const ncclUniqueId &id, Waiter &waiter, cleave_error *erro
       return false;
   }
   return true;
+}
+
+ncclResult_t Cliques::enroll() {
+  ncclResult_t first = ncclSuccess;
+  enrolled.resize(seats.size());
+  auto enroll = [&](const List &list) {
+    for (size_t i = 0; i < list.size(); ++i) {
+      void *handle = nullptr;
+      if (!list[i] || !seats[i].bytes)
+        continue;
+      driver.cuCtxSetCurrent(seats[i].context);
+      ncclResult_t result = nccl.ncclCommRegister(list[i], seats[i].arena, seats[i].bytes, &handle);
+      first = first == ncclSuccess ? result : first;
+      if (handle)
+        enrolled[i].emplace_back(list[i], handle);
+    }
+  };
+  if (!nccl.ncclCommRegister || !nccl.ncclCommDeregister)
+    return first;
+  for (const List &list : ofGroups)
+    enroll(list);
+  for (const auto &[pair, list] : ofPairs)
+    enroll(list);
+  return first;
+}
+
+void Cliques::dismiss(uint32_t rank) {
+  if (enrolled.empty())
+    return;
+  driver.cuCtxSetCurrent(seats[rank - firstRank].context);
+  for (auto [comm, handle] : std::exchange(enrolled[rank - firstRank], {}))
+    nccl.ncclCommDeregister(comm, handle);
 }
 
 void Cliques::abort() {

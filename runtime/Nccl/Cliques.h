@@ -21,11 +21,18 @@
 
 namespace cleave::runtime {
 
+/// What a rank has: its GPU, and the memory that it mostly exchanges.
+struct Seat {
+  CUcontext context;
+  void *arena;
+  uint64_t bytes;
+};
+
 class Cliques {
 public:
-  /// `contexts` are those of the GPUs of this process, whose first rank is `firstRank`.
+  /// `seats` are those of this process, whose first rank is `firstRank`.
   Cliques(const Nccl &nccl, const Driver &driver, const cleave_program &program, uint32_t firstRank,
-          std::vector<CUcontext> contexts, uint32_t deadlineMs);
+          std::vector<Seat> seats, uint32_t deadlineMs);
   Cliques(const Cliques &) = delete;
   Cliques &operator=(const Cliques &) = delete;
   ~Cliques() { abort(); }
@@ -36,6 +43,10 @@ public:
   /// Where all ranks meet, whatever their process, is what `id` says; one of them made it.
   /// On a fiber. No status, and no message, where another rank has failed.
   bool connect(const ncclUniqueId &id, Waiter &waiter, cleave_error *error);
+  /// Has NCCL know the arenas, where it can: then it need not copy what it exchanges.
+  ncclResult_t enroll();
+  /// Has it forget that of a rank, whose GPU is not at work.
+  void dismiss(uint32_t rank);
   /// Ends what is under way; nobody is in a call.
   void abort();
 
@@ -62,9 +73,10 @@ private:
   const cleave_program &program;
   const Groups groups;
   const uint32_t firstRank;
-  const std::vector<CUcontext> contexts;
+  const std::vector<Seat> seats;
   const uint32_t deadlineMs;
   List world;
+  std::vector<std::vector<std::pair<ncclComm_t, void *>>> enrolled; ///< by seat
   std::vector<List> ofGroups;
   std::map<std::pair<uint32_t, uint32_t>, List> ofPairs; ///< by sender and receiver
 };

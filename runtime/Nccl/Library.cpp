@@ -26,8 +26,10 @@ static bool load(bool simulated, Nccl &nccl, std::string &problem) {
     return false;
   }
   problem.clear();
+#define CLEAVE_NCCL_OPTIONAL(NAME)                                                                 \
+  nccl.NAME = reinterpret_cast<decltype(nccl.NAME)>(dlsym(library, #NAME));
 #define CLEAVE_NCCL_FUNCTION(NAME)                                                                 \
-  nccl.NAME = reinterpret_cast<decltype(nccl.NAME)>(dlsym(library, #NAME));                        \
+  CLEAVE_NCCL_OPTIONAL(NAME)                                                                       \
   if (!nccl.NAME)                                                                                  \
     problem = "NCCL is too old, it has no " #NAME;
 #include "Functions.def"

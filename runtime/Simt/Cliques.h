@@ -77,6 +77,7 @@ struct ncclComm {
   };
   std::deque<Split> splits; ///< that others have yet to call
   uint64_t numSplits = 0;
+  std::map<void *, std::pair<const void *, size_t>> registered; ///< by handle
 };
 
 #endif // CLEAVE_RUNTIME_SIMT_CLIQUES_H

@@ -199,9 +199,23 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t handle, ncclResult_t *state) {
   });
 }
 
-/// What this rank waits for is over; others have to abort too.
+static void note(const ncclComm &comm, std::pair<const void *, size_t> range, const char *what) {
+  std::string line = "registration: memory of " + std::to_string(range.second) + " bytes of rank " +
+                     std::to_string(comm.rank) + " in a clique of " +
+                     std::to_string(comm.clique->size()) + " " + what;
+  Execution::get().findings.add(line, line);
+}
+
+/// What this rank waits for is over; others have to abort too. What a GPU at work may yet
+/// use cannot be given back before.
 ncclResult_t ncclCommAbort(ncclComm_t handle) {
-  return onComm(handle, [&](Driver &, const std::shared_ptr<ncclComm> &comm) {
+  return onComm(handle, [&](Driver &driver, const std::shared_ptr<ncclComm> &comm) {
+    bool idle = std::all_of(driver.streams.begin(), driver.streams.end(), [&](const auto &one) {
+      return one.second->context != comm->context || one.second->queue.empty();
+    });
+    for (const auto &[number, range] : comm->registered)
+      if (idle)
+        note(*comm, range, "is still registered where the communicator ends");
     comm->aborted = true;
     if (comm->clique)
       comm->clique->remove(comm->rank);
@@ -285,6 +299,31 @@ static ncclResult_t enqueue(Driver &driver, const std::shared_ptr<ncclComm> &com
           return comm->aborted || (!*open && comm->world->isFlushed());
         });
   return result == CUDA_SUCCESS ? ncclSuccess : ncclUnhandledCudaError;
+}
+
+ncclResult_t ncclCommRegister(const ncclComm_t handle, void *data, size_t bytes, void **result) {
+  return onComm(handle, [&](Driver &, const std::shared_ptr<ncclComm> &comm) {
+    if (!result || !bytes || !isReady(*comm) || !isThere(*comm, data, bytes))
+      return ncclInvalidArgument;
+    std::pair<const void *, size_t> range(data, bytes);
+    for (const auto &[number, other] : comm->registered)
+      if (data < static_cast<const char *>(other.first) + other.second &&
+          other.first < static_cast<const char *>(data) + bytes)
+        note(*comm, range, "is registered twice");
+    static uintptr_t numbers = 0;
+    *result = reinterpret_cast<void *>(++numbers);
+    comm->registered[*result] = range;
+    return ncclSuccess;
+  });
+}
+
+ncclResult_t ncclCommDeregister(const ncclComm_t handle, void *number) {
+  return onComm(handle, [&](Driver &, const std::shared_ptr<ncclComm> &comm) {
+    if (comm->registered.erase(number))
+      return ncclSuccess;
+    note(*comm, {nullptr, 0}, "is given back without a registration");
+    return ncclInvalidArgument;
+  });
 }
 
 ncclResult_t ncclGroupStart() {

@@ -270,6 +270,25 @@ TEST(SimtNccl, TwoProcessesOnOneDeviceAreTold) {
   EXPECT_EQ(two.rank->await(ncclInProgress), ncclInvalidUsage);
 }
 
+TEST(SimtNccl, RegistrationsArePaired) {
+  Two two;
+  auto *data = reinterpret_cast<void *>(two.memory[0]);
+  void *first = nullptr, *second = nullptr;
+  EXPECT_EQ(two.nccl.ncclCommRegister(two.comms[0], data, two.bytes, &first), ncclSuccess);
+  EXPECT_EQ(Gpu::report(), "");
+  EXPECT_EQ(two.nccl.ncclCommRegister(two.comms[0], data, 4, &second), ncclSuccess);
+  expectSays(Gpu::report(), "registration: memory of 4 bytes of rank 0 in a clique of 2 is "
+                            "registered twice");
+  EXPECT_EQ(two.nccl.ncclCommDeregister(two.comms[0], first), ncclSuccess);
+  EXPECT_EQ(two.nccl.ncclCommDeregister(two.comms[0], first), ncclInvalidArgument);
+  expectSays(Gpu::report(), "is given back without a registration");
+  two.enter(0);
+  EXPECT_EQ(cuda().cuStreamSynchronize(two.streams[0]), CUDA_SUCCESS);
+  EXPECT_EQ(two.nccl.ncclCommAbort(two.comms[0]), ncclSuccess);
+  expectSays(Gpu::report(), "registration: memory of 4 bytes of rank 0 in a clique of 2 is still "
+                            "registered where the communicator ends");
+}
+
 TEST(SimtNccl, OneDeviceIsOneRank) {
   Two two;
   ncclUniqueId id;
