@@ -57,6 +57,8 @@ Launch cleave::cuda::launchOf(func::FuncOp kernel, const Chip &chip) {
   Launch launch = launchElements(elements);
   if (root && emit::rowLength(root))
     launch = launchRows(root);
+  else if (root && isLongColumns(root, chip))
+    launch = launchLongColumns(root);
   launch.blocks = std::min(launch.blocks, kMostBlocks);
   return launch;
 }
@@ -80,6 +82,8 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, cons
       .Default([&](Operation *op) {
         if (emit::rowLength(op))
           return emitRows(emitter, op, block);
+        if (isLongColumns(op, chip))
+          return emitLongColumns(emitter, op, block);
         emitter.team = block.grid();
         emit::emitColumns(emitter, op);
       });

@@ -24,6 +24,11 @@ Launch launchElements(int64_t elements);
 Launch launchRows(mlir::Operation *root);
 void emitRows(Emitter &emitter, mlir::Operation *root, ThreadBlock &block);
 
+/// Arg-reductions, top-k and sums along columns that are too long for one thread.
+bool isLongColumns(mlir::Operation *root, const Chip &chip);
+Launch launchLongColumns(mlir::Operation *root);
+void emitLongColumns(Emitter &emitter, mlir::Operation *root, ThreadBlock &block);
+
 /// Floats narrower than f64, in tiles of shared memory.
 Launch launchProduct(const emit::ProductSizes &sizes, const Chip &chip);
 void emitProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block,

@@ -5,9 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "Roots.h"
+#include "Columns.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 #include <limits>
 
@@ -17,44 +18,71 @@ using namespace cleave::emit;
 
 static constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
+ColumnSizes::ColumnSizes(Operation *root) {
+  auto dim = llvm::TypeSwitch<Operation *, std::optional<int64_t>>(root)
+                 .Case<nn::SoftmaxOp, nn::ArgReduceOp, nn::CumSumOp, nn::TopKOp>(
+                     [](auto op) { return op.getDim(); })
+                 .Default(std::nullopt);
+  if (!dim)
+    return;
+  ArrayRef<int64_t> shape = Emitter::shape(root->getOperand(0));
+  for (int64_t size : shape.take_front(*dim))
+    outer *= size;
+  for (int64_t size : shape.drop_front(*dim + 1))
+    inner *= size;
+  length = shape[*dim];
+}
+
+Columns::Columns(Emitter &emitter, Operation *root)
+    : ColumnSizes(root), e(emitter), input(root->getOperand(0)) {
+  element = cast<RankedTensorType>(input.getType()).getElementType();
+  isSigned = !element.isUnsignedInteger() && !element.isInteger(1);
+  compute = element;
+  if (isa<FloatType>(element) && element.getIntOrFloatBitWidth() < 32)
+    compute = e.builder.getF32Type();
+  else if (auto integer = dyn_cast<IntegerType>(element))
+    compute = e.builder.getIntegerType(integer.getWidth());
+}
+
+Index Columns::start(const Index &column, int64_t size) {
+  auto [o, i] = e.divide(column, inner);
+  return o * (size * inner) + i;
+}
+
+Value Columns::pull(const Index &at, int64_t lanes) {
+  Value x = e.pull(input, at);
+  return e.isDry() ? x : e.broadcast(x, lanes);
+}
+
+Value Columns::bound(bool isLeast, int64_t lanes) {
+  if (isa<FloatType>(compute))
+    return e.constantOf(compute, isLeast ? -kInfinity : kInfinity, lanes);
+  unsigned width = compute.getIntOrFloatBitWidth();
+  APInt value = isSigned
+                    ? (isLeast ? APInt::getSignedMinValue(width) : APInt::getSignedMaxValue(width))
+                    : (isLeast ? APInt::getZero(width) : APInt::getMaxValue(width));
+  Value scalar =
+      arith::ConstantOp::create(e.builder, e.loc, e.builder.getIntegerAttr(compute, value));
+  return e.broadcast(scalar, lanes);
+}
+
+Value Columns::precedes(bool isMax, bool orEqual, Value x, Value y) {
+  if (isa<FloatType>(compute)) {
+    using P = arith::CmpFPredicate;
+    P predicate = isMax ? (orEqual ? P::OGE : P::OGT) : (orEqual ? P::OLE : P::OLT);
+    return arith::CmpFOp::create(e.builder, e.loc, predicate, x, y);
+  }
+  using P = arith::CmpIPredicate;
+  P predicate = isSigned ? (isMax ? (orEqual ? P::sge : P::sgt) : (orEqual ? P::sle : P::slt))
+                         : (isMax ? (orEqual ? P::uge : P::ugt) : (orEqual ? P::ule : P::ult));
+  return arith::CmpIOp::create(e.builder, e.loc, predicate, x, y);
+}
+
 namespace {
 
-struct ColumnEmitter {
+struct ColumnEmitter : Columns {
   ColumnEmitter(Emitter &e, Operation *root)
-      : e(e), b(e.builder), loc(e.loc), outputs(e.kernel, root), input(root->getOperand(0)) {
-    element = cast<RankedTensorType>(input.getType()).getElementType();
-    isSigned = !element.isUnsignedInteger() && !element.isInteger(1);
-    compute = element;
-    if (isa<FloatType>(element) && element.getIntOrFloatBitWidth() < 32)
-      compute = b.getF32Type();
-    else if (auto integer = dyn_cast<IntegerType>(element))
-      compute = b.getIntegerType(integer.getWidth());
-  }
-
-  /// [outer, length, inner] around one dimension.
-  void around(int64_t dim) {
-    ArrayRef<int64_t> shape = Emitter::shape(input);
-    outer = inner = 1;
-    for (auto [i, size] : llvm::enumerate(shape))
-      (static_cast<int64_t>(i) < dim ? outer : inner) *= static_cast<int64_t>(i) == dim ? 1 : size;
-    length = shape[dim];
-  }
-
-  Value pullWide(const Index &at, int64_t lanes) {
-    Value x = e.pull(input, at);
-    return e.isDry() ? x : e.broadcast(x, lanes);
-  }
-
-  Value bound(bool isLeast, int64_t lanes) {
-    if (isa<FloatType>(compute))
-      return e.constantOf(compute, isLeast ? -kInfinity : kInfinity, lanes);
-    unsigned width = compute.getIntOrFloatBitWidth();
-    APInt value =
-        isSigned ? (isLeast ? APInt::getSignedMinValue(width) : APInt::getSignedMaxValue(width))
-                 : (isLeast ? APInt::getZero(width) : APInt::getMaxValue(width));
-    Value scalar = arith::ConstantOp::create(b, loc, b.getIntegerAttr(compute, value));
-    return e.broadcast(scalar, lanes);
-  }
+      : Columns(e, root), e(e), b(e.builder), loc(e.loc), outputs(e.kernel, root) {}
 
   Value combine(nn::ReduceKind kind, Value x, Value y) {
     bool isFloat = isa<FloatType>(compute);
@@ -84,7 +112,7 @@ struct ColumnEmitter {
     // Neighbours that are both kept or both reduced count as one dimension.
     SmallVector<int64_t> sizes;
     SmallVector<bool> isReduced;
-    for (auto [dim, size] : llvm::enumerate(Emitter::shape(input))) {
+    for (auto [dim, size] : llvm::enumerate(Emitter::shape(op.getInput()))) {
       bool reduced = llvm::is_contained(op.getDims(), static_cast<int64_t>(dim));
       if (!sizes.empty() && isReduced.back() == reduced) {
         sizes.back() *= size;
@@ -114,7 +142,7 @@ struct ColumnEmitter {
       std::function<Value(size_t, size_t, Value)> step = [&](size_t dim, size_t nextKept,
                                                              Value acc) -> Value {
         if (dim == sizes.size()) {
-          Value x = pullWide(e.linearize(all, sizes), lanes);
+          Value x = pull(e.linearize(all, sizes), lanes);
           return e.isDry() ? acc : combine(kind, acc, x);
         }
         if (!isReduced[dim]) {
@@ -140,19 +168,17 @@ struct ColumnEmitter {
   }
 
   void softmax(nn::SoftmaxOp op) {
-    around(op.getDim());
-    e.nest(outer * inner, [&](const Index &at) {
+    e.nest(count(), [&](const Index &at) {
       int64_t lanes = e.lanesOf(at);
-      auto [o, i] = e.divide(at, inner);
-      Index column = o * (length * inner) + i;
+      Index column = start(at, length);
       Value least = e.isDry() ? Value() : bound(true, lanes);
       Value zero = e.isDry() ? Value() : e.constantOf(compute, 0, lanes);
       auto power = [&](const Index &k, Value top) -> Value {
-        Value x = pullWide(column + k * inner, lanes);
+        Value x = pull(column + k * inner, lanes);
         return e.isDry() ? x : buildDecay(e, arith::SubFOp::create(b, loc, x, top));
       };
       Value top = e.carry(0, length, least, [&](const Index &k, ValueRange acc) {
-        Value x = pullWide(column + k * inner, lanes);
+        Value x = pull(column + k * inner, lanes);
         return SmallVector<Value>{e.isDry() ? acc[0] : combine(nn::ReduceKind::Max, acc[0], x)};
       })[0];
       Value sum = e.carry(0, length, zero, [&](const Index &k, ValueRange acc) {
@@ -169,35 +195,20 @@ struct ColumnEmitter {
     });
   }
 
-  /// Whether x goes in front of y.
-  Value precedes(bool isMax, bool orEqual, Value x, Value y) {
-    if (isa<FloatType>(compute)) {
-      using P = arith::CmpFPredicate;
-      P predicate = isMax ? (orEqual ? P::OGE : P::OGT) : (orEqual ? P::OLE : P::OLT);
-      return arith::CmpFOp::create(b, loc, predicate, x, y);
-    }
-    using P = arith::CmpIPredicate;
-    P predicate = isSigned ? (isMax ? (orEqual ? P::sge : P::sgt) : (orEqual ? P::sle : P::slt))
-                           : (isMax ? (orEqual ? P::uge : P::ugt) : (orEqual ? P::ule : P::ult));
-    return arith::CmpIOp::create(b, loc, predicate, x, y);
-  }
-
   Value asI64(const Index &k, int64_t lanes) {
     Value number = arith::IndexCastOp::create(b, loc, b.getI64Type(), e.value(k));
     return e.broadcast(number, lanes);
   }
 
   void argReduce(nn::ArgReduceOp op) {
-    around(op.getDim());
     bool isMax = op.getKind() == nn::ArgKind::Max;
-    e.nest(outer * inner, [&](const Index &at) {
+    e.nest(count(), [&](const Index &at) {
       int64_t lanes = e.lanesOf(at);
-      auto [o, i] = e.divide(at, inner);
-      Index column = o * (length * inner) + i;
-      Value first = pullWide(column, lanes);
+      Index column = start(at, length);
+      Value first = pull(column, lanes);
       Value none = e.isDry() ? Value() : e.constantOf(b.getI64Type(), 0, lanes);
       Value best = e.carry(1, length, {first, none}, [&](const Index &k, ValueRange acc) {
-        Value x = pullWide(column + k * inner, lanes);
+        Value x = pull(column + k * inner, lanes);
         if (e.isDry())
           return llvm::to_vector(acc);
         Value wins = precedes(isMax, op.getLast(), x, acc[0]);
@@ -209,15 +220,13 @@ struct ColumnEmitter {
   }
 
   void cumSum(nn::CumSumOp op) {
-    around(op.getDim());
-    e.nest(outer * inner, [&](const Index &at) {
+    e.nest(count(), [&](const Index &at) {
       int64_t lanes = e.lanesOf(at);
-      auto [o, i] = e.divide(at, inner);
-      Index column = o * (length * inner) + i;
+      Index column = start(at, length);
       Value zero = e.isDry() ? Value() : e.constantOf(compute, 0, lanes);
       e.carry(0, length, zero, [&](const Index &k, ValueRange acc) {
         Index place = column + (op.getReverse() ? Index(length - 1) - k : k) * inner;
-        Value x = pullWide(place, lanes);
+        Value x = pull(place, lanes);
         if (e.isDry())
           return llvm::to_vector(acc);
         Value sum = combine(nn::ReduceKind::Sum, acc[0], x);
@@ -228,13 +237,11 @@ struct ColumnEmitter {
   }
 
   void topK(nn::TopKOp op) {
-    around(op.getDim());
     int64_t wanted = op.getK();
     bool isMax = op.getKind() == nn::ArgKind::Max;
-    e.nest(outer * inner, [&](const Index &at) {
+    e.nest(count(), [&](const Index &at) {
       int64_t lanes = e.lanesOf(at);
-      auto [o, i] = e.divide(at, inner);
-      Index column = o * (length * inner) + i, target = o * (wanted * inner) + i;
+      Index column = start(at, length), target = start(at, wanted);
       Value last, lastIndex;
       if (!e.isDry()) {
         last = bound(!isMax, lanes);
@@ -248,7 +255,7 @@ struct ColumnEmitter {
           none = e.constantOf(b.getI64Type(), -1, lanes);
         }
         auto found = e.carry(0, length, {start, none}, [&](const Index &k, ValueRange best) {
-          Value x = pullWide(column + k * inner, lanes);
+          Value x = pull(column + k * inner, lanes);
           if (e.isDry())
             return llvm::to_vector(best);
           auto both = [&](Value p, Value q) -> Value {
@@ -284,10 +291,6 @@ private:
   OpBuilder &b;
   Location loc;
   Outputs outputs;
-  Value input;
-  Type element, compute;
-  bool isSigned;
-  int64_t outer = 1, length = 1, inner = 1;
 };
 
 } // namespace

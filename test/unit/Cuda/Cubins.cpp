@@ -98,6 +98,13 @@ const Kernel kernels[] = {
     {"long rows", R"(func.func @main(%x: tensor<3x50257xf32>) -> tensor<3x50257xf32> {
        %y = nn.softmax %x dim 1 : tensor<3x50257xf32>
        return %y : tensor<3x50257xf32> })"},
+    {"largest of long rows",
+     R"(func.func @main(%x: tensor<4x50257xf16>) -> (tensor<4x40xf16>, tensor<4x40xi64>) {
+       %v, %i = nn.top_k max 40 of %x dim 1 : tensor<4x50257xf16>
+       return %v, %i : tensor<4x40xf16>, tensor<4x40xi64> })"},
+    {"sums of long rows", R"(func.func @main(%x: tensor<4x5000xi64>) -> tensor<4x5000xi64> {
+       %y = nn.cumsum %x dim 1 : tensor<4x5000xi64>
+       return %y : tensor<4x5000xi64> })"},
     {"elements", R"(func.func @main(%x: tensor<64x127xf64>) -> tensor<127x64xf64> {
        %y = nn.sin %x : tensor<64x127xf64>
        %z = nn.transpose %y [1, 0] : tensor<64x127xf64>

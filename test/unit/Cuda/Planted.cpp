@@ -177,6 +177,10 @@ const Kernel kernels[] = {
      R"(func.func @main(%x: tensor<3x3000xf32>) -> tensor<3x3000xf32> {
        %y = nn.softmax %x dim 1 : tensor<3x3000xf32>
        return %y : tensor<3x3000xf32> })"},
+    {"largest",
+     R"(func.func @main(%x: tensor<2x300xf32>) -> (tensor<2x3xf32>, tensor<2x3xi64>) {
+       %v, %i = nn.top_k max 3 of %x dim 1 : tensor<2x300xf32>
+       return %v, %i : tensor<2x3xf32>, tensor<2x3xi64> })"},
     {"product",
      R"(func.func @main(%x: tensor<70x40xf32>, %w: tensor<40x50xf32>) -> tensor<70x50xf32> {
        %y = nn.matmul %x, %w : tensor<70x40xf32>, tensor<40x50xf32>
@@ -232,6 +236,11 @@ const Bug bugs[] = {
     {"long softmax", "one tile more", 1},
     {"long softmax", "store far off"},
     {"long softmax", "store to the next", 1},
+    {"largest", "no barrier"},
+    {"largest", "no barrier", 1},
+    {"largest", "barrier of some"},
+    {"largest", "no predicate"},
+    {"largest", "no predicate", 1},
     {"product", "no barrier"},
     {"product", "no barrier", 1},
     {"product", "late barrier"},

@@ -72,7 +72,8 @@ TEST(ArgReduce, FirstOrLastOfEquals) {
     for (const char *kind : {"max", "min"})
       for (const char *last : {"", "last "})
         for (auto [shape, dim, result] :
-             {std::tuple("4x19x", 1, "4x1x"), std::tuple("4x19x", 0, "1x19x")}) {
+             {std::tuple("4x19x", 1, "4x1x"), std::tuple("4x19x", 0, "1x19x"),
+              std::tuple("3x70x", 1, "3x1x"), std::tuple("700x3x", 0, "1x3x")}) {
           std::string in = std::string("tensor<") + shape + type + ">";
           std::string out = std::string("tensor<") + result + "i64>";
           EXPECT_EQ(differs("func.func @main(%x: " + in + ") -> " + out +
@@ -83,24 +84,27 @@ TEST(ArgReduce, FirstOrLastOfEquals) {
         }
 }
 
+/// Short ones, and long ones that many threads look through; integers are equal often.
 TEST(TopK, InOrderWithIndices) {
   for (const char *type : {"f32", "bf16", "i64"})
-    for (const char *kind : {"max", "min"}) {
-      std::string in = std::string("tensor<4x19x") + type + ">";
-      std::string out = std::string("tensor<4x5x") + type + ">";
-      EXPECT_EQ(differs("func.func @main(%x: " + in + ") -> (" + out +
-                        ", tensor<4x5xi64>) {\n %v, %i = nn.top_k " + kind + " 5 of %x dim 1 : " +
-                        in + "\n return %v, %i : " + out + ", tensor<4x5xi64>\n}"),
-                "")
-          << type << kind;
-    }
+    for (const char *kind : {"max", "min"})
+      for (const char *length : {"19", "70", "600"}) {
+        std::string in = std::string("tensor<4x") + length + "x" + type + ">";
+        std::string out = std::string("tensor<4x5x") + type + ">";
+        EXPECT_EQ(differs("func.func @main(%x: " + in + ") -> (" + out +
+                          ", tensor<4x5xi64>) {\n %v, %i = nn.top_k " + kind + " 5 of %x dim 1 : " +
+                          in + "\n return %v, %i : " + out + ", tensor<4x5xi64>\n}"),
+                  "")
+            << type << kind << length;
+      }
 }
 
 TEST(CumSum, BothDirections) {
   for (const char *type : {"f32", "i64"})
     for (const char *flags : {"", "exclusive ", "reverse ", "exclusive reverse "})
-      for (int dim : {0, 1}) {
-        std::string t = std::string("tensor<5x18x") + type + ">";
+      for (auto [shape, dim] : {std::pair("5x18x", 0), std::pair("5x18x", 1), std::pair("3x77x", 1),
+                                std::pair("96x2x", 0)}) {
+        std::string t = std::string("tensor<") + shape + type + ">";
         EXPECT_EQ(differs("func.func @main(%x: " + t + ") -> " + t + " {\n %y = nn.cumsum %x dim " +
                           std::to_string(dim) + " " + flags + ": " + t + "\n return %y : " + t +
                           "\n}"),
