@@ -5,9 +5,10 @@
                         [--seconds N] [--out DIR]
 
 Uses what was built elsewhere and no network. Parts: `kernels` are the unit tests of all kernels, on the
-GPU; `models` are those of test/models, and of --shared where it is, over 1, 2 and 4 ranks; `sanitizer`
-repeats small ones under compute-sanitizer; `times` measures beside PyTorch and ONNX Runtime where they
-are installed. Writes gpu-check.json and gpu-check.md; status 1 if anything failed, 2 where there is
+GPU; `nccl` is what the runtime asks of NCCL, over one rank and over as many as there are GPUs; `models`
+are those of test/models, and of --shared where it is, over 1, 2 and 4 ranks; `sanitizer` repeats small
+ones under compute-sanitizer; `times` measures beside PyTorch and ONNX Runtime where they are installed.
+Writes gpu-check.json and gpu-check.md; status 1 if anything failed, 2 where there is
 no GPU. --target simt plays all of it in the simulator, whose times mean nothing.
 """
 import argparse
@@ -27,7 +28,7 @@ import time
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Suites that ask ptxas or the simulator, wherever they run.
 BESIDE_THE_GPU = ["Conflicts", "Cubins", "Groups", "Planted"]
-PARTS = ["kernels", "models", "sanitizer", "times"]
+PARTS = ["kernels", "nccl", "models", "sanitizer", "times"]
 
 
 class NoGpu(Exception):
@@ -127,6 +128,13 @@ class Check:
     def kernels(self):
         self.tests("kernels", os.path.join(self.options.build, "bin", "CleaveCudaTests"),
                    "--gtest_filter=-" + ":".join(f"{suite}.*" for suite in BESIDE_THE_GPU))
+
+    def nccl(self):
+        try:
+            self.simulated or ctypes.CDLL("libnccl.so.2")
+        except OSError as error:
+            return self.notes.append(f"there is no NCCL: {error}")
+        self.tests("nccl", os.path.join(self.options.build, "bin", "CleaveNcclTests"))
 
     def models(self):
         golden = os.path.join(TREE, "test", "e2e", "golden.py")
@@ -298,7 +306,7 @@ def main():
         return 2
     check = Check(options, gpu)
     for part in parts:
-        {"kernels": check.kernels, "models": check.models, "sanitizer": check.sanitizer, "times": check.measure}[part]()
+        {"kernels": check.kernels, "nccl": check.nccl, "models": check.models, "sanitizer": check.sanitizer, "times": check.measure}[part]()
     return 1 if check.report() else 0
 
 
