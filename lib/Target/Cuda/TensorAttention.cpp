@@ -7,7 +7,8 @@
 // memory; values arrive while scores are computed, the next keys while values are weighted.
 //
 // With few queries (decoding), all query heads that share keys are rows of one block, and
-// its warps divide the keys of a tile; their shares of a row are combined at the end.
+// its warps divide the keys of a tile, and where such blocks are few several divide the tiles
+// (Parts.h); their shares of a row are combined at the end.
 //
 //===----------------------------------------------------------------------===//
 
