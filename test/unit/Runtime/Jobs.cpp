@@ -70,9 +70,9 @@ static pid_t start(const std::vector<std::string> &command, const Variables &var
   return process;
 }
 
-/// Two jobs of a machine must not meet.
+/// Two jobs of a machine must not meet, nor those of processes that began together.
 static std::string freshPort() {
-  static uint32_t next = uint32_t(getpid()) % 20000;
+  static uint32_t next = uint32_t(getpid()) * 7919 % 20000;
   return std::to_string(20000 + next++ % 20000);
 }
 
