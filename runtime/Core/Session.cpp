@@ -207,7 +207,7 @@ void Session::resolve(uint32_t r, bool load) {
     Step step{&command, rank.pointers.data() + rank.pointers.size(), 0};
     for (uint32_t b = 0; b < command.num_buffers; ++b) {
       if (gpu) {
-        rank.pointers.push_back(gpu->address(r, buffers[b]));
+        rank.pointers.push_back(gpu->address(r, command, b));
         continue;
       }
       rank.pointers.push_back(address(rank, buffers[b]));

@@ -178,6 +178,8 @@ bool Gpu::begin(uint32_t r, bool load) {
 }
 
 bool Gpu::execute(uint32_t r, bool load, const Step &step, Waiter &waiter) {
+  if (load && !bring(r, *step.command, waiter))
+    return false;
   return isCaptured(of(r), load) || issueNext(r, load, step, waiter);
 }
 
@@ -187,6 +189,8 @@ bool Gpu::arrive(uint32_t r, bool load, uint32_t index, const Step &step, Ends &
   ends = endsOf(program, step);
   if (!isStaged(step.command->op))
     return true;
+  if (load && !bring(r, *step.command, waiter))
+    return false;
   char *at = stage(rank, load, index);
   if (!isCaptured(rank, load) && !(enter(rank) && issueArrival(rank, at, ends)))
     return false;

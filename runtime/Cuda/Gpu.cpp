@@ -6,7 +6,6 @@
 #include "../Core/Verify.h"
 
 #include <algorithm>
-#include <set>
 
 using namespace cleave::runtime;
 
@@ -38,7 +37,9 @@ Gpu::~Gpu() {
     for (auto *list : {&rank.inputs, &rank.outputs})
       for (CUdeviceptr memory : *list)
         driver->cuMemFree(memory);
-    for (CUdeviceptr memory : {rank.params, rank.arena, rank.coordinates, rank.faults})
+    rank.upload.reset();
+    for (CUdeviceptr memory :
+         {rank.params, rank.arena, rank.coordinates, rank.faults, rank.passing})
       driver->cuMemFree(memory);
     rank.staging.free(*driver);
   }
@@ -61,6 +62,7 @@ int32_t Gpu::fail(CUresult result, const char *what, cleave_error *error) {
 }
 
 int32_t Gpu::prepare(cleave_error *error) {
+  findKept();
   if (int32_t status = openDriver(isSimulated(), driver, error))
     return status;
   int version = 0, count = 0;
@@ -162,25 +164,6 @@ int32_t Gpu::loadKernels(Device &device, cleave_error *error) {
   return CLEAVE_OK;
 }
 
-/// Parameters, and what is read of files as it is.
-uint64_t Gpu::weightBytes(uint32_t rank) const {
-  std::set<Range> ranges;
-  for (bool load : {true, false}) {
-    uint32_t count;
-    const cleave_command *list = listOf(program, rank, load, count);
-    for (uint32_t i = 0; i < count; ++i)
-      for (uint32_t b = 0; b < list[i].num_buffers; ++b) {
-        const cleave_buffer &buffer = program.buffers[list[i].first_buffer + b];
-        if (buffer.space == CLEAVE_SPACE_FILE)
-          ranges.insert({buffer.index, buffer.offset, buffer.bytes});
-      }
-  }
-  uint64_t bytes = program.programs[program.class_of_rank[rank]].param_bytes;
-  for (const auto &[file, offset, its] : ranges)
-    bytes += its;
-  return bytes;
-}
-
 int32_t Gpu::take(uint32_t rank, CUdeviceptr &memory, uint64_t bytes, cleave_error *error) {
   CUresult result = driver->cuMemAlloc(&memory, std::max<uint64_t>(bytes, 1));
   if (result != CUDA_ERROR_OUT_OF_MEMORY)
@@ -192,14 +175,15 @@ int32_t Gpu::take(uint32_t rank, CUdeviceptr &memory, uint64_t bytes, cleave_err
   for (uint32_t r = 0; r < program.num_ranks; ++r)
     together += weightBytes(r) + program.programs[program.class_of_rank[r]].arena_bytes;
   // Some is left for code and for the driver.
-  uint64_t usable = std::max<uint64_t>(all / 10 * 9, 1);
+  uint64_t usable = all / 10 * 9, passing = passingBytes(rank);
+  usable = usable > passing ? usable - passing : 1;
   uint64_t taken = ranks.size() < program.num_ranks ? program.num_ranks : devices.size();
   uint64_t wanted = std::max<uint64_t>((together + usable - 1) / usable, taken + 1);
   return runtime::fail(error, CLEAVE_REFUSED,
                        "the GPU has no memory for rank %u, which needs %llu bytes of weights, %llu "
-                       "of activations; %llu of %llu are free: cut the model over more GPUs, at "
-                       "least %llu, as with --mesh tp=%llu",
-                       rank, (unsigned long long)weightBytes(rank),
+                       "to make them, %llu of activations; %llu of %llu are free: cut the model "
+                       "over more GPUs, at least %llu, as with --mesh tp=%llu",
+                       rank, (unsigned long long)weightBytes(rank), (unsigned long long)passing,
                        (unsigned long long)own.arena_bytes, (unsigned long long)unused,
                        (unsigned long long)all, (unsigned long long)wanted,
                        (unsigned long long)wanted);
@@ -217,7 +201,8 @@ int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
       {&rank.params, own.param_bytes},
       {&rank.arena, own.arena_bytes},
       {&rank.faults, 4 * uint64_t(rank.numFaults)},
-      {&rank.coordinates, 8 * uint64_t(program.num_axes)}};
+      {&rank.coordinates, 8 * uint64_t(program.num_axes)},
+      {&rank.passing, passingBytes(r)}};
   for (auto [memory, bytes] : blocks)
     if (int32_t status = take(r, *memory, bytes, error))
       return status;
@@ -246,7 +231,8 @@ int32_t Gpu::allocateBuffer(uint32_t r, const cleave_buffer &buffer, cleave_erro
   uint64_t bytes = buffer.bytes;
   switch (buffer.space) {
   case CLEAVE_SPACE_FILE:
-    memory = &rank.device->files[{buffer.index, buffer.offset, buffer.bytes}];
+    if (!passes(buffer))
+      memory = &rank.device->files[rangeOf(buffer)];
     break;
   case CLEAVE_SPACE_INPUT:
     memory = &rank.inputs[buffer.index];
@@ -315,11 +301,13 @@ int32_t Gpu::allocateStaging(uint32_t r, cleave_error *error) {
   return CLEAVE_OK;
 }
 
-void *Gpu::address(uint32_t r, const cleave_buffer &buffer) {
+void *Gpu::address(uint32_t r, const cleave_command &command, uint32_t b) {
   Rank &rank = of(r);
+  const cleave_buffer &buffer = program.buffers[command.first_buffer + b];
   switch (buffer.space) {
   case CLEAVE_SPACE_FILE:
-    return pointerTo(rank.device->files[{buffer.index, buffer.offset, buffer.bytes}]);
+    return pointerTo(passes(buffer) ? rank.passing + passingBytes(command, b)
+                                    : rank.device->files[rangeOf(buffer)]);
   case CLEAVE_SPACE_PARAM: return pointerTo(rank.params + buffer.offset);
   case CLEAVE_SPACE_ARENA: return pointerTo(rank.arena + buffer.offset);
   case CLEAVE_SPACE_INPUT: return pointerTo(rank.inputs[buffer.index] + buffer.offset);
@@ -336,31 +324,4 @@ void **Gpu::addLaunch(uint32_t r, void **pointers, uint32_t count, uint32_t inde
   arguments.list.push_back(&arguments.coordinates);
   arguments.list.push_back(&arguments.fault);
   return arguments.list.data();
-}
-
-/// Whether a list of a local rank reads a range of a file.
-bool Gpu::readsFile(const Range &range, bool load) const {
-  for (uint32_t r = firstRank; r < endRank; ++r) {
-    uint32_t count;
-    const cleave_command *list = listOf(program, r, load, count);
-    for (uint32_t i = 0; i < count; ++i)
-      for (uint32_t b = 0; b < list[i].num_buffers; ++b) {
-        const cleave_buffer &buffer = program.buffers[list[i].first_buffer + b];
-        if (buffer.space == CLEAVE_SPACE_FILE &&
-            range == Range(buffer.index, buffer.offset, buffer.bytes))
-          return true;
-      }
-  }
-  return false;
-}
-
-void Gpu::endLoad() {
-  for (std::unique_ptr<Device> &device : devices) {
-    driver->cuCtxSetCurrent(device->context);
-    for (auto &[range, memory] : device->files)
-      if (!readsFile(range, /*load=*/false)) {
-        driver->cuMemFree(memory);
-        memory = 0;
-      }
-  }
 }

@@ -17,10 +17,12 @@
 #include "../Host/Workers.h"
 #include "../Nccl/Cliques.h"
 #include "HostBlock.h"
+#include "Upload.h"
 
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -38,12 +40,13 @@ public:
   /// Opens the driver and the devices, loads the code, and takes the memory of all ranks.
   int32_t prepare(cleave_error *error);
 
-  /// Where a buffer lies for the kernels of `rank`.
-  void *address(uint32_t rank, const cleave_buffer &buffer);
+  /// Where buffer `b` of a command lies for the kernels of `rank`.
+  void *address(uint32_t rank, const cleave_command &command, uint32_t b);
   /// What cuLaunchKernel wants for a launch with these addresses, which stay where they are;
   /// `index` is that of the command.
   void **addLaunch(uint32_t rank, void **pointers, uint32_t count, uint32_t index);
-  /// Copies the ranges of files that commands read, and parameters that are mapped.
+  /// Copies the ranges of files that `main` reads, and parameters that are mapped; `files`
+  /// stay where they are until `endLoad`.
   int32_t upload(const std::vector<MappedFile> &files, cleave_error *error);
   /// Lets go of what `load` alone reads.
   void endLoad();
@@ -126,6 +129,9 @@ private:
     Device *device = nullptr;
     CUstream stream = nullptr;
     CUdeviceptr params = 0, arena = 0, coordinates = 0, faults = 0;
+    CUdeviceptr passing = 0;                        ///< what a command of `load` reads of files
+    std::vector<std::pair<uint64_t, Range>> aboard; ///< there, by place
+    std::unique_ptr<Upload> upload;
     std::vector<CUdeviceptr> inputs, outputs; ///< 0 for what the rank does not touch
     uint32_t numFaults = 0;
     std::deque<Arguments> arguments;
@@ -154,9 +160,22 @@ private:
   int32_t allocate(uint32_t rank, cleave_error *error);
   int32_t allocateBuffer(uint32_t rank, const cleave_buffer &buffer, cleave_error *error);
   int32_t allocateStaging(uint32_t rank, cleave_error *error);
+  void findKept();
+  static Range rangeOf(const cleave_buffer &buffer) {
+    return {buffer.index, buffer.offset, buffer.bytes};
+  }
+  /// Whether `load` alone reads it.
+  bool passes(const cleave_buffer &buffer) const {
+    return buffer.space == CLEAVE_SPACE_FILE && !kept.count(rangeOf(buffer));
+  }
+  /// Of the first buffers of a command, and the most of any command of `load`.
+  uint64_t passingBytes(const cleave_command &command, uint32_t end) const;
+  uint64_t passingBytes(uint32_t rank) const;
+  /// Has what `load` reads of files come for a command.
+  bool bring(uint32_t rank, const cleave_command &command, Waiter &waiter);
+  /// Of parameters, and of what `main` reads of files as it is.
   uint64_t weightBytes(uint32_t rank) const;
   int32_t take(uint32_t rank, CUdeviceptr &memory, uint64_t bytes, cleave_error *error);
-  bool readsFile(const Range &range, bool load) const;
 
   // What a stream is given; captured, or at once.
   bool issueBegin(Rank &rank, bool load);
@@ -193,6 +212,8 @@ private:
   const cleave_program &program;
   const uint32_t firstRank, endRank, firstDevice, deadlineMs;
   const Driver *driver = nullptr;
+  const std::vector<MappedFile> *files = nullptr;
+  std::set<Range> kept; ///< that `main` reads
   std::vector<std::unique_ptr<Device>> devices;
   std::vector<Rank> ranks;
   std::unique_ptr<Cliques> cliques;

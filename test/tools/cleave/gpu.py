@@ -46,9 +46,11 @@ with tempfile.TemporaryDirectory() as folder:
             outputs.append({name: file[name].tobytes() for name in file})
     assert all(its == outputs[0] for its in outputs)
 
-    expect(r"cleave: the GPU has no memory for rank 0, which needs \d+ bytes of weights, \d+ of activations; "
-           r"\d+ of 262144 are free: cut the model over more GPUs, at least (\d+), as with --mesh tp=\1\n", 2,
+    expect(r"cleave: the GPU has no memory for rank 0, which needs \d+ bytes of weights, \d+ to make "
+           r"them, \d+ of activations; \d+ of 262144 are free: cut the model over more GPUs, at least (\d+), as with --mesh tp=\1\n", 2,
            CLEAVE_SIMT_MEMORY="256K")
+    # No GPU holds more of a model than its part, and one weight on its way.
+    expect("", 0, ["--mesh", "tp=4"], CLEAVE_SIMT_DEVICES="4", CLEAVE_SIMT_MEMORY="256K")
     expect(r"cleave: the simulator libcleave-simt.so cannot be loaded: .*; say with CLEAVE_PLUGINS where it is\n", 2,
            CLEAVE_PLUGINS=folder)
     expect(r"cleave: the driver of NVIDIA's GPUs does not start: CUDA_ERROR_INVALID_VALUE \(invalid argument\)\n", 2,
