@@ -65,7 +65,11 @@ public:
   const CUuuid &deviceOf(uint32_t rank) const { return ranks[rank - firstRank].device->uuid; }
   /// Why graphs or NCCL are not used though they were asked for, or "".
   const char *remark() const { return why.c_str(); }
-  void addRemark(const std::string &text) { why += (why.empty() ? "" : "; ") + text; }
+  /// Once, so that what was read of it before stays.
+  void addRemark(const std::string &text) {
+    if (why.find(text) == why.npos)
+      why += (why.empty() ? "" : "; ") + text;
+  }
 
   // On the fiber of a rank; false with `problem`, which is empty where another rank has
   // failed.

@@ -21,7 +21,7 @@ static bool load(bool simulated, Nccl &nccl, std::string &problem) {
   void *library = simulated ? openPlugin("libcleave-simt.so", RTLD_NOW | RTLD_LOCAL, problem)
                             : dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
   if (!library) {
-    problem = std::string("this machine has no NCCL, ") + dlerror() +
+    problem = "this machine has no NCCL, " + (simulated ? problem : dlerror()) +
               "; install the package nvidia-nccl-cu13 and name its folder in LD_LIBRARY_PATH";
     return false;
   }
