@@ -44,8 +44,11 @@ struct DecodedProgram::Decoder {
     for (const fb::Buffer *buffer : *from.buffers())
       into.buffers.push_back({buffer->space(), buffer->index(), buffer->offset(), buffer->bytes()});
     into.counts.assign(from.counts()->begin(), from.counts()->end());
-    for (const flatbuffers::String *name : *from.kernels())
+    for (const flatbuffers::String *name : *from.kernels()) {
+      if (int32_t status = take(*name))
+        return status;
       into.details.kernels.push_back(name->str());
+    }
     if (int32_t status = isOfCores() ? cores() : device())
       return status;
     if (int32_t status = values(*from.inputs(), into.inputs))
@@ -79,6 +82,8 @@ private:
     if (int32_t status = take(*from.buffers()))
       return status;
     if (int32_t status = take(*from.counts()))
+      return status;
+    if (int32_t status = take(*from.kernels()))
       return status;
     if (int32_t status = from.params() ? take(*from.params()) : int32_t(CLEAVE_OK))
       return status;

@@ -11,12 +11,13 @@ static bool isWithin(uint64_t offset, uint64_t count, uint64_t size, uint64_t li
   return offset <= limit && (!count || count * size <= limit - offset);
 }
 
-/// The entries of a table, each of them where one of `bytes` may be read.
+/// The entries of a table, each of them where one of `bytes` may be read. One without
+/// entries is nowhere: loaders look at its place, or for their number elsewhere.
 template <typename Entry, typename Check>
 static bool checkTable(std::string_view bytes, uint64_t offset, uint16_t count, uint16_t size,
                        Check check) {
   if (!count)
-    return true;
+    return !offset;
   if (size != sizeof(Entry) || !isWithin(offset, count, size, bytes.size()))
     return false;
   for (uint16_t i = 0; i < count; ++i) {
@@ -34,6 +35,9 @@ static bool isWholeElf(std::string_view bytes) {
       bytes[EI_CLASS] != ELFCLASS64)
     return false;
   memcpy(&header, bytes.data(), sizeof header);
+  // Their number would be that of the first section.
+  if (header.e_phnum == PN_XNUM)
+    return false;
   return checkTable<Elf64_Phdr>(bytes, header.e_phoff, header.e_phnum, header.e_phentsize,
                                 [&](const Elf64_Phdr &part) {
                                   return isWithin(part.p_offset, 1, part.p_filesz, bytes.size());

@@ -92,7 +92,7 @@ static void decide(const Control *control, const std::vector<GpuOffer> &offers, 
 
 /// The wire has the secret of the job, or is that of MPI, which carried the secret.
 bool Session::shareOffers(std::vector<GpuOffer> &offers, GpuPlan &plan, const Nccl *nccl,
-                          Waiter &waiter) noexcept {
+                          Waiter &waiter) {
   static constexpr char what[] = "while they agree on how GPUs exchange";
   Outcome outcome = Outcome::Done;
   if (firstRank > 0)

@@ -149,8 +149,7 @@ private:
   int32_t captureAll(cleave_error *error);
   /// How ranks on GPUs exchange: Connect.cpp.
   void connect(Waiter &waiter) noexcept;
-  bool shareOffers(std::vector<GpuOffer> &offers, GpuPlan &plan, const Nccl *nccl,
-                   Waiter &waiter) noexcept;
+  bool shareOffers(std::vector<GpuOffer> &offers, GpuPlan &plan, const Nccl *nccl, Waiter &waiter);
   bool captureOnGpu(uint32_t rank, Waiter &waiter) noexcept;
   bool beginOnGpu(uint32_t rank, Waiter &waiter) noexcept;
   bool finishOnGpu(uint32_t rank, Waiter &waiter) noexcept;

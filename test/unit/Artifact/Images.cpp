@@ -52,6 +52,23 @@ static const Lie lies[] = {
      "or not whole"},
     {"Segments", [](Small &s) { change(s, [](auto &header) { header.e_phnum = 0xffff; }); },
      "or not whole"},
+    {"NoSections", [](Small &s) { change(s, [](auto &header) { header.e_shnum = 0; }); },
+     "or not whole"},
+    {"NoSectionsFarAway",
+     [](Small &s) {
+       change(s, [](auto &header) { header.e_shnum = 0, header.e_shoff = 1ull << 60; });
+     },
+     "or not whole"},
+    {"NoSegments", [](Small &s) { change(s, [](auto &header) { header.e_phnum = 0; }); },
+     "or not whole"},
+    {"SegmentsCountedElsewhere",
+     [](Small &s) {
+       uint64_t end = s.kernels.size();
+       s.kernels.resize(end + PN_XNUM * sizeof(Elf64_Phdr));
+       s.images[0].bytes = s.kernels.size();
+       change(s, [&](auto &header) { header.e_phoff = end, header.e_phnum = PN_XNUM; });
+     },
+     "or not whole"},
     {"Entries", [](Small &s) { change(s, [](auto &header) { header.e_phentsize = 1; }); },
      "or not whole"},
     {"Ptx",

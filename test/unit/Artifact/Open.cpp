@@ -243,6 +243,26 @@ TEST(Artifact, SeedsOfTheFuzzerAreOfThisVersion) {
   }
 }
 
+/// As many bytes as one of them has, each of many names would be given a copy of.
+TEST(Artifact, NamesOfKernelsLieBesideEachOther) {
+  Small small;
+  static constexpr uint32_t count = 4099, length = 10000;
+  small.details.kernels.assign(count, "");
+  small.details.kernels[0].assign(length, 'k');
+  small.builder.program.num_kernels = count;
+  std::string bytes = runtime::encodeProgram(*small.builder.finish(), small.details);
+  auto *words = reinterpret_cast<uint32_t *>(bytes.data());
+  uint32_t *list = std::find(words, words + bytes.size() / 4, count) + 1;
+  runtime::DecodedProgram decoded;
+  cleave_error error = {};
+  ASSERT_EQ(decoded.decode(bytes, "", &error), CLEAVE_OK) << error.message;
+  for (uint32_t i = 1; i < count; ++i)
+    list[i] = list[0] - i * 4;
+  runtime::DecodedProgram lying;
+  ASSERT_EQ(lying.decode(bytes, "", &error), CLEAVE_REFUSED);
+  EXPECT_STREQ(error.message, "has lists that lie over each other");
+}
+
 /// A large file is told from another by parts of it, and held against all with `verify`.
 TEST(Artifact, SamplesLargeFiles) {
   std::vector<runtime::DigestBlock> blocks(100);
