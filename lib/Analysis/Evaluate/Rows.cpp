@@ -124,6 +124,16 @@ static bool preferred(ArgKind kind, const HostTensor &input, int64_t a, int64_t 
   return larger ? input.ints[a] > input.ints[b] : input.ints[a] < input.ints[b];
 }
 
+/// The same in an order of all values: NaN is greater than any number.
+static bool outranks(ArgKind kind, const HostTensor &input, int64_t a, int64_t b) {
+  if (!input.isFloat())
+    return preferred(kind, input, a, b);
+  double x = input.floats[a], y = input.floats[b];
+  if (kind == ArgKind::Min)
+    std::swap(x, y);
+  return x > y || (std::isnan(x) && !std::isnan(y));
+}
+
 static LogicalResult run(ArgReduceOp op, Operands operands, Results &results) {
   Rows rows(operands[0]->shape(), op.getDim());
   for (int64_t row = 0; row < rows.count(); ++row) {
@@ -147,9 +157,9 @@ static LogicalResult run(TopKOp op, Operands operands, Results &results) {
     std::iota(order.begin(), order.end(), 0);
     llvm::sort(order, [&](int64_t a, int64_t b) {
       int64_t left = rows.at(row, a), right = rows.at(row, b);
-      if (preferred(op.getKind(), *operands[0], left, right))
+      if (outranks(op.getKind(), *operands[0], left, right))
         return true;
-      return a < b && !preferred(op.getKind(), *operands[0], right, left);
+      return a < b && !outranks(op.getKind(), *operands[0], right, left);
     });
     for (int64_t i = 0; i < kept.length; ++i) {
       copyElement(*operands[0], rows.at(row, order[i]), results[0], kept.at(row, i));

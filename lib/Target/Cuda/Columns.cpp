@@ -66,11 +66,13 @@ private:
     return pull(first + Index::of(e.symbol(at, length)) * inner, 1);
   }
 
+  using Order = Value (Columns::*)(bool isMax, bool orEqual, Value x, Value y);
+
   /// Which of two goes in front; of equals the first, or the last.
-  Value wins(bool isMax, bool last, const Found &x, const Found &y) {
-    auto order = last ? arith::CmpIPredicate::sgt : arith::CmpIPredicate::slt;
-    Value equal = both(precedes(isMax, true, x.x, y.x), compare(order, x.number, y.number));
-    return either(precedes(isMax, false, x.x, y.x), equal);
+  Value wins(Order order, bool isMax, bool last, const Found &x, const Found &y) {
+    auto side = last ? arith::CmpIPredicate::sgt : arith::CmpIPredicate::slt;
+    Value equal = both((this->*order)(isMax, true, x.x, y.x), compare(side, x.number, y.number));
+    return either((this->*order)(isMax, false, x.x, y.x), equal);
   }
 
   /// The first of all threads' `own`; elements are read again rather than handed on.
@@ -123,7 +125,9 @@ private:
 
   void argReduce(nn::ArgReduceOp op) {
     bool isMax = op.getKind() == nn::ArgKind::Max, last = op.getLast();
-    auto isBetter = [&](const Found &x, const Found &y) { return wins(isMax, last, x, y); };
+    auto isBetter = [&](const Found &x, const Found &y) {
+      return wins(&Columns::precedes, isMax, last, x, y);
+    };
     // From the first element on, as nothing is in front of a NaN there.
     Value all = e.constantOf(b.getI1Type(), 1, 1);
     Found found = search({pull(first, 1), number(0)}, isBetter, [&](const Found &) { return all; });
@@ -133,11 +137,13 @@ private:
   void topK(nn::TopKOp op) {
     bool isMax = op.getKind() == nn::ArgKind::Max;
     int64_t wanted = op.getK();
-    auto isBetter = [&](const Found &x, const Found &y) { return wins(isMax, false, x, y); };
+    auto isBetter = [&](const Found &x, const Found &y) {
+      return wins(&Columns::outranks, isMax, false, x, y);
+    };
     Found none{bound(isMax, 1), number(-1)};
     Index target = start(column, wanted);
     // Each turn finds the first element behind the one found before.
-    e.loop(e.indexConstant(0), e.indexConstant(wanted), 1, {bound(!isMax, 1), number(-1)},
+    e.loop(e.indexConstant(0), e.indexConstant(wanted), 1, {front(isMax, 1), number(-1)},
            [&](Value turn, ValueRange before) -> SmallVector<Value> {
              Found last{before[0], before[1]};
              Found found =

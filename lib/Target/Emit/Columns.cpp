@@ -78,6 +78,28 @@ Value Columns::precedes(bool isMax, bool orEqual, Value x, Value y) {
   return arith::CmpIOp::create(e.builder, e.loc, predicate, x, y);
 }
 
+Value Columns::outranks(bool isMax, bool orEqual, Value x, Value y) {
+  if (!isa<FloatType>(compute))
+    return precedes(isMax, orEqual, x, y);
+  OpBuilder &b = e.builder;
+  auto isAbove = [&](Value p, Value q) -> Value {
+    Value above = arith::CmpFOp::create(b, e.loc, arith::CmpFPredicate::UGT, p, q);
+    Value isNumber = arith::CmpFOp::create(b, e.loc, arith::CmpFPredicate::ORD, q, q);
+    return arith::AndIOp::create(b, e.loc, above, isNumber);
+  };
+  if (!orEqual)
+    return isMax ? isAbove(x, y) : isAbove(y, x);
+  Value behind = isMax ? isAbove(y, x) : isAbove(x, y);
+  int64_t lanes = e.laneCount(behind);
+  return arith::XOrIOp::create(b, e.loc, behind, e.constantOf(b.getI1Type(), 1, lanes));
+}
+
+Value Columns::front(bool isMax, int64_t lanes) {
+  return isMax && isa<FloatType>(compute)
+             ? e.constantOf(compute, std::numeric_limits<double>::quiet_NaN(), lanes)
+             : bound(!isMax, lanes);
+}
+
 namespace {
 
 struct ColumnEmitter : Columns {
@@ -244,7 +266,7 @@ struct ColumnEmitter : Columns {
       Index column = start(at, length), target = start(at, wanted);
       Value last, lastIndex;
       if (!e.isDry()) {
-        last = bound(!isMax, lanes);
+        last = front(isMax, lanes);
         lastIndex = e.constantOf(b.getI64Type(), -1, lanes);
       }
       // Each turn finds the first element behind the one found before.
@@ -268,10 +290,10 @@ struct ColumnEmitter : Columns {
             return arith::CmpIOp::create(b, loc, p, l, r);
           };
           Value index = asI64(k, lanes);
-          Value behind = either(precedes(isMax, false, before[0], x),
-                                both(precedes(isMax, true, before[0], x),
+          Value behind = either(outranks(isMax, false, before[0], x),
+                                both(outranks(isMax, true, before[0], x),
                                      compare(arith::CmpIPredicate::sgt, index, before[1])));
-          Value better = precedes(isMax, false, x, best[0]);
+          Value better = outranks(isMax, false, x, best[0]);
           Value first = compare(arith::CmpIPredicate::eq, best[1], none);
           Value wins = both(behind, either(first, better));
           return SmallVector<Value>{arith::SelectOp::create(b, loc, wins, x, best[0]),

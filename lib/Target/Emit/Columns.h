@@ -27,8 +27,12 @@ public:
   Value pull(const Index &at, int64_t lanes);
   /// What goes behind all others, by greatness or by smallness.
   Value bound(bool isLeast, int64_t lanes);
-  /// Whether x goes in front of y.
+  /// Whether x goes in front of y; what is no number never does.
   Value precedes(bool isMax, bool orEqual, Value x, Value y);
+  /// The same in an order of all values: NaN is greater than any number.
+  Value outranks(bool isMax, bool orEqual, Value x, Value y);
+  /// What nothing is in front of in that order.
+  Value front(bool isMax, int64_t lanes);
 
   Type element, compute;
   bool isSigned;

@@ -99,6 +99,20 @@ TEST(TopK, InOrderWithIndices) {
       }
 }
 
+/// Half of the roots are none; rows of 3 have nothing else at times.
+TEST(TopK, WhatIsNoNumberIsAboveAll) {
+  for (const char *kind : {"max", "min"})
+    for (const char *length : {"3", "19", "70"}) {
+      std::string in = std::string("tensor<16x") + length + "xf32>";
+      EXPECT_EQ(differs("func.func @main(%x: " + in +
+                        ") -> (tensor<16x3xf32>, tensor<16x3xi64>) {\n %r = nn.sqrt %x : " + in +
+                        "\n %v, %i = nn.top_k " + kind + " 3 of %r dim 1 : " + in +
+                        "\n return %v, %i : tensor<16x3xf32>, tensor<16x3xi64>\n}"),
+                "")
+          << kind << length;
+    }
+}
+
 TEST(CumSum, BothDirections) {
   for (const char *type : {"f32", "i64"})
     for (const char *flags : {"", "exclusive ", "reverse ", "exclusive reverse "})
