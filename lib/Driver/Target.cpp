@@ -2,18 +2,12 @@
 
 #include "cleave/Driver/Target.h"
 
+#include "cleave/Target/Cuda.h"
+
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 
 using namespace cleave;
-
-/// As in `sm_90a`: what LLVM and ptxas both know begins with Turing.
-static bool isChip(llvm::StringRef chip) {
-  unsigned number;
-  if (!chip.consume_front("sm_") || chip.consumeInteger(10, number) || number < 75)
-    return false;
-  return chip.empty() || chip == "a" || chip == "f";
-}
 
 llvm::Expected<Target> cleave::parseTarget(llvm::StringRef text) {
   Target target;
@@ -27,10 +21,11 @@ llvm::Expected<Target> cleave::parseTarget(llvm::StringRef text) {
     target.chips = {"sm_80", "sm_90a", "sm_100", "sm_120"};
     return target;
   }
+  std::vector<llvm::StringRef> known = cuda::chips();
   for (llvm::StringRef chip : llvm::split(chips, ',')) {
-    if (!isChip(chip))
-      return llvm::createStringError("--target wants chips as in " + name +
-                                     ":sm_80,sm_90a, from sm_75 on, got: \"" + chip + "\"");
+    if (!llvm::is_contained(known, chip))
+      return llvm::createStringError("--target wants chips as in " + name + ":sm_80,sm_90a, of " +
+                                     llvm::join(known, ", ") + ", got: \"" + chip + "\"");
     target.chips.push_back(chip.str());
   }
   if (target.kind == Target::Simt && target.chips.size() > 1)

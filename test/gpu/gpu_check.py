@@ -100,12 +100,17 @@ class Check:
         return self.end - time.monotonic()
 
     def run(self, *command, **environment):
-        """(status, output) within what is left of the time; status None: it did not end."""
+        """(status, output) within what is left of the time; status None: it did not start or end."""
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=max(self.left(), 1),
                                   env=os.environ | environment)
         except subprocess.TimeoutExpired as error:
             return None, (error.stdout or b"").decode()
+        except OSError as error:
+            note = f"{command[0]} does not start: {error.strerror}"
+            if note not in self.notes:
+                self.notes.append(note)
+            return None, note
         return done.returncode, done.stdout + done.stderr
 
     def add(self, name, passed, failed, detail=""):

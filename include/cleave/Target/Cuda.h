@@ -13,7 +13,7 @@
 namespace cleave {
 
 struct CudaOptions {
-  /// As ptxas names them: `sm_90a`. A kernel gets machine code for each.
+  /// Of cuda::chips(). A kernel gets machine code for each.
   std::vector<std::string> chips;
   /// Makes images for the simulator of runtime/Simt instead, from the code for the first
   /// of `chips`.
@@ -38,6 +38,10 @@ compileCuda(mlir::ModuleOp module, const CudaOptions &options,
             std::vector<CubinReport> *reports = nullptr);
 
 namespace cuda {
+
+/// The chips that there is code for, as ptxas names them: `sm_90a`. A given ptxas may know
+/// fewer.
+std::vector<llvm::StringRef> chips();
 
 /// Parts of NVIDIA's toolkit: below CUDA_HOME, CUDA_PATH or CUDA_ROOT, beside this program,
 /// or where its installer puts it. Fails with the remedy.

@@ -20,21 +20,44 @@ using namespace llvm;
 using namespace cleave;
 
 namespace {
-/// A version of PTX, the first chip that needs it, and the first driver that reads it.
+/// A version of PTX, the first driver that reads it, and the chips that want no newer one.
 struct Ptx {
-  unsigned chip;
   const char *feature;
   uint32_t driver;
+  std::vector<StringRef> chips;
 };
 } // namespace
 
+/// LLVM ends the process where a version does not know the chip.
+static ArrayRef<Ptx> versions() {
+  static const Ptx all[] = {
+      {"+ptx71", 11010, {"sm_75", "sm_80", "sm_86"}},
+      {"+ptx74", 11040, {"sm_87"}},
+      {"+ptx78", 11080, {"sm_89"}},
+      {"+ptx80", 12000, {"sm_90", "sm_90a"}},
+      {"+ptx87", 12080, {"sm_100", "sm_100a", "sm_101", "sm_101a", "sm_120", "sm_120a"}},
+      {"+ptx88",
+       12090,
+       {"sm_100f", "sm_101f", "sm_103", "sm_103a", "sm_103f", "sm_120f", "sm_121", "sm_121a",
+        "sm_121f"}},
+      {"+ptx90", 13000, {"sm_88", "sm_110", "sm_110a", "sm_110f"}}};
+  return all;
+}
+
 /// The oldest that knows `chip`: newer drivers read it, older ones nothing newer.
 static const Ptx &ptxFor(StringRef chip) {
-  static constexpr Ptx all[] = {
-      {110, "+ptx90", 13000}, {100, "+ptx87", 12080}, {90, "+ptx80", 12000}, {0, "+ptx71", 11010}};
-  unsigned number = 0;
-  chip.drop_front(3).take_while(isDigit).getAsInteger(10, number);
-  return *find_if(all, [&](const Ptx &one) { return number >= one.chip; });
+  const auto *found =
+      find_if(versions(), [&](const Ptx &one) { return is_contained(one.chips, chip); });
+  assert(found != versions().end() && "of cuda::chips()");
+  return *found;
+}
+
+std::vector<StringRef> cuda::chips() {
+  std::vector<StringRef> all;
+  for (const Ptx &version : versions())
+    append_range(all, version.chips);
+  sort(all, [](StringRef a, StringRef b) { return a.compare_numeric(b) < 0; });
+  return all;
 }
 
 uint32_t cuda::driverOf(StringRef chip) { return ptxFor(chip).driver; }

@@ -69,6 +69,16 @@ Expected<uint32_t> cuda::driverOfCubins() {
   return release * 1000;
 }
 
+/// What ptxas is fatal about, without the lines of its report.
+static StringRef complaint(StringRef text) {
+  SmallVector<StringRef> lines;
+  text.split(lines, '\n', -1, /*KeepEmpty=*/false);
+  auto *found = find_if(lines, [](StringRef line) {
+    return line.starts_with("ptxas fatal") || line.contains("error");
+  });
+  return found == lines.end() ? text.take_front(400).rtrim() : found->take_front(400).rtrim();
+}
+
 Expected<cuda::Cubin> cuda::assemble(StringRef ptx, StringRef kernel, StringRef chip) {
   Expected<std::string> ptxas = findPtxas();
   if (!ptxas)
@@ -104,7 +114,7 @@ Expected<cuda::Cubin> cuda::assemble(StringRef ptx, StringRef kernel, StringRef 
   StringRef words = text ? (*text)->getBuffer() : StringRef();
   if (status != 0)
     return createStringError(Twine("ptxas does not compile ") + kernel + " for " + chip + ": " +
-                             (message.empty() ? words.take_front(400) : StringRef(message)));
+                             (message.empty() ? complaint(words) : StringRef(message)));
   auto bytes = MemoryBuffer::getFile(output, /*IsText=*/false, /*RequiresNullTerminator=*/false);
   if (!bytes)
     return createStringError("ptxas wrote nothing: " + bytes.getError().message());

@@ -51,6 +51,10 @@ def flags(t, model):
             t.expect([CLEAVE, command, model, *rest, "--precision", precision], "--precision", precision)
         for target in ("abacus", "cpu:sm_80", "cuda:", "cuda:sm_60", "cuda:sm_85x", "simt:sm_80,sm_90"):
             t.expect([CLEAVE, command, model, *rest, "--target", target], "--target", target.split(":")[-1])
+    for chip in ("sm_77", "sm_91", "sm_999", "sm_80a", "sm_90f", "sm_090"):
+        for kind in ("cuda", "simt"):
+            t.expect([CLEAVE, "compile", model, "--target", f"{kind}:{chip}", "-o", t.path("bad")], "--target",
+                     "sm_75, sm_80, sm_86, sm_87, ", "sm_103a", f', got: "{chip}"')
 
 
 def meshes(t, model):

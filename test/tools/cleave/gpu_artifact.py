@@ -94,6 +94,27 @@ def weights_stay(folder):
     assert equal(os.path.join(folder, "r.npz"), os.path.join(folder, "c.npz"))
 
 
+def chips(t):
+    """Each has a version of PTX that knows it, and what ptxas refuses is said in a line."""
+    make = [CLEAVE, "compile", t.path("gather.onnx"), "-o"]
+    names = "sm_75, sm_86, sm_87, sm_88, sm_89, sm_90, sm_100f, sm_103, sm_103a, sm_110, sm_120, sm_121, sm_121f"
+    run(*make, t.path("chips"), "--target", "cuda:" + names.replace(" ", ""))
+    assert f"images: {names}, for drivers of CUDA 13.0 or newer" in run(CLEAVE, "inspect", t.path("chips"))
+    for chip, version in (("sm_87", "11.4"), ("sm_89", "11.8"), ("sm_100", "12.8"), ("sm_103a", "12.9")):
+        run(*make, t.path("of" + chip), "--target", "simt:" + chip)
+        assert f"for drivers of CUDA {version} or" in run(CLEAVE, "inspect", t.path("of" + chip))
+
+    tool = t.path("toolkit/bin/ptxas")
+    os.makedirs(os.path.dirname(tool))
+    with open(tool, "w") as file:
+        file.write("#!/bin/sh\nprintf 'ptxas info    : 0 bytes gmem\\nptxas fatal   : no such chip\\n'\nexit 1\n")
+    os.chmod(tool, 0o755)
+    done = subprocess.run([*make, t.path("refused"), "--target", "cuda:sm_101"], capture_output=True, text=True,
+                          env=os.environ | {"CUDA_HOME": t.path("toolkit")})
+    assert done.returncode == 2, done
+    assert done.stderr.endswith(" for sm_101: ptxas fatal   : no such chip\n"), done.stderr
+
+
 def lacking(t):
     """What a machine lacks for a folder that is whole."""
     artifact, inputs = t.path("a"), ["--inputs", t.path("in.npz")]
@@ -191,6 +212,7 @@ def main():
         run(CLEAVE, "compile", t.path("gather.onnx"), "--target", "simt", "-o", t.path("a"))
         np.savez(t.path("in.npz"), ids=np.zeros((16, 3), np.int64), scale=np.ones(2, np.float32))
         copies(t)
+        chips(t)
         lacking(t)
         damaged(t)
         t.end()
