@@ -173,9 +173,13 @@ Value Fragments::pack(Value low, Value high) {
     Value halves = arith::TruncFOp::create(b, loc, VectorType::get({2}, element), pair);
     return LLVM::BitcastOp::create(b, loc, word, halves);
   }
-  Value halves = LLVM::CallIntrinsicOp::create(b, loc, VectorType::get({2}, element),
+  return packBf16(b, loc, low, high);
+}
+
+Value cleave::cuda::packBf16(OpBuilder &b, Location loc, Value low, Value high) {
+  Value halves = LLVM::CallIntrinsicOp::create(b, loc, VectorType::get({2}, b.getBF16Type()),
                                                b.getStringAttr("llvm.nvvm.ff2bf16x2.rn"),
                                                ValueRange{high, low})
                      .getResult(0);
-  return LLVM::BitcastOp::create(b, loc, word, halves);
+  return LLVM::BitcastOp::create(b, loc, b.getI32Type(), halves);
 }

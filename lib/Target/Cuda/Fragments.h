@@ -30,6 +30,9 @@ struct SharedTile {
   int64_t chunks() const { return columns / kMatrix; }
 };
 
+/// Two f32 rounded to bf16 in one i32; on chips with tensor cores.
+Value packBf16(mlir::OpBuilder &b, mlir::Location loc, Value low, Value high);
+
 /// Emits, in i32, what a warp does with its fragments.
 class Fragments {
 public:

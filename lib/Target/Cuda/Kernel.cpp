@@ -2,6 +2,7 @@
 
 #include "Kernel.h"
 
+#include "Fragments.h"
 #include "Roots.h"
 
 #include "llvm/ADT/TypeSwitch.h"
@@ -89,12 +90,28 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, cons
       });
 }
 
+/// Two at a time.
+static Value roundToBf16(OpBuilder &b, Location loc, Value x) {
+  int64_t lanes = cast<VectorType>(x.getType()).getNumElements();
+  auto one = [&](int64_t i) {
+    return vector::ExtractOp::create(b, loc, x, ArrayRef<int64_t>{i}).getResult();
+  };
+  SmallVector<Value> words;
+  for (int64_t i = 0; i < lanes; i += 2)
+    words.push_back(packBf16(b, loc, one(i), one(i + 1)));
+  auto type = VectorType::get({lanes / 2}, b.getI32Type());
+  Value all = vector::FromElementsOp::create(b, loc, type, words);
+  return vector::BitCastOp::create(b, loc, VectorType::get({lanes}, b.getI16Type()), all);
+}
+
 DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chip &chip,
                                     const emit::Workspace &workspace) {
   emit::Machine machine;
   machine.lanes = kLanes;
   machine.isParallel = true;
   machine.alignment = kAlignment;
+  if (chip.hasTensorCores)
+    machine.roundToBf16 = roundToBf16;
   Operation *root = emit::rootOf(kernel);
   DeviceLoops loops{emit::makeBody(kernel, machine, kSharedSpace, workspace),
                     launchOf(kernel, chip)};

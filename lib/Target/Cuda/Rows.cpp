@@ -1,7 +1,9 @@
 //===- Rows.cpp - softmax, norms and reductions of rows -------------------===//
 //
 // A warp has a short row, a block a long one. What a row is made of is computed
-// once and kept in shared memory; where it does not fit, once for each pass.
+// once. Each thread holds its elements in registers where all have equally many and
+// what follows takes each where it is; else they are kept in shared memory, and where they
+// do not fit there computed once for each pass.
 //
 //===----------------------------------------------------------------------===//
 
@@ -23,20 +25,51 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 /// Rows up to which a warp is enough.
 constexpr int64_t kShortRow = 1024;
-constexpr int64_t kBlockThreads = 256, kWarpsOfRows = 4;
+constexpr int64_t kBlockThreads = 256, kMostThreads = 1024, kWarpsOfRows = 4;
+/// Vectors of a row that a thread holds.
+constexpr int64_t kMostHeld = 8;
 /// f32 elements of a row that shared memory holds beside the slots of reductions.
 constexpr int64_t kLongestKept = kSharedBytes / 4 - 64;
+
+/// How many elements threads take at a time, and how many threads a row has.
+struct Shares {
+  int64_t lanes, threads;
+  bool isEven = false; ///< all have as much, and no more than they can hold
+};
+
+Shares sharesOf(int64_t length) {
+  bool isWhole = length > kShortRow;
+  for (int64_t lanes = kLanes; lanes > 0; lanes /= 2)
+    for (int64_t threads = isWhole ? kBlockThreads / 2 : kWarp;
+         threads <= (isWhole ? kMostThreads : kWarp); threads *= 2)
+      if (length % (lanes * threads) == 0 && length <= kMostHeld * lanes * threads)
+        return {lanes, threads, true};
+  int64_t lanes = kLanes;
+  while (length % lanes != 0)
+    lanes /= 2;
+  return {lanes, isWhole ? kBlockThreads : kWarp};
+}
+
+/// Whether what is computed of `value` takes each element where it is.
+bool isTakenInPlace(Value value) {
+  return llvm::all_of(value.getUsers(), [&](Operation *user) {
+    if (user->hasTrait<OpTrait::IsTerminator>())
+      return true;
+    return isa<nn::ElementwiseOpInterface>(user) &&
+           Emitter::shape(user->getResult(0)) == Emitter::shape(value) &&
+           isTakenInPlace(user->getResult(0));
+  });
+}
 
 struct RowEmitter {
   RowEmitter(Emitter &e, Operation *root, ThreadBlock &block)
       : e(e), b(e.builder), loc(e.loc), root(root), block(block), outputs(e.kernel, root),
-        input(root->getOperand(0)), length(*emit::rowLength(root)), isWhole(length > kShortRow),
+        input(root->getOperand(0)), length(*emit::rowLength(root)), shares(sharesOf(length)),
+        lanes(shares.lanes), isWhole(length > kShortRow),
         team(isWhole ? block.whole() : block.warp()),
         rowsAtOnce(isWhole ? 1 : block.launch.threads / kWarp) {
-    lanes = kLanes;
-    while (length % lanes != 0)
-      lanes /= 2;
-    isKept = length <= kLongestKept;
+    isHeld = shares.isEven && (isa<nn::ReduceOp>(root) || isTakenInPlace(root->getResult(0)));
+    isKept = !isHeld && length <= kLongestKept;
     base = e.reserve(isKept ? rowsAtOnce * length : 0);
   }
 
@@ -60,7 +93,9 @@ private:
 
   void oneRow(const Index &row) {
     start = row * length;
-    if (isKept || !outputs.inFront.empty()) {
+    if (isHeld) {
+      hold();
+    } else if (isKept || !outputs.inFront.empty()) {
       e.team = team;
       e.nest(length, [&](const Index &at) {
         if (isKept)
@@ -81,6 +116,31 @@ private:
     sync();
   }
 
+  /// All that a thread has of the row, which it asks for at once.
+  void hold() {
+    held.clear();
+    for (int64_t i = 0; i < length / (lanes * shares.threads); ++i) {
+      Index at = heldAt(i);
+      held.push_back(e.broadcast(e.pull(input, start + at), lanes));
+      outputs.storeInFront(e, start + at);
+    }
+  }
+
+  Index heldAt(int64_t i) {
+    Value first = arith::MulIOp::create(b, loc, team.number, e.indexConstant(lanes));
+    Index at = Index::of(e.symbol(first, shares.threads * lanes, lanes));
+    if (lanes > 1)
+      at = at + e.laneSymbol(lanes);
+    return at + i * shares.threads * lanes;
+  }
+
+  /// Puts f(x) in the place of what threads hold; false where they hold nothing.
+  bool replace(function_ref<Value(Value x)> f) {
+    for (Value &x : held)
+      x = f(x);
+    return isHeld;
+  }
+
   /// Where the row of this warp lies.
   Index slot() {
     if (isWhole)
@@ -96,16 +156,20 @@ private:
 
   /// Combines f(x) over the row.
   Value over(double init, Kind kind, function_ref<Value(Value x)> f) {
-    int64_t threads = isWhole ? block.launch.threads : kWarp;
-    Value first = arith::MulIOp::create(b, loc, team.number, e.indexConstant(lanes));
-    Value total = e.loop(first, e.indexConstant(length), threads * lanes, e.splat(init, lanes),
-                         [&](Value i, ValueRange sums) -> SmallVector<Value> {
-                           Index at = Index::of(e.symbol(i, length, lanes));
-                           if (lanes > 1)
-                             at = at + e.laneSymbol(lanes);
-                           Value x = e.broadcast(element(at), lanes);
-                           return {combine(e, kind, sums[0], f(x))};
-                         })[0];
+    Value total = e.splat(init, lanes);
+    for (Value x : held)
+      total = combine(e, kind, total, f(x));
+    if (!isHeld) {
+      Value first = arith::MulIOp::create(b, loc, team.number, e.indexConstant(lanes));
+      total = e.loop(first, e.indexConstant(length), shares.threads * lanes, total,
+                     [&](Value i, ValueRange sums) -> SmallVector<Value> {
+                       Index at = Index::of(e.symbol(i, length, lanes));
+                       if (lanes > 1)
+                         at = at + e.laneSymbol(lanes);
+                       Value x = e.broadcast(element(at), lanes);
+                       return {combine(e, kind, sums[0], f(x))};
+                     })[0];
+    }
     if (lanes > 1)
       total = vector::ReductionOp::create(b, loc, kind, total);
     int64_t slots = isWhole ? e.reserve(block.launch.threads / kWarp) : 0;
@@ -127,6 +191,12 @@ private:
   }
 
   void finish(const std::function<Value(Value x, const Index &at)> &make) {
+    for (auto [i, x] : llvm::enumerate(held)) {
+      Index place = heldAt(i);
+      outputs.storeBehind(e, make(x, place), start + place);
+    }
+    if (isHeld)
+      return;
     e.define(root->getResult(0), [&](const Index &at) -> Value {
       Index place = at - start;
       Value x = element(place);
@@ -144,10 +214,12 @@ private:
       Value tops = e.broadcast(top, e.laneCount(x));
       return emit::buildDecay(e, arith::SubFOp::create(b, loc, x, tops));
     };
-    Value sum = over(0.0, Kind::ADD, power);
+    bool isPower = replace(power);
+    Value sum = over(0.0, Kind::ADD, [&](Value x) { return isPower ? x : power(x); });
     Value inverse = arith::DivFOp::create(b, loc, scalar(1.0), sum);
     finish([=, this](Value x, const Index &) -> Value {
-      return arith::MulFOp::create(b, loc, power(x), e.broadcast(inverse, e.laneCount(x)));
+      x = isPower ? x : power(x);
+      return arith::MulFOp::create(b, loc, x, e.broadcast(inverse, e.laneCount(x)));
     });
   }
 
@@ -158,11 +230,11 @@ private:
       Value sum = over(0.0, Kind::ADD, [](Value x) { return x; });
       mean = arith::MulFOp::create(b, loc, sum, scalar(1.0 / length));
     }
-    auto centred = [=, this](Value x) -> Value {
-      if (!mean)
-        return x;
+    auto centre = [=, this](Value x) -> Value {
       return arith::SubFOp::create(b, loc, x, e.broadcast(mean, e.laneCount(x)));
     };
+    bool isCentred = !mean || replace(centre);
+    auto centred = [=](Value x) { return isCentred ? x : centre(x); };
     Value squares = over(0.0, Kind::ADD, [&](Value x) -> Value {
       Value y = centred(x);
       return arith::MulFOp::create(b, loc, y, y);
@@ -192,11 +264,14 @@ private:
   Outputs outputs;
   Value input;
   int64_t length;
+  Shares shares;
+  int64_t lanes;
   bool isWhole; ///< a block has a row
   Team team;
-  int64_t rowsAtOnce, lanes, base;
-  bool isKept;
+  int64_t rowsAtOnce, base;
+  bool isHeld, isKept;
   Index start;
+  SmallVector<Value> held;
 };
 
 } // namespace
@@ -204,7 +279,7 @@ private:
 Launch cleave::cuda::launchRows(Operation *root) {
   int64_t length = *emit::rowLength(root), rows = Emitter::size(root->getOperand(0)) / length;
   if (length > kShortRow)
-    return {rows, kBlockThreads, 0};
+    return {rows, sharesOf(length).threads, 0};
   int64_t warps = std::clamp<int64_t>(kLongestKept / length, 1, kWarpsOfRows);
   return {ceilDiv(rows, warps), warps * kWarp, 0};
 }

@@ -529,8 +529,10 @@ void Emitter::store(unsigned number, const Index &at, Value stored) {
   if (element.isInteger(1)) {
     stored = arith::ExtUIOp::create(builder, loc, narrow, stored);
   } else if (element.isBF16()) {
-    Value bits = nn::buildBf16Bits(builder, loc, stored);
-    stored = arith::TruncIOp::create(builder, loc, narrow, bits);
+    stored = machine.roundToBf16 && lanes % 2 == 0
+                 ? machine.roundToBf16(builder, loc, stored)
+                 : arith::TruncIOp::create(builder, loc, narrow,
+                                           nn::buildBf16Bits(builder, loc, stored));
   } else if (stored.getType() != narrow) {
     stored = arith::TruncFOp::create(builder, loc, narrow, stored);
   }

@@ -40,6 +40,8 @@ struct Machine {
   /// is written by whoever finds it.
   bool isParallel = false;
   int64_t alignment = 0; ///< bytes that the places of buffers are multiples of, if known
+  /// Rounds an even number of f32 to the bits of bf16, i16 each, if it has instructions for it.
+  std::function<Value(mlir::OpBuilder &, mlir::Location, Value)> roundToBf16;
 };
 
 /// The threads that share the steps of a loop, as values of `index`.

@@ -104,6 +104,9 @@ void Outputs::storeInFront(Emitter &emitter, const Index &at) const {
 }
 
 Value cleave::emit::buildDecay(Emitter &e, Value x) {
+  // Its own library knows instructions for it.
+  if (e.machine.isParallel)
+    return math::ExpOp::create(e.builder, e.loc, x);
   // 2^n e^r with n >= -126, so that one shift of the exponent is the factor.
   OpBuilder &b = e.builder;
   int64_t lanes = e.laneCount(x);
