@@ -10,6 +10,8 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
+#include "llvm/Support/Parallel.h"
+
 #include <cmath>
 #include <random>
 
@@ -57,30 +59,53 @@ static std::optional<int64_t> indexedExtent(Value value) {
   return extent;
 }
 
+/// Elements that are drawn from one stream.
+static constexpr int64_t kBlock = 1 << 16;
+
+/// Fills `bytes` with elements of `type`, one block after the other. `seed` is that of the
+/// block.
+static void drawBlock(RankedTensorType type, std::optional<int64_t> extent, uint64_t seed,
+                      char *bytes) {
+  HostTensor drawn(type);
+  std::mt19937_64 random(seed);
+  for (size_t i = 0; i < drawn.floats.size(); i += 2) {
+    // Box and Muller's transform, the same on every library.
+    double u = (random() >> 11) * 0x1p-53 + 0x1p-54, v = (random() >> 11) * 0x1p-53;
+    double radius = std::sqrt(-2 * std::log(u)), angle = 2 * M_PI * v;
+    drawn.floats[i] = radius * std::cos(angle);
+    if (i + 1 < drawn.floats.size())
+      drawn.floats[i + 1] = radius * std::sin(angle);
+  }
+  for (int64_t &value : drawn.ints)
+    value = extent && *extent > 0 ? random() % *extent : 1;
+  llvm::copy(drawn.toBytes(), bytes);
+}
+
 llvm::Expected<NamedTensors> cleave::drawInputs(ModuleOp module, uint64_t seed) {
   NamedTensors inputs;
   auto main = module.lookupSymbol<func::FuncOp>("main");
-  uint64_t elements = 0;
-  for (Type type : main.getArgumentTypes())
-    elements += cast<RankedTensorType>(type).getNumElements();
-  // A double or a 64-bit integer each while they are drawn.
-  if (llvm::Error error = requireMemory("the inputs", elements * sizeof(double)))
+  uint64_t bytes = 0;
+  for (Type type : main.getArgumentTypes()) {
+    auto tensor = cast<RankedTensorType>(type);
+    bytes += tensor.getNumElements() * cleave_type_bytes(*runtimeType(tensor.getElementType()));
+  }
+  if (llvm::Error error = requireMemory("the inputs", bytes))
     return std::move(error);
   for (BlockArgument argument : main.getArguments()) {
     auto name = main.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "onnx.name");
-    HostTensor drawn(typeOf(argument));
-    // Each input has a stream of its own, so that adding one changes no other.
-    std::mt19937_64 random(seed * 1000003 + argument.getArgNumber());
+    RankedTensorType type = typeOf(argument);
+    Tensor tensor(*runtimeType(type.getElementType()), type.getShape());
     std::optional<int64_t> extent = indexedExtent(argument);
-    for (double &value : drawn.floats) {
-      // Box and Muller's transform, the same on every library.
-      double u = (random() >> 11) * 0x1p-53 + 0x1p-54, v = (random() >> 11) * 0x1p-53;
-      value = std::sqrt(-2 * std::log(u)) * std::cos(2 * M_PI * v);
-    }
-    for (int64_t &value : drawn.ints)
-      value = extent && *extent > 0 ? random() % *extent : 1;
-    Tensor tensor(*runtimeType(drawn.type.getElementType()), drawn.shape());
-    tensor.bytes = drawn.toBytes();
+    int64_t elements = type.getNumElements(), width = elements ? tensor.bytes.size() / elements : 0;
+    auto whole = RankedTensorType::get({kBlock}, type.getElementType());
+    auto last = RankedTensorType::get({elements % kBlock}, type.getElementType());
+    // Each block of each input has a stream of its own, so that adding one changes no other.
+    llvm::parallelFor(0, llvm::divideCeil(elements, kBlock), [&](size_t block) {
+      int64_t first = int64_t(block) * kBlock;
+      uint64_t stream = (seed * 1000003 + argument.getArgNumber()) * 1000003 + block;
+      drawBlock(first + kBlock <= elements ? whole : last, extent, stream,
+                tensor.bytes.data() + first * width);
+    });
     inputs[name.str()] = std::move(tensor);
   }
   return inputs;

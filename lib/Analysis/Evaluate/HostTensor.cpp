@@ -25,6 +25,42 @@ static llvm::APFloat encode(double value, FloatType type) {
   return narrow;
 }
 
+/// What most numbers need of `encode`, without its generality: the bits of `value` as a
+/// double once it is rounded to `type`; nothing where that is no normal number of it.
+static std::optional<uint64_t> roundNormal(double value, FloatType type) {
+  const llvm::fltSemantics &semantics = type.getFloatSemantics();
+  unsigned precision = llvm::APFloat::semanticsPrecision(semantics);
+  // Narrower ones have values of their own where others have infinities.
+  if (type.getWidth() < 16 || precision >= 53)
+    return std::nullopt;
+  unsigned dropped = 53 - precision;
+  auto bits = llvm::bit_cast<uint64_t>(value);
+  bits += (uint64_t(1) << (dropped - 1)) - 1 + (bits >> dropped & 1);
+  bits &= ~((uint64_t(1) << dropped) - 1);
+  int exponent = int(bits >> 52 & 0x7ff) - 1023;
+  bool isNormal = exponent >= llvm::APFloat::semanticsMinExponent(semantics) &&
+                  exponent <= llvm::APFloat::semanticsMaxExponent(semantics);
+  return isNormal ? std::optional(bits) : std::nullopt;
+}
+
+static uint64_t bitsOf(double value, FloatType type) {
+  std::optional<uint64_t> rounded = roundNormal(value, type);
+  if (!rounded)
+    return encode(value, type).bitcastToAPInt().getZExtValue();
+  const llvm::fltSemantics &semantics = type.getFloatSemantics();
+  unsigned stored = llvm::APFloat::semanticsPrecision(semantics) - 1;
+  uint64_t mantissa = (*rounded & ((uint64_t(1) << 52) - 1)) >> (52 - stored);
+  uint64_t exponent = (*rounded >> 52 & 0x7ff) - 1023 + 1 -
+                      uint64_t(llvm::APFloat::semanticsMinExponent(semantics));
+  return *rounded >> 63 << (type.getWidth() - 1) | exponent << stored | mantissa;
+}
+
+static double roundTo(double value, FloatType type) {
+  if (std::optional<uint64_t> rounded = roundNormal(value, type))
+    return llvm::bit_cast<double>(*rounded);
+  return decode(encode(value, type));
+}
+
 static int64_t wrap(int64_t value, IntegerType type) {
   unsigned width = type.getWidth();
   if (width == 1)
@@ -93,11 +129,9 @@ DenseElementsAttr HostTensor::toAttr() const {
 std::vector<char> HostTensor::toBytes() const {
   int64_t width = nn::elementBytes(type.getElementType());
   std::vector<char> bytes(size() * width);
+  auto floatType = dyn_cast<FloatType>(type.getElementType());
   for (int64_t i = 0; i < size(); ++i) {
-    uint64_t bits = isFloat() ? encode(floats[i], cast<FloatType>(type.getElementType()))
-                                    .bitcastToAPInt()
-                                    .getZExtValue()
-                              : static_cast<uint64_t>(ints[i]);
+    uint64_t bits = floatType ? bitsOf(floats[i], floatType) : static_cast<uint64_t>(ints[i]);
     std::memcpy(bytes.data() + i * width, &bits, width);
   }
   return bytes;
@@ -108,8 +142,7 @@ void HostTensor::round() {
     if (floatType.isF64())
       return;
     for (double &value : floats)
-      value = floatType.isF32() ? static_cast<double>(static_cast<float>(value))
-                                : decode(encode(value, floatType));
+      value = roundTo(value, floatType);
     return;
   }
   for (int64_t &value : ints)
