@@ -3,7 +3,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 DECODER = test/models/llama_mobius.onnx --inputs test/models/llama_mobius.case0.npz
 
-.PHONY: help deps build demo check bench gpu-check format
+.PHONY: help deps build demo check bench gpu-check gpu-bundle format
 help:
 	@sed -n 's/^## //p' Makefile
 
@@ -32,6 +32,10 @@ bench: build
 ## make gpu-check  what needs a GPU, on a machine with one: kernels, models, times; [GPU_CHECK="--parts times …"]
 gpu-check:
 	@$(or $(wildcard .venv/bin/python),python3) test/gpu/gpu_check.py $(GPU_CHECK)
+
+## make gpu-bundle  packs what was built for the gpu-check of a machine that has nothing of ours
+gpu-bundle: build
+	@tools/gpu_bundle.sh
 
 ## make format  clang-format over the tree
 format:

@@ -1,9 +1,9 @@
 //===- Execute.cpp - runs the lists of all ranks --------------------------===//
 
+#include "Clock.h"
 #include "Session.h"
 
 #include <algorithm>
-#include <chrono>
 #include <csignal>
 #include <cstdarg>
 #include <cstdio>
@@ -11,12 +11,6 @@
 #include <unistd.h>
 
 using namespace cleave::runtime;
-
-static uint64_t now() {
-  return uint64_t(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                      std::chrono::steady_clock::now().time_since_epoch())
-                      .count());
-}
 
 int32_t Session::runAll(Work next, cleave_error *error) noexcept {
   work = next;
@@ -86,7 +80,8 @@ bool Session::runSteps(uint32_t r, Waiter &waiter) noexcept {
     Place place{r, i, loading, step.command, hostOf(r)};
     if (fault.strikes(r, i, loading) && !strike(place, waiter))
       return false;
-    bool timed = timing && !loading;
+    // What a GPU does it times itself.
+    bool timed = timing && !loading && !gpu;
     if (timed)
       rank.spans[i].begin = now();
     bool done = execute(place, step, waiter);
@@ -98,14 +93,14 @@ bool Session::runSteps(uint32_t r, Waiter &waiter) noexcept {
       releaseFiles(*step.command);
       continue;
     }
-    if (timed)
-      rank.times[i] += rank.spans[i].end - rank.spans[i].begin;
     rank.counters.calls[step.command->op] += 1;
     if (isExchange(step.command->op))
       rank.counters.bytes[step.command->op] += step.bytes;
   }
   if (gpu && !finishOnGpu(r, waiter))
     return false;
+  for (size_t i = 0; i < rank.times.size() && !loading; ++i)
+    rank.times[i] += rank.spans[i].end - rank.spans[i].begin;
   rank.step->store(2 * uint32_t(steps.size()), std::memory_order_relaxed);
   return true;
 }
@@ -190,10 +185,7 @@ bool Session::reportGpu(const Place &place) noexcept {
 bool Session::executeOnGpu(const Place &place, const Step &step, Waiter &waiter) noexcept {
   if (isExchange(step.command->op))
     ranks[place.rank].step->store(2 * place.index + 1, std::memory_order_relaxed);
-  // What is timed has to have happened.
-  bool done = gpu->execute(place.rank, loading, step, waiter) &&
-              (!timing || loading || gpu->wait(place.rank, waiter));
-  return done || reportGpu(place);
+  return gpu->execute(place.rank, loading, step, waiter) || reportGpu(place);
 }
 
 bool Session::captureOnGpu(uint32_t r, Waiter &waiter) noexcept {
@@ -221,7 +213,9 @@ bool Session::finishOnGpu(uint32_t r, Waiter &waiter) noexcept {
   int64_t faulty = -1;
   ranks[r].step->store(2 * uint32_t((loading ? ranks[r].load : ranks[r].main).size()) + 1,
                        std::memory_order_relaxed);
-  if (!gpu->finish(r, loading, waiter, faulty)) {
+  bool timed = timing && !loading;
+  if (!gpu->finish(r, loading, waiter, faulty) ||
+      (timed && !gpu->readSpans(r, ranks[r].spans.data(), waiter))) {
     if (char text[700]; describeGpu(r, text, sizeof text))
       reportPlain(r, "%s", text);
     return false;

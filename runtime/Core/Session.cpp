@@ -76,7 +76,7 @@ int32_t Session::prepare(cleave_error *error) {
     return status;
   if (program.device != CLEAVE_DEVICE_CPU) {
     gpu = std::make_unique<Gpu>(program, firstRank, endRank, process ? process->place() : 0,
-                                deadlineMs);
+                                deadlineMs, timing);
     if (int32_t status = gpu->prepare(error))
       return status;
     if (int32_t status = gpu->upload(files, error))

@@ -11,6 +11,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "../Core/Clock.h"
 #include "Gpu.h"
 
 #include <algorithm>
@@ -174,19 +175,55 @@ void Gpu::readOutput(uint32_t r, uint32_t index, void *data) {
 bool Gpu::begin(uint32_t r, bool load) {
   Rank &rank = of(r);
   rank.nextPiece = 0;
-  return enter(rank) && (isCaptured(rank, load) ? launchNext(rank) : issueBegin(rank, load));
+  rank.begun = now();
+  return enter(rank) && (load || !timing || mark(rank, 0, rank.stream)) &&
+         (isCaptured(rank, load) ? launchNext(rank) : issueBegin(rank, load));
+}
+
+bool Gpu::mark(Rank &rank, size_t number, CUstream stream) {
+  return check(rank, driver->cuEventRecord(rank.marks[number], stream));
+}
+
+bool Gpu::markBegin(uint32_t r, bool load, size_t index) {
+  Rank &rank = of(r);
+  return load || !timing || (enter(rank) && mark(rank, 1 + 2 * index, rank.stream));
+}
+
+bool Gpu::markEnd(uint32_t r, bool load, size_t index, const cleave_command &command) {
+  Rank &rank = of(r);
+  return load || !timing || (enter(rank) && mark(rank, 2 + 2 * index, streamOf(r, command)));
+}
+
+bool Gpu::readSpans(uint32_t r, cleave_span *spans, Waiter &waiter) {
+  Rank &rank = of(r);
+  // What a send gave is on its way yet.
+  bool done = settle(r, waiter) && enter(rank);
+  for (size_t i = 1; i < rank.marks.size() && done; i += 2, ++spans) {
+    float before = 0, within = 0;
+    done = check(rank, driver->elapsedTime(&before, rank.marks[0], rank.marks[i])) &&
+           check(rank, driver->elapsedTime(&within, rank.marks[i], rank.marks[i + 1]));
+    spans->begin = rank.begun + uint64_t(std::max(before, 0.0f) * 1e6);
+    spans->end = spans->begin + uint64_t(std::max(within, 0.0f) * 1e6);
+  }
+  return done;
 }
 
 bool Gpu::execute(uint32_t r, bool load, const Step &step, Waiter &waiter) {
   if (load && !bring(r, *step.command, waiter))
     return false;
-  return isCaptured(of(r), load) || issueNext(r, load, step, waiter);
+  if (isCaptured(of(r), load))
+    return true;
+  size_t index = indexOf(r, load, step);
+  return markBegin(r, load, index) && issueNext(r, load, step, waiter) &&
+         markEnd(r, load, index, *step.command);
 }
 
 bool Gpu::arrive(uint32_t r, bool load, uint32_t index, const Step &step, Ends &ends,
                  Waiter &waiter) {
   Rank &rank = of(r);
   ends = endsOf(program, step);
+  if (!markBegin(r, load, index))
+    return false;
   if (!isStaged(step.command->op))
     return true;
   if (load && !bring(r, *step.command, waiter))
@@ -203,10 +240,12 @@ bool Gpu::arrive(uint32_t r, bool load, uint32_t index, const Step &step, Ends &
 bool Gpu::leave(uint32_t r, bool load, uint32_t index, const Step &step) {
   Rank &rank = of(r);
   if (!isStaged(step.command->op))
-    return true;
-  return enter(rank) && (isCaptured(rank, load) ? launchNext(rank)
-                                                : issueDeparture(rank, stage(rank, load, index),
-                                                                 endsOf(program, step)));
+    return markEnd(r, load, index, *step.command);
+  return enter(rank) &&
+         (isCaptured(rank, load)
+              ? launchNext(rank)
+              : issueDeparture(rank, stage(rank, load, index), endsOf(program, step))) &&
+         markEnd(r, load, index, *step.command);
 }
 
 namespace {

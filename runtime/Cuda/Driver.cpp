@@ -37,6 +37,8 @@ static int32_t load(bool simulated, Driver &driver, cleave_error *error) {
                 "the driver of NVIDIA's GPUs is too old: it has no " CLEAVE_SPELL(                 \
                     NAME) "; install one of CUDA 12 or newer");
 #include "Functions.def"
+  driver.elapsedTime =
+      reinterpret_cast<decltype(driver.elapsedTime)>(dlsym(library, "cuEventElapsedTime"));
   driver.report = reinterpret_cast<decltype(driver.report)>(dlsym(library, "cleave_simt_report"));
   if (CUresult result = driver.cuInit(0)) {
     char text[512];

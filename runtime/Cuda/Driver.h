@@ -13,6 +13,9 @@ namespace cleave::runtime {
 struct Driver {
 #define CLEAVE_CUDA_FUNCTION(NAME) decltype(&::NAME) NAME;
 #include "Functions.def"
+  /// By the name that it has had since CUDA 1: what cuda.h makes of it is unknown to drivers
+  /// before 12.8.
+  decltype(&::cuEventElapsedTime) elapsedTime;
   /// Of the simulator: writes what it has found since it was asked last.
   void (*report)(char *text, size_t room);
 

@@ -193,9 +193,16 @@ bool Gpu::joinCollectives(Rank &rank, uint32_t count) {
 }
 
 bool Gpu::joinBefore(uint32_t r, bool load, const Step &step) {
-  uint32_t count;
-  size_t index = step.command - listOf(program, r, load, count);
-  return !cliques || joinCollectives(of(r), of(r).joins[load][index]);
+  return !cliques || joinCollectives(of(r), of(r).joins[load][indexOf(r, load, step)]);
+}
+
+CUstream Gpu::streamOf(uint32_t r, const cleave_command &command) {
+  Rank &rank = of(r);
+  if (cliques && isCollective(command.op))
+    return rank.lanes.at(collectives).stream;
+  if (cliques && command.op == CLEAVE_OP_SEND)
+    return rank.lanes.at(groups.peerOf(command, r)).stream;
+  return rank.stream;
 }
 
 bool Gpu::issueExchange(uint32_t r, const Step &step, Waiter &waiter) {

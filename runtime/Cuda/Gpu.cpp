@@ -12,9 +12,9 @@ using namespace cleave::runtime;
 static void *pointerTo(CUdeviceptr memory) { return reinterpret_cast<void *>(memory); }
 
 Gpu::Gpu(const cleave_program &program, uint32_t firstRank, uint32_t endRank, uint32_t firstDevice,
-         uint32_t deadlineMs)
+         uint32_t deadlineMs, bool timing)
     : program(program), firstRank(firstRank), endRank(endRank), firstDevice(firstDevice),
-      deadlineMs(deadlineMs), ranks(endRank - firstRank), groups(program) {}
+      deadlineMs(deadlineMs), timing(timing), ranks(endRank - firstRank), groups(program) {}
 
 Gpu::~Gpu() {
   // What waits for another rank would wait for ever.
@@ -32,6 +32,8 @@ Gpu::~Gpu() {
       if (lane.stream)
         driver->cuStreamDestroy(lane.stream);
     }
+    for (CUevent event : rank.marks)
+      driver->cuEventDestroy(event);
     if (rank.stream)
       driver->cuStreamDestroy(rank.stream);
     for (auto *list : {&rank.inputs, &rank.outputs})
@@ -221,7 +223,20 @@ int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
         if (int32_t status = allocateBuffer(r, program.buffers[list[i].first_buffer + b], error))
           return status;
   }
+  if (int32_t status = timing ? makeMarks(r, error) : int32_t(CLEAVE_OK))
+    return status;
   return allocateStaging(r, error);
+}
+
+int32_t Gpu::makeMarks(uint32_t r, cleave_error *error) {
+  Rank &rank = of(r);
+  uint32_t count;
+  listOf(program, r, /*load=*/false, count);
+  rank.marks.resize(1 + 2 * size_t(count));
+  for (CUevent &event : rank.marks)
+    if (CUresult result = driver->cuEventCreate(&event, CU_EVENT_DEFAULT))
+      return fail(result, "a GPU gives no events to time commands by", error);
+  return CLEAVE_OK;
 }
 
 /// Files, inputs and outputs have no block that all share.

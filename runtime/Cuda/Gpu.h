@@ -19,6 +19,8 @@
 #include "HostBlock.h"
 #include "Upload.h"
 
+#include "cleave/Runtime/Session.h"
+
 #include <deque>
 #include <map>
 #include <memory>
@@ -32,9 +34,9 @@ namespace cleave::runtime {
 /// A failed call says what is wrong in `problem`.
 class Gpu {
 public:
-  /// `firstDevice` is that of `firstRank`.
+  /// `firstDevice` is that of `firstRank`; `timing`: marks the commands of `main`.
   Gpu(const cleave_program &program, uint32_t firstRank, uint32_t endRank, uint32_t firstDevice,
-      uint32_t deadlineMs);
+      uint32_t deadlineMs, bool timing);
   ~Gpu();
 
   /// Opens the driver and the devices, loads the code, and takes the memory of all ranks.
@@ -93,8 +95,8 @@ public:
   /// outputs may be read.
   bool finish(uint32_t rank, bool load, Waiter &waiter, int64_t &faulty);
   void readOutput(uint32_t rank, uint32_t index, void *data);
-  /// Waits for what was begun, within a list.
-  bool wait(uint32_t rank, Waiter &waiter);
+  /// When the GPU was at each command of the run that has ended, if it marks them.
+  bool readSpans(uint32_t rank, cleave_span *spans, Waiter &waiter);
 
   const char *problem(uint32_t rank) const { return ranks[rank - firstRank].problem; }
   /// Whom a problem may be of: this rank, one that did not come within the deadline, or one
@@ -150,6 +152,9 @@ private:
     std::vector<uint32_t> joins[2];
     std::vector<CUgraphExec> pieces; ///< of `main`
     uint32_t nextPiece = 0;
+    /// Where commands are timed: of the begin of a run, then of the begin and end of each.
+    std::vector<CUevent> marks;
+    uint64_t begun = 0; ///< nanoseconds, as those of a cleave_span
     char problem[448] = "";
     Cause cause = Cause::Own;
   };
@@ -190,6 +195,17 @@ private:
   bool join(Rank &rank, Lane &lane, uint32_t count);
   bool joinCollectives(Rank &rank, uint32_t count = ~0u);
   bool joinBefore(uint32_t rank, bool load, const Step &step);
+  bool wait(uint32_t rank, Waiter &waiter);
+  int32_t makeMarks(uint32_t rank, cleave_error *error);
+  bool mark(Rank &rank, size_t number, CUstream stream);
+  bool markBegin(uint32_t rank, bool load, size_t index);
+  bool markEnd(uint32_t rank, bool load, size_t index, const cleave_command &command);
+  size_t indexOf(uint32_t rank, bool load, const Step &step) const {
+    uint32_t count;
+    return size_t(step.command - listOf(program, rank, load, count));
+  }
+  /// Where it is at work on a command.
+  CUstream streamOf(uint32_t rank, const cleave_command &command);
   bool waitFor(uint32_t rank, CUstream stream, Waiter &waiter);
   bool checkCall(uint32_t rank, ncclResult_t result, Waiter &waiter);
   bool fail(Rank &rank, ncclResult_t result);
@@ -215,6 +231,7 @@ private:
 
   const cleave_program &program;
   const uint32_t firstRank, endRank, firstDevice, deadlineMs;
+  const bool timing;
   const Driver *driver = nullptr;
   const std::vector<MappedFile> *files = nullptr;
   std::set<Range> kept; ///< that `main` reads

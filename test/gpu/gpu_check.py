@@ -12,9 +12,11 @@ Writes gpu-check.json and gpu-check.md; status 1 if anything failed, 2 where the
 no GPU. --target simt plays all of it in the simulator, whose times mean nothing.
 """
 import argparse
+import concurrent.futures
 import ctypes
 import datetime
 import importlib
+import importlib.util
 import json
 import os
 import re
@@ -29,6 +31,18 @@ TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 # Suites that ask ptxas or the simulator, wherever they run.
 BESIDE_THE_GPU = ["Conflicts", "Cubins", "Groups", "Planted"]
 PARTS = ["kernels", "nccl", "models", "sanitizer", "times"]
+
+
+def libraries(build):
+    """What the loader looks through: the bundle's own, and NCCL of a Python package."""
+    folders = [os.path.join(build, "bundled")]
+    try:
+        package = importlib.util.find_spec("nvidia.nccl")
+        folders += [os.path.join(place, "lib") for place in package.submodule_search_locations] if package else []
+    except ModuleNotFoundError:
+        pass
+    known = os.environ.get("LD_LIBRARY_PATH")
+    return ":".join([folder for folder in folders if os.path.isdir(folder)] + ([known] if known else []))
 
 
 class NoGpu(Exception):
@@ -95,6 +109,7 @@ class Check:
         self.target = "simt" if self.simulated else f"cuda:{gpu.chip}"
         self.cleave = os.path.join(options.build, "bin", "cleave")
         self.results, self.times, self.notes = [], [], []
+        self.environment = os.environ | {"LD_LIBRARY_PATH": libraries(options.build)}
 
     def left(self):
         return self.end - time.monotonic()
@@ -103,7 +118,7 @@ class Check:
         """(status, output) within what is left of the time; status None: it did not start or end."""
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=max(self.left(), 1),
-                                  env=os.environ | environment)
+                                  env=self.environment | environment)
         except subprocess.TimeoutExpired as error:
             return None, (error.stdout or b"").decode()
         except OSError as error:
@@ -115,17 +130,24 @@ class Check:
 
     def add(self, name, passed, failed, detail=""):
         self.results.append({"name": name, "passed": passed, "failed": failed, "detail": detail[-2000:]})
+        if failed:
+            with open(os.path.join(self.options.out, re.sub(r"\W+", "-", name) + ".log"), "w") as file:
+                file.write(detail)
         print(f"{name}: {passed} passed, {failed} failed", flush=True)
 
     def tests(self, name, *command):
-        """Runs GoogleTest, and counts its tests; what did not run has failed."""
-        variable = {} if self.simulated else {"CLEAVE_TEST_GPU": self.gpu.chip}
-        status, output = self.run(*command, **variable)
+        """Runs GoogleTest over all cores, and counts its tests; what did not run has failed."""
+        shards = os.cpu_count()
+        variables = {"GTEST_TOTAL_SHARDS": str(shards)}
+        if not self.simulated:
+            variables["CLEAVE_TEST_GPU"] = self.gpu.chip
+        with concurrent.futures.ThreadPoolExecutor(shards) as pool:
+            ends = list(pool.map(lambda i: self.run(*command, GTEST_SHARD_INDEX=str(i), **variables), range(shards)))
+        output = "\n".join(text for _, text in ends)
         passed = len(re.findall(r"^\[       OK \]", output, re.M))
-        asked = re.search(r"^\[==========\] Running (\d+) test", output, re.M)
-        count = int(asked[1]) if asked else 0
+        count = sum(int(asked) for asked in re.findall(r"^\[==========\] Running (\d+) test", output, re.M))
         failed = count - passed
-        if (status != 0 or not count) and not failed:
+        if (any(status != 0 for status, _ in ends) or not count) and not failed:
             failed = 1
         wrong = "\n".join(line for line in output.splitlines() if "OK ]" not in line and "RUN  " not in line)
         self.add(name, passed, failed, wrong if failed else "")
@@ -136,10 +158,15 @@ class Check:
 
     def nccl(self):
         try:
-            self.simulated or ctypes.CDLL("libnccl.so.2")
+            self.simulated or ctypes.CDLL(self.find("libnccl.so.2"))
         except OSError as error:
             return self.notes.append(f"there is no NCCL: {error}")
         self.tests("nccl", os.path.join(self.options.build, "bin", "CleaveNcclTests"))
+
+    def find(self, library):
+        """Where the loader of a program that is started would find it."""
+        places = [os.path.join(folder, library) for folder in self.environment["LD_LIBRARY_PATH"].split(":")]
+        return next((place for place in places if os.path.exists(place)), library)
 
     def models(self):
         golden = os.path.join(TREE, "test", "e2e", "golden.py")
@@ -148,7 +175,7 @@ class Check:
         folders += [exported] if os.path.isdir(exported) else []
         meshes = [word for ranks in ("1", "tp=2", "tp=4") for word in ("--mesh", f"{ranks} --target {self.target}")]
         for folder in folders:
-            status, output = self.run(sys.executable, golden, self.cleave, folder, *meshes, "--jobs", "2",
+            status, output = self.run(sys.executable, golden, self.cleave, folder, *meshes, "--jobs", str(min(os.cpu_count(), 8)),
                                       "--refused", os.path.join(TREE, "test", "e2e", "refused.json"))
             count = re.search(r"(\d+) passed, (\d+) failed", output)
             passed, failed = (int(count[1]), int(count[2])) if count else (0, 1)
@@ -212,6 +239,22 @@ class Check:
                            "ratio": peer / own if peer else None,
                            "share_of_copy": moved / own * 1e3 / self.copy})
 
+    def decode(self):
+        """A step of a decoder, which reads all of its weights but the words, and its cache, which it writes too."""
+        sizes = {"layers": 2, "hidden": 128, "heads": 4, "groups": 2, "inner": 256, "words": 500,
+                 "length": 64} if self.simulated else {}
+        with tempfile.TemporaryDirectory() as folder:
+            writer = os.path.join(TREE, "test", "gpu", "decoder.py")
+            flags = [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
+            status, output = self.run(sys.executable, writer, folder, *flags)
+            found = self.bench(os.path.join(folder, "decoder.onnx"), {}) if status == 0 else None
+            if not found:
+                return self.add("time of a decoder", 0, 1, output)
+            moved = int(re.search(r"(\d+) bytes a step", output)[1])
+        whole, own = found
+        self.times.append({"what": "decoder", "sizes": sizes, "ms": own, "with_copies_ms": whole,
+                           "gb_per_s": moved / own / 1e6, "share_of_copy": moved / own * 1e3 / self.copy})
+
     def whole(self, model):
         found = self.bench(model, {})
         if not found:
@@ -256,6 +299,13 @@ class Check:
                     lambda torch: one(torch, lambda x, z: torch.softmax(x, -1)))
         self.kernel("add", {"rows": rows, "columns": columns}, elements, 6 * elements,
                     lambda torch: one(torch, lambda x, z: x + z))
+        self.kernel("norm", {"rows": rows, "columns": columns}, 4 * elements, 4 * elements,
+                    lambda torch: one(torch, lambda x, z: torch.nn.functional.rms_norm(x, x.shape[1:], z[0])))
+        self.kernel("sum", {"rows": rows, "columns": columns}, elements, 2 * elements,
+                    lambda torch: one(torch, lambda x, z: x.sum(0)))
+        self.kernel("transpose", {"rows": rows, "columns": columns}, 0, 4 * elements,
+                    lambda torch: one(torch, lambda x, z: x.t().contiguous()))
+        self.decode()
         for model in self.options.model or [os.path.join(TREE, "test", "models", "llama_mobius.onnx")]:
             self.whole(model)
 
@@ -265,7 +315,6 @@ class Check:
         about = {"date": datetime.date.today().isoformat(), "gpu": self.gpu.name, "chip": self.gpu.chip,
                  "cuda_of_driver": self.gpu.cuda, "simulated": self.simulated,
                  "seconds": round(self.options.seconds - self.left())}
-        os.makedirs(self.options.out, exist_ok=True)
         with open(os.path.join(self.options.out, "gpu-check.json"), "w") as file:
             json.dump(about | {"results": self.results, "times": self.times, "notes": self.notes}, file, indent=1)
         with open(os.path.join(self.options.out, "gpu-check.md"), "w") as file:
@@ -309,6 +358,7 @@ def main():
     except NoGpu as error:
         print(f"gpu-check: {error}; run it on a machine with a GPU, or play it with --target simt", file=sys.stderr)
         return 2
+    os.makedirs(options.out, exist_ok=True)
     check = Check(options, gpu)
     for part in parts:
         {"kernels": check.kernels, "nccl": check.nccl, "models": check.models, "sanitizer": check.sanitizer, "times": check.measure}[part]()

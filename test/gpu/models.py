@@ -11,10 +11,10 @@ from onnx import TensorProto, checker, helper, save
 HALF = TensorProto.BFLOAT16
 
 
-def write(folder, name, node, inputs, shape):
+def write(folder, name, node, inputs, shape, constants=()):
     values = [helper.make_tensor_value_info(i, HALF, dims) for i, dims in inputs.items()]
     result = helper.make_tensor_value_info("y", HALF, shape)
-    model = helper.make_model(helper.make_graph([node], name, values, [result]),
+    model = helper.make_model(helper.make_graph([node], name, values, [result], constants),
                               opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
     checker.check_model(model)
     save(model, os.path.join(folder, name + ".onnx"))
@@ -29,6 +29,11 @@ def main(folder):
           heads, heads["q"])
     rows = {"x": ["rows", "columns"]}
     write(folder, "softmax", helper.make_node("Softmax", ["x"], ["y"], axis=-1), rows, rows["x"])
+    write(folder, "norm", helper.make_node("RMSNormalization", ["x", "z"], ["y"], axis=-1),
+          rows | {"z": ["columns"]}, rows["x"])
+    write(folder, "sum", helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=0), rows, ["columns"],
+          [helper.make_tensor("axes", TensorProto.INT64, [1], [0])])
+    write(folder, "transpose", helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0]), rows, ["columns", "rows"])
     write(folder, "add", helper.make_node("Add", ["x", "z"], ["y"]), rows | {"z": rows["x"]}, rows["x"])
 
 

@@ -74,7 +74,8 @@ typedef struct cleave_counters {
   uint64_t output_bytes; ///< of the outputs that are not the caller's memory
 } cleave_counters;
 
-/// When a command began and ended, in nanoseconds of CLOCK_MONOTONIC, waits included.
+/// When a command began and ended, in nanoseconds of CLOCK_MONOTONIC, waits included; those
+/// of a GPU by its own clock, from the begin of the run on.
 /// Both are 0 where the run did not get to it.
 typedef struct cleave_span {
   uint64_t begin, end;
