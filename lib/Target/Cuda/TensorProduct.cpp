@@ -15,6 +15,7 @@
 #include "Parts.h"
 #include "Roots.h"
 #include "Staging.h"
+#include "Tiles.h"
 #include "WarpGroup.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -118,15 +119,15 @@ private:
   int64_t stepsOfWarp() const { return tile.depth / kStep / tile.deep(); }
 
   void findTile() {
-    SmallVector<Index> place = e.delinearize(
-        parts.result, {sizes.batch, ceilDiv(sizes.m, tile.rows), ceilDiv(sizes.n, tile.columns)});
-    batch = Index::of(e.symbol(e.value(place[0]), sizes.batch));
+    TilePlace place = placeOf(e, parts.result, sizes.batch, ceilDiv(sizes.m, tile.rows),
+                              ceilDiv(sizes.n, tile.columns));
+    batch = place.batch;
     Value rest = warps.over(warps.warp, tile.across());
     warpRow = warps.times(warps.modulo(rest, tile.down()), tile.warpRows);
     warpColumn = warps.times(warps.modulo(warps.warp, tile.across()), tile.warpColumns);
     warpDepth = warps.over(rest, tile.down());
-    left.origin = place[1] * tile.rows;
-    right.origin = place[2] * tile.columns;
+    left.origin = place.row * tile.rows;
+    right.origin = place.column * tile.columns;
     const emit::ProductOperands &from = product.operands;
     auto turned = [](const auto &f) {
       return [f](const Index &x, const Index &y) { return f(y, x); };

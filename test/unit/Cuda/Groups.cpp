@@ -72,6 +72,15 @@ TEST(Groups, MultiplyWithoutConflicts) {
     }
 }
 
+/// In two bands of 16 rows of tiles and of one.
+TEST(Groups, MultiplyInBands) {
+  const char *product =
+      R"(func.func @main(%x: tensor<2146x24xf16>, %w: tensor<24x706xf16>) -> tensor<2146x706xf16> {
+        %c = nn.matmul %x, %w : tensor<2146x24xf16>, tensor<24x706xf16>
+        return %c : tensor<2146x706xf16> })";
+  EXPECT_EQ(differsOn(hopper(), product, checkFor("greedy")), "");
+}
+
 /// What keeps a group's products apart from what brings their operands.
 TEST(Groups, PlantedBugsAreTold) {
   struct Bug {
