@@ -38,6 +38,7 @@ bool Gpu::give(Rank &rank, CUdeviceptr device, const void *host, uint64_t bytes)
 }
 
 bool Gpu::issueBegin(Rank &rank, bool load) {
+  rank.endsInKernel = false;
   for (auto &[key, lane] : rank.lanes)
     lane.begun = lane.ended = 0;
   bool done = check(rank, driver->cuMemsetD8Async(rank.faults, 0, 4 * rank.numFaults, rank.stream));
@@ -50,13 +51,25 @@ bool Gpu::issueBegin(Rank &rank, bool load) {
   return done;
 }
 
+/// Behind another kernel it gets ready while that ends.
+bool Gpu::launch(Rank &rank, const Step &step) {
+  // Graphs know of this since CUDA 12.3.
+  constexpr int driverOfEarly = 12030;
+  auto [function, image] = rank.device->functions[step.command->kernel];
+  bool isEarly = rank.endsInKernel && image->chip >= CLEAVE_EARLY_CHIP && version >= driverOfEarly;
+  CUlaunchAttribute early = {};
+  early.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+  early.value.programmaticStreamSerializationAllowed = 1;
+  CUlaunchConfig config = {image->blocks,       1,           1,      image->threads, 1, 1,
+                           image->shared_bytes, rank.stream, &early, isEarly};
+  rank.endsInKernel = true;
+  return check(rank, driver->cuLaunchKernelEx(&config, function, step.arguments, nullptr));
+}
+
 bool Gpu::issue(Rank &rank, const Step &step) {
-  if (step.command->op == CLEAVE_OP_LAUNCH) {
-    auto [function, image] = rank.device->functions[step.command->kernel];
-    return check(rank,
-                 driver->cuLaunchKernel(function, image->blocks, 1, 1, image->threads, 1, 1,
-                                        image->shared_bytes, rank.stream, step.arguments, nullptr));
-  }
+  if (step.command->op == CLEAVE_OP_LAUNCH)
+    return launch(rank, step);
+  rank.endsInKernel = false;
   if (step.bytes == 0)
     return true;
   if (step.command->op == CLEAVE_OP_COPY)
@@ -75,6 +88,7 @@ bool Gpu::issueArrival(Rank &rank, char *stage, const Ends &ends) {
 }
 
 bool Gpu::issueDeparture(Rank &rank, const char *stage, const Ends &ends) {
+  rank.endsInKernel = false;
   return give(rank, onDevice(ends.output), stage + gottenAt(ends), ends.bytesOut);
 }
 
@@ -181,6 +195,7 @@ bool Gpu::begin(uint32_t r, bool load) {
 }
 
 bool Gpu::mark(Rank &rank, size_t number, CUstream stream) {
+  rank.endsInKernel = false;
   return check(rank, driver->cuEventRecord(rank.marks[number], stream));
 }
 

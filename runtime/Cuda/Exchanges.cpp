@@ -184,6 +184,7 @@ bool Gpu::join(Rank &rank, Lane &lane, uint32_t count) {
   if (count <= lane.ended)
     return true;
   lane.ended = count;
+  rank.endsInKernel = false;
   return check(rank, driver->cuStreamWaitEvent(rank.stream, lane.ends[count - 1], 0));
 }
 
@@ -210,6 +211,7 @@ bool Gpu::issueExchange(uint32_t r, const Step &step, Waiter &waiter) {
   const cleave_command &command = *step.command;
   if (isCollective(command.op))
     return issueBeside(r, rank.lanes.at(collectives), step, waiter);
+  rank.endsInKernel = false;
   if (command.op == CLEAVE_OP_RECV)
     return checkCall(r, cliques->issue(r, step, rank.stream), waiter);
   Lane &lane = rank.lanes.at(groups.peerOf(command, r));

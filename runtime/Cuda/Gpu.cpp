@@ -67,7 +67,7 @@ int32_t Gpu::prepare(cleave_error *error) {
   findKept();
   if (int32_t status = openDriver(isSimulated(), driver, error))
     return status;
-  int version = 0, count = 0;
+  int count = 0;
   if (CUresult result = driver->cuDriverGetVersion(&version))
     return fail(result, "the driver of NVIDIA's GPUs does not say how old it is", error);
   if (uint32_t(version) < program.cuda_version)

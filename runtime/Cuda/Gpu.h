@@ -155,6 +155,7 @@ private:
     /// Where commands are timed: of the begin of a run, then of the begin and end of each.
     std::vector<CUevent> marks;
     uint64_t begun = 0; ///< nanoseconds, as those of a cleave_span
+    bool endsInKernel = false; ///< what its stream was given last
     char problem[448] = "";
     Cause cause = Cause::Own;
   };
@@ -190,6 +191,7 @@ private:
   bool issueBegin(Rank &rank, bool load);
   bool issueNext(uint32_t rank, bool load, const Step &step, Waiter &waiter);
   bool issue(Rank &rank, const Step &step);
+  bool launch(Rank &rank, const Step &step);
   bool issueExchange(uint32_t rank, const Step &step, Waiter &waiter);
   bool issueBeside(uint32_t rank, Lane &lane, const Step &step, Waiter &waiter);
   bool join(Rank &rank, Lane &lane, uint32_t count);
@@ -233,6 +235,7 @@ private:
   const uint32_t firstRank, endRank, firstDevice, deadlineMs;
   const bool timing;
   const Driver *driver = nullptr;
+  int version = 0; ///< of CUDA, that the driver has
   const std::vector<MappedFile> *files = nullptr;
   std::set<Range> kept; ///< that `main` reads
   std::vector<std::unique_ptr<Device>> devices;

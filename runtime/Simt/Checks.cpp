@@ -230,6 +230,9 @@ bool Execution::checkGlobalBytes(uint64_t address, uint64_t bytes, Touch touch,
     misaligned(address, bytes, globalPlace(address), site);
   if (allocation.kind != Allocation::Device)
     return false;
+  if (launch->isEarly && !running->hasWaited)
+    report("too early", site,
+           bytesAt(bytes, globalPlace(address)) + ", before a wait for the kernel in front");
   if (isRead(touch) && !memory.isWritten(address, bytes))
     report("uninitialised", site, bytesAt(bytes, globalPlace(address)) + " were never written");
   if (isWrite(touch))

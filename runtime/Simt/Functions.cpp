@@ -117,6 +117,8 @@ void device::copy_wait_all() {
   execution().finishCopies(0);
 }
 
+void device::grid_wait() { execution().self().hasWaited = true; }
+
 void device::sleep() { execution().yield(); }
 
 void device::trap(cleave_simt_site *site) {

@@ -226,19 +226,33 @@ static CUresult checkShape(const CUfunc_st &function, const Launch &launch) {
 CUresult cuLaunchKernel(CUfunction function, unsigned gridX, unsigned gridY, unsigned gridZ,
                         unsigned blockX, unsigned blockY, unsigned blockZ, unsigned sharedBytes,
                         CUstream stream, void **arguments, void **extra) {
+  CUlaunchConfig config = {gridX,  gridY,       gridZ,  blockX,  blockY,
+                           blockZ, sharedBytes, stream, nullptr, 0};
+  return cuLaunchKernelEx(&config, function, arguments, extra);
+}
+
+CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **arguments,
+                          void **extra) {
   return enter([&](Driver &driver, CUcontext context) {
-    CUstream known = driver.streamOf(stream);
-    if (!function || !known)
+    CUstream known = config ? driver.streamOf(config->hStream) : nullptr;
+    if (!function || !known || (config->numAttrs && !config->attrs))
       return CUDA_ERROR_INVALID_HANDLE;
     if (extra)
       return CUDA_ERROR_NOT_SUPPORTED;
+    bool isEarly = false;
+    for (const CUlaunchAttribute *a = config->attrs; a != config->attrs + config->numAttrs; ++a) {
+      if (a->id != CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION)
+        return CUDA_ERROR_NOT_SUPPORTED;
+      isEarly = a->value.programmaticStreamSerializationAllowed;
+    }
     Launch launch{function->module->image,
                   function->kernel,
-                  {gridX, gridY, gridZ},
-                  {blockX, blockY, blockZ},
-                  sharedBytes,
+                  {config->gridDimX, config->gridDimY, config->gridDimZ},
+                  {config->blockDimX, config->blockDimY, config->blockDimZ},
+                  config->sharedMemBytes,
                   context->device,
-                  {}};
+                  {},
+                  isEarly};
     if (CUresult error = checkShape(*function, launch); error != CUDA_SUCCESS)
       return error;
     for (uint32_t i = 0; i < function->kernel->num_arguments; ++i) {

@@ -110,6 +110,8 @@ typedef enum cleave_image_kind {
   CLEAVE_NUM_IMAGE_KINDS
 } cleave_image_kind;
 
+#define CLEAVE_EARLY_CHIP 90u
+
 /// Code of a kernel, and how it is started: chips differ in what they do at once.
 typedef struct cleave_image {
   uint8_t kind;     ///< cleave_image_kind
@@ -123,7 +125,9 @@ typedef struct cleave_image {
 
 /// A kernel of a device, `name(buffers…, const int64_t *coordinates, int32_t *fault)`: it
 /// gets what a cleave_kernel gets, all on the device, and ors a cleave_fault to `fault`.
-/// It has an image for each kind of chip that it runs on.
+/// It has an image for each kind of chip that it runs on. Code for chips since
+/// CLEAVE_EARLY_CHIP may be started before what is in front of it has ended: it waits
+/// (griddepcontrol.wait) before it touches memory.
 typedef struct cleave_device_kernel {
   const char *name;
   uint32_t first_image, num_images;

@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define CLEAVE_SIMT_VERSION 3u
+#define CLEAVE_SIMT_VERSION 4u
 #define CLEAVE_SIMT_SYMBOL "cleave_simt_image"
 /// "SIMT", in the bytes of a little-endian machine.
 #define CLEAVE_SIMT_MAGIC 0x544d4953u

@@ -87,7 +87,8 @@ static Chip chipOf(const cleave_image &image) {
                             : image.chip >= ampere ? 108
                                                    : 68;
   // Later generations have other instructions for groups.
-  return {image.chip >= ampere, image.chip == hopper && image.feature == 'a', multiprocessors};
+  return {image.chip >= ampere, image.chip == hopper && image.feature == 'a',
+          image.chip >= CLEAVE_EARLY_CHIP, multiprocessors};
 }
 
 static llvm::Error compileFor(Job &job, DeviceLoops &lowered, StringRef chip, bool isLast,

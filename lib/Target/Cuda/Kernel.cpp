@@ -5,6 +5,7 @@
 #include "Fragments.h"
 #include "Roots.h"
 
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -104,6 +105,12 @@ static Value roundToBf16(OpBuilder &b, Location loc, Value x) {
   return vector::BitCastOp::create(b, loc, VectorType::get({lanes}, b.getI16Type()), all);
 }
 
+/// And so for all: what is in front has waited too. The one behind may get ready from here on.
+static void waitForTheOneInFront(Emitter &e) {
+  for (auto kind : {NVVM::GridDepActionKind::launch_dependents, NVVM::GridDepActionKind::wait})
+    NVVM::GriddepcontrolOp::create(e.builder, e.loc, kind);
+}
+
 DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chip &chip,
                                     const emit::Workspace &workspace) {
   emit::Machine machine;
@@ -118,6 +125,8 @@ DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chip &chip,
   loops.launch.workspace = workspace;
   Emitter emitter(kernel, *loops.module->getOps<func::FuncOp>().begin(), machine);
   ThreadBlock block(emitter, loops.launch);
+  if (chip.beginsEarly)
+    waitForTheOneInFront(emitter);
   if (elementsOf(kernel) == 0) {
     // Nothing is computed.
   } else if (root) {

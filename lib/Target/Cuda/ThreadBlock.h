@@ -24,6 +24,7 @@ inline int64_t ceilDiv(int64_t count, int64_t by) { return (count + by - 1) / by
 struct Chip {
   bool hasTensorCores; ///< for 16-bit floats, and copies that do not wait
   bool hasGroups;      ///< of warps, that multiply together
+  bool beginsEarly;    ///< kernels get ready while those in front of them end
   int64_t multiprocessors;
   bool operator==(const Chip &) const = default;
 };

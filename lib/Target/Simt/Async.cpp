@@ -31,9 +31,10 @@ public:
     if (is({"fence.proxy.async", "fence.proxy.async.global", "fence.proxy.async.shared_cta",
             "fence.proxy.async.shared_cluster"}))
       return does(CLEAVE_SIMT_fence_proxy, {word(CLEAVE_SIMT_ASYNC_FENCE), site()});
+    if (name == "griddepcontrol.wait")
+      return does(CLEAVE_SIMT_grid_wait, {});
     // They change how long something takes, not what comes out.
-    if (is({"griddepcontrol.wait", "griddepcontrol.launch.dependents",
-            "setmaxnreg.inc.sync.aligned.u32", "setmaxnreg.dec.sync.aligned.u32"}))
+    if (is({"griddepcontrol.launch.dependents", "setmaxnreg.inc.sync.aligned.u32", "setmaxnreg.dec.sync.aligned.u32"}))
       return builder.getTrue();
     return nullptr;
   }

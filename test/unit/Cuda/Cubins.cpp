@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <map>
+#include <regex>
 
 using namespace cleave;
 
@@ -164,6 +165,19 @@ TEST(Cubins, AreStartedAsTheirChipsWant) {
   Compiled made = compile(product, {"sm_80", "sm_90a"});
   EXPECT_EQ(made.threads[80], 128u);
   EXPECT_EQ(made.threads[90], 256u);
+}
+
+/// What begins early touches nothing before it has waited: no pass has moved a load.
+TEST(Cubins, WaitBeforeTheyTouchMemory) {
+  const std::regex touches("\t((ld|st|red|atom)(\\.[a-z]+)*\\.global|cp\\.)");
+  for (const Kernel &kernel : kernels) {
+    Compiled made = compile(kernel, {"sm_90"});
+    ASSERT_EQ(made.images.size(), 2u) << kernel.name;
+    const std::string &ptx = made.images[1];
+    std::smatch first;
+    ASSERT_TRUE(std::regex_search(ptx, first, touches)) << kernel.name;
+    EXPECT_LT(ptx.find("griddepcontrol.wait"), size_t(first.position())) << kernel.name;
+  }
 }
 
 TEST(Cubins, AreTheSameBytesTwice) {

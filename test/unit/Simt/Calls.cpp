@@ -49,6 +49,47 @@ TEST(SimtCalls, EventsOrderStreams) {
   }
 }
 
+/// A launch that may begin early has to wait before it touches what others write.
+TEST(SimtCalls, EarlyKernelsWait) {
+  static const char *const early = R"(
+declare void @llvm.nvvm.griddepcontrol.wait()
+define ptx_kernel void @patient(ptr addrspace(1) %x) {
+  call void @llvm.nvvm.griddepcontrol.wait()
+  store i32 7, ptr addrspace(1) %x, align 4
+  ret void
+}
+define ptx_kernel void @hasty(ptr addrspace(1) %x) {
+  store i32 8, ptr addrspace(1) %x, align 4
+  call void @llvm.nvvm.griddepcontrol.wait()
+  ret void
+})";
+  for (const char *schedule : schedules) {
+    Gpu gpu(schedule);
+    CUdeviceptr x = gpu.allocate(4);
+    CUlaunchAttribute attribute = {};
+    attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+    attribute.value.programmaticStreamSerializationAllowed = 1;
+    CUlaunchConfig config = {1, 1, 1, 1, 1, 1, 0, gpu.stream, &attribute, 1};
+    void *arguments[] = {&x};
+    auto launch = [&](const char *name) {
+      CUfunction kernel = gpu.load(early, name);
+      return cuda().cuLaunchKernelEx(&config, kernel, arguments, nullptr);
+    };
+    EXPECT_EQ(launch("patient"), CUDA_SUCCESS);
+    EXPECT_EQ(gpu.download<int>(x, 1)[0], 7);
+    EXPECT_EQ(launch("hasty"), CUDA_SUCCESS);
+    EXPECT_NE(cuda().cuStreamSynchronize(gpu.stream), CUDA_SUCCESS);
+    EXPECT_NE(gpu.report().find("too early: kernel hasty"), std::string::npos);
+    // Without the attribute it has no reason to wait.
+    config.numAttrs = 0;
+    EXPECT_EQ(launch("hasty"), CUDA_SUCCESS);
+    EXPECT_EQ(gpu.download<int>(x, 1)[0], 8);
+    attribute.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+    config.numAttrs = 1;
+    EXPECT_EQ(launch("patient"), CUDA_ERROR_NOT_SUPPORTED);
+  }
+}
+
 TEST(SimtCalls, NothingIsDoneBeforeSomebodyWaits) {
   Gpu gpu;
   CUdeviceptr x = gpu.allocate(4);
