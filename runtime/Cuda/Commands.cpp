@@ -52,8 +52,11 @@ bool Gpu::issueBegin(Rank &rank, bool load) {
 bool Gpu::issue(Rank &rank, const Step &step) {
   if (step.command->op == CLEAVE_OP_LAUNCH) {
     auto [function, image] = rank.device->functions[step.command->kernel];
+    uint64_t blocks = image->blocks;
+    if (image->resident)
+      blocks = std::min(blocks, uint64_t(image->resident) * rank.device->multiprocessors);
     return check(rank,
-                 driver->cuLaunchKernel(function, image->blocks, 1, 1, image->threads, 1, 1,
+                 driver->cuLaunchKernel(function, unsigned(blocks), 1, 1, image->threads, 1, 1,
                                         image->shared_bytes, rank.stream, step.arguments, nullptr));
   }
   if (step.bytes == 0)

@@ -37,10 +37,35 @@ static emit::ProductSizes sizesOf(Operation *root) {
   return emit::sizesOf(cast<nn::MatmulOp>(root));
 }
 
+static emit::Product productOf(Emitter &emitter, Operation *root) {
+  if (auto conv = dyn_cast<nn::ConvOp>(root))
+    return emit::productOf(emitter, conv);
+  return emit::productOf(emitter, cast<nn::MatmulOp>(root));
+}
+
+static emit::Machine machine() {
+  emit::Machine machine;
+  machine.lanes = kLanes;
+  machine.isParallel = true;
+  machine.alignment = kAlignment;
+  return machine;
+}
+
 /// Whether tensor cores take the operands of a tiled product as they are.
 static bool isTensorProduct(Operation *root, const Chip &chip) {
   Type element = cast<RankedTensorType>(root->getOperand(0).getType()).getElementType();
   return chip.hasTensorCores && (element.isF16() || element.isBF16()) && sizesOf(root).k > 0;
+}
+
+static Launch launchOfTensorProduct(func::FuncOp kernel, Operation *root, const Chip &chip) {
+  if (chip.hasGroups) {
+    // What it writes is thrown away: only where the operands lie is looked at.
+    OwningOpRef<ModuleOp> module = emit::makeBody(kernel, machine(), kSharedSpace);
+    Emitter emitter(kernel, *module->getOps<func::FuncOp>().begin(), machine());
+    if (auto launch = launchBulkProduct(emitter, productOf(emitter, root), chip))
+      return *launch;
+  }
+  return launchTensorProduct(sizesOf(root), chip);
 }
 
 Launch cleave::cuda::launchOf(func::FuncOp kernel, const Chip &chip) {
@@ -49,7 +74,7 @@ Launch cleave::cuda::launchOf(func::FuncOp kernel, const Chip &chip) {
   if (elements == 0)
     return {};
   if (root && isTiled(root))
-    return isTensorProduct(root, chip) ? launchTensorProduct(sizesOf(root), chip)
+    return isTensorProduct(root, chip) ? launchOfTensorProduct(kernel, root, chip)
                                        : launchProduct(sizesOf(root), chip);
   if (auto attention = dyn_cast_or_null<nn::AttentionOp>(root))
     return isTensorAttention(attention, chip) ? launchTensorAttention(attention, chip)
@@ -67,6 +92,8 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, cons
   llvm::TypeSwitch<Operation *>(root)
       .Case<nn::MatmulOp, nn::ConvOp>([&](auto op) {
         emit::Product product = emit::productOf(emitter, op);
+        if (!block.launch.maps.empty())
+          return emitBulkProduct(emitter, product, block, chip);
         if (isTiled(op))
           return isTensorProduct(op, chip) ? emitTensorProduct(emitter, product, block, chip)
                                            : emitProduct(emitter, product, block, chip);
@@ -91,15 +118,11 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, cons
 
 DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chip &chip,
                                     const emit::Workspace &workspace) {
-  emit::Machine machine;
-  machine.lanes = kLanes;
-  machine.isParallel = true;
-  machine.alignment = kAlignment;
   Operation *root = emit::rootOf(kernel);
-  DeviceLoops loops{emit::makeBody(kernel, machine, kSharedSpace, workspace),
+  DeviceLoops loops{emit::makeBody(kernel, machine(), kSharedSpace, workspace),
                     launchOf(kernel, chip)};
   loops.launch.workspace = workspace;
-  Emitter emitter(kernel, *loops.module->getOps<func::FuncOp>().begin(), machine);
+  Emitter emitter(kernel, *loops.module->getOps<func::FuncOp>().begin(), machine());
   ThreadBlock block(emitter, loops.launch);
   if (elementsOf(kernel) == 0) {
     // Nothing is computed.
