@@ -13,6 +13,7 @@
 #include "Images.h"
 #include "Program_generated.h"
 
+#include <algorithm>
 #include <climits>
 #include <type_traits>
 
@@ -88,6 +89,8 @@ private:
     if (int32_t status = from.params() ? take(*from.params()) : int32_t(CLEAVE_OK))
       return status;
     if (int32_t status = from.images() ? take(*from.images()) : int32_t(CLEAVE_OK))
+      return status;
+    if (int32_t status = from.maps() ? take(*from.maps()) : int32_t(CLEAVE_OK))
       return status;
     return from.device_kernels() ? take(*from.device_kernels()) : int32_t(CLEAVE_OK);
   }
@@ -171,7 +174,7 @@ private:
   bool isOfCores() const { return from.device() == CLEAVE_DEVICE_CPU; }
 
   int32_t cores() {
-    if (from.device_kernels() || from.images() || !section.empty())
+    if (from.device_kernels() || from.images() || from.maps() || !section.empty())
       return fail(error, CLEAVE_REFUSED, "has images, and is for cores");
     into.kernels.assign(into.details.kernels.size(), standIn);
     return CLEAVE_OK;
@@ -179,7 +182,8 @@ private:
 
   int32_t device() {
     size_t count = into.details.kernels.size();
-    if (!from.device_kernels() || !from.images() || from.device_kernels()->size() != count)
+    if (!from.device_kernels() || !from.images() || !from.maps() ||
+        from.device_kernels()->size() != count)
       return fail(error, CLEAVE_REFUSED, "does not say the images of its %zu kernels", count);
     for (size_t i = 0; i < count; ++i) {
       const fb::DeviceKernel &kernel = *from.device_kernels()->Get(unsigned(i));
@@ -201,7 +205,21 @@ private:
                     (unsigned long long)number);
       into.images.push_back({image->kind(), char(image->feature()), image->chip(),
                              section.data() + begin, image->bytes(), image->blocks(),
-                             image->threads(), image->shared_bytes()});
+                             image->threads(), image->shared_bytes(), image->resident(),
+                             image->first_map(), image->num_maps()});
+    }
+    for (const fb::Map *map : *from.maps()) {
+      cleave_map &own = into.maps.emplace_back(cleave_map{map->buffer(),
+                                                          map->element_bytes(),
+                                                          map->num_dims(),
+                                                          map->swizzle(),
+                                                          map->offset(),
+                                                          {},
+                                                          {},
+                                                          {}});
+      std::copy(map->sizes()->begin(), map->sizes()->end(), own.sizes);
+      std::copy(map->strides()->begin(), map->strides()->end(), own.strides);
+      std::copy(map->box()->begin(), map->box()->end(), own.box);
     }
     if (end != section.size())
       return fail(error, CLEAVE_REFUSED, "has images of %llu bytes, of %zu",
@@ -241,6 +259,7 @@ private:
     program.device = from.device();
     program.cuda_version = from.cuda_version();
     set(into.images, program.images, program.num_images);
+    set(into.maps, program.maps, program.num_maps);
     if (isOfCores())
       set(into.kernels, program.kernels, program.num_kernels);
     else

@@ -32,6 +32,7 @@ public:
       });
     List<const fb::DeviceKernel *> deviceKernels;
     List<const fb::Image *> images;
+    List<const fb::Map *> maps;
     if (program.device != CLEAVE_DEVICE_CPU) {
       deviceKernels =
           make<fb::DeviceKernel>(program.device_kernels, program.num_kernels, [](auto &kernel) {
@@ -39,7 +40,12 @@ public:
           });
       images = make<fb::Image>(program.images, program.num_images, [](auto &image) {
         return fb::Image(image.kind, uint8_t(image.feature), image.chip, image.bytes, image.blocks,
-                         image.threads, image.shared_bytes);
+                         image.threads, image.shared_bytes, image.resident, image.first_map,
+                         image.num_maps);
+      });
+      maps = make<fb::Map>(program.maps, program.num_maps, [](auto &map) {
+        return fb::Map(map.buffer, map.element_bytes, map.num_dims, map.swizzle, map.offset,
+                       map.sizes, map.strides, map.box);
       });
     }
     auto coordinates =
@@ -52,7 +58,7 @@ public:
         builder, fb::CreateProgram(builder, program.version, program.num_axes, coordinates,
                                    classOfRank, classes, groups, buffers, counts, kernels, files,
                                    params, inputs, outputs, commandNames, program.device,
-                                   deviceKernels, images, program.cuda_version));
+                                   deviceKernels, images, program.cuda_version, maps));
     return {reinterpret_cast<const char *>(builder.GetBufferPointer()), builder.GetSize()};
   }
 

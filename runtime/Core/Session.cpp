@@ -94,8 +94,9 @@ int32_t Session::prepare(cleave_error *error) {
     for (uint32_t i = 0; i < own.num_main; ++i)
       numPointers += own.main[i].num_buffers;
     ranks[rank].pointers.reserve(numPointers);
-    resolve(rank, /*load=*/true);
-    resolve(rank, /*load=*/false);
+    for (bool load : {true, false})
+      if (int32_t status = resolve(rank, load, error))
+        return status;
     ranks[rank].outputData.resize(program.num_outputs);
     if (timing) {
       ranks[rank].times.resize(own.num_main);
@@ -195,7 +196,7 @@ int32_t Session::allocate(cleave_error *error) {
 }
 
 /// Turns the buffers of a list into addresses; `pointers` has been reserved.
-void Session::resolve(uint32_t r, bool load) {
+int32_t Session::resolve(uint32_t r, bool load, cleave_error *error) {
   Rank &rank = ranks[r];
   uint32_t count;
   const cleave_command *list = listOf(program, r, load, count);
@@ -223,10 +224,12 @@ void Session::resolve(uint32_t r, bool load) {
     } else if (command.op != CLEAVE_OP_LAUNCH) {
       step.bytes = buffers[0].bytes;
     } else if (gpu) {
-      step.arguments = gpu->addLaunch(r, step.pointers, command.num_buffers, i);
+      if (int32_t status = gpu->addLaunch(r, command, i, step.pointers, step.arguments, error))
+        return status;
     }
     steps.push_back(step);
   }
+  return CLEAVE_OK;
 }
 
 /// Null for what a run binds.

@@ -112,7 +112,7 @@ private:
   bool readsFile(uint32_t index) const;
   int32_t mapFiles(cleave_error *error);
   int32_t allocate(cleave_error *error);
-  void resolve(uint32_t rank, bool load);
+  int32_t resolve(uint32_t rank, bool load, cleave_error *error);
   void *address(Rank &rank, const cleave_buffer &buffer);
 
   /// Whether an output of a rank is the caller's memory.

@@ -50,6 +50,7 @@ static int32_t verifyPointers(const cleave_program &p, cleave_error *error) {
       {"kernels", p.device == CLEAVE_DEVICE_CPU ? (const void *)p.kernels : p.device_kernels,
        p.num_kernels},
       {"images", p.images, p.num_images},
+      {"maps", p.maps, p.num_maps},
       {"files", p.files, p.num_files},
       {"inputs", p.inputs, p.num_inputs},
       {"outputs", p.outputs, p.num_outputs},
@@ -61,9 +62,43 @@ static int32_t verifyPointers(const cleave_program &p, cleave_error *error) {
   return CLEAVE_OK;
 }
 
+bool cleave::runtime::mapEnd(const cleave_map &map, uint64_t &end) {
+  end = map.element_bytes;
+  bool fits = !__builtin_add_overflow(end, map.offset, &end);
+  for (uint32_t d = 0; d < map.num_dims && fits; ++d) {
+    uint64_t stride = d ? map.strides[d] : map.element_bytes, last;
+    fits = !__builtin_mul_overflow(map.sizes[d] - 1, stride, &last) &&
+           !__builtin_add_overflow(end, last, &end);
+  }
+  return fits;
+}
+
+/// What CUDA takes of a map.
+static bool isMap(const cleave_map &map) {
+  constexpr uint32_t align = 16, maxBox = 256;
+  auto isPower = [](uint32_t n) { return n && !(n & (n - 1)); };
+  if (!isPower(map.element_bytes) || map.element_bytes > 8 || !map.num_dims ||
+      map.num_dims > CLEAVE_MAX_MAP_DIMS || map.offset % align)
+    return false;
+  for (uint32_t d = 0; d < map.num_dims; ++d)
+    if (!map.sizes[d] || map.sizes[d] > uint64_t(1) << 32 || !map.box[d] || map.box[d] > maxBox ||
+        (d && (!map.strides[d] || map.strides[d] % align || map.strides[d] >> 40)))
+      return false;
+  uint32_t row = map.box[0] * map.element_bytes;
+  if (map.swizzle &&
+      (!isPower(map.swizzle) || map.swizzle < 32 || map.swizzle > 128 || row > map.swizzle))
+    return false;
+  uint64_t end;
+  return row % align == 0 && mapEnd(map, end);
+}
+
 static int32_t verifyKernels(const cleave_program &p, cleave_error *error) {
-  // No chip goes beyond them.
-  constexpr uint32_t maxThreads = 1024, maxBlocks = 0x7fffffff, maxShared = 227 << 10;
+  // No chip goes beyond them, and no kernel has as many maps.
+  constexpr uint32_t maxThreads = 1024, maxBlocks = 0x7fffffff, maxShared = 227 << 10, maxMaps = 16,
+                     maxResident = 64;
+  for (uint32_t i = 0; i < p.num_maps; ++i)
+    if (!isMap(p.maps[i]))
+      return fail(error, CLEAVE_REFUSED, "map %u shows what no GPU copies", i);
   for (uint32_t i = 0; i < p.num_images; ++i) {
     const cleave_image &image = p.images[i];
     if (image.kind >= CLEAVE_NUM_IMAGE_KINDS || !image.data || !image.bytes)
@@ -71,11 +106,15 @@ static int32_t verifyKernels(const cleave_program &p, cleave_error *error) {
     if ((image.kind == CLEAVE_IMAGE_SIMT) != (p.device == CLEAVE_DEVICE_SIMT))
       return fail(error, CLEAVE_REFUSED, "image %u is for another device than the program", i);
     if (!image.threads || image.threads > maxThreads || !image.blocks || image.blocks > maxBlocks ||
-        image.shared_bytes > maxShared)
+        image.shared_bytes > maxShared || image.resident > maxResident)
       return fail(error, CLEAVE_REFUSED,
                   "image %u is started with what no chip has, got: %u blocks of %u threads with %u "
-                  "shared bytes",
-                  i, image.blocks, image.threads, image.shared_bytes);
+                  "shared bytes, %u at a time",
+                  i, image.blocks, image.threads, image.shared_bytes, image.resident);
+    if (image.num_maps > maxMaps || image.first_map > p.num_maps ||
+        image.num_maps > p.num_maps - image.first_map)
+      return fail(error, CLEAVE_REFUSED, "image %u has %u maps from %u on, of %u", i,
+                  image.num_maps, image.first_map, p.num_maps);
   }
   for (uint32_t i = 0; i < p.num_kernels; ++i) {
     if (p.device == CLEAVE_DEVICE_CPU) {

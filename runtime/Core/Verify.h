@@ -50,6 +50,9 @@ bool writesOutput(const cleave_program &program, const cleave_rank_program &own,
 
 bool overlap(const cleave_buffer &a, const cleave_buffer &b);
 
+/// Where in its buffer what a map shows ends; false where that overflows.
+bool mapEnd(const cleave_map &map, uint64_t &end);
+
 /// Commands and buffers of every rank; needs valid tables.
 int32_t verifyCommands(const cleave_program &program, const Groups &groups, cleave_error *error);
 

@@ -133,6 +133,26 @@ private:
     if (command.num_outputs > command.num_buffers)
       return failAt(error, CLEAVE_REFUSED, place, "writes more buffers than it has, got: %u of %u",
                     command.num_outputs, command.num_buffers);
+    return program.device == CLEAVE_DEVICE_CPU ? int32_t(CLEAVE_OK) : verifyMaps();
+  }
+
+  int32_t verifyMaps() {
+    const cleave_device_kernel &kernel = program.device_kernels[command.kernel];
+    for (uint32_t i = 0; i < kernel.num_images; ++i) {
+      const cleave_image &image = program.images[kernel.first_image + i];
+      for (uint32_t m = image.first_map; m < image.first_map + image.num_maps; ++m) {
+        const cleave_map &map = program.maps[m];
+        uint64_t end;
+        if (map.buffer >= command.num_buffers)
+          return failAt(error, CLEAVE_REFUSED, place, "map %u shows buffer %u, of %u", m,
+                        map.buffer, command.num_buffers);
+        if (!mapEnd(map, end) || end > buffers[map.buffer].bytes)
+          return failAt(error, CLEAVE_REFUSED, place,
+                        "map %u ends behind the %llu bytes of buffer %u, got: %llu", m,
+                        (unsigned long long)buffers[map.buffer].bytes, map.buffer,
+                        (unsigned long long)end);
+      }
+    }
     return CLEAVE_OK;
   }
 

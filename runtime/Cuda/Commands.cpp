@@ -56,11 +56,14 @@ bool Gpu::launch(Rank &rank, const Step &step) {
   // Graphs know of this since CUDA 12.3.
   constexpr int driverOfEarly = 12030;
   auto [function, image] = rank.device->functions[step.command->kernel];
+  uint64_t blocks = image->blocks;
+  if (image->resident)
+    blocks = std::min(blocks, uint64_t(image->resident) * rank.device->multiprocessors);
   bool isEarly = rank.endsInKernel && image->chip >= CLEAVE_EARLY_CHIP && version >= driverOfEarly;
   CUlaunchAttribute early = {};
   early.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
   early.value.programmaticStreamSerializationAllowed = 1;
-  CUlaunchConfig config = {image->blocks,       1,           1,      image->threads, 1, 1,
+  CUlaunchConfig config = {unsigned(blocks),    1,           1,      image->threads, 1, 1,
                            image->shared_bytes, rank.stream, &early, isEarly};
   rank.endsInKernel = true;
   return check(rank, driver->cuLaunchKernelEx(&config, function, step.arguments, nullptr));

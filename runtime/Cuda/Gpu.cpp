@@ -96,7 +96,7 @@ int32_t Gpu::prepare(cleave_error *error) {
 
 int32_t Gpu::openDevice(uint32_t index, cleave_error *error) {
   Device &device = *devices.emplace_back(std::make_unique<Device>());
-  int major = 0, minor = 0;
+  int major = 0, minor = 0, multiprocessors = 0;
   CUresult result = driver->cuDeviceGet(&device.device, int(index));
   if (!result)
     result = driver->cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
@@ -104,6 +104,9 @@ int32_t Gpu::openDevice(uint32_t index, cleave_error *error) {
   if (!result)
     result = driver->cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
                                           device.device);
+  if (!result)
+    result = driver->cuDeviceGetAttribute(&multiprocessors,
+                                          CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device.device);
   if (!result)
     result = driver->cuDeviceGetUuid(&device.uuid, device.device);
   if (!result)
@@ -113,6 +116,7 @@ int32_t Gpu::openDevice(uint32_t index, cleave_error *error) {
   if (result)
     return fail(result, "a GPU does not open", error);
   device.chip = uint32_t(10 * major + minor);
+  device.multiprocessors = uint32_t(multiprocessors);
   return loadKernels(device, error);
 }
 
@@ -330,13 +334,49 @@ void *Gpu::address(uint32_t r, const cleave_command &command, uint32_t b) {
   }
 }
 
-void **Gpu::addLaunch(uint32_t r, void **pointers, uint32_t count, uint32_t index) {
+/// For what lies at `address`.
+static CUresult encode(const Driver &driver, const cleave_map &map, void *address,
+                       CUtensorMap &result) {
+  // It moves bytes, and zeros are zeros.
+  CUtensorMapDataType type = map.element_bytes == 1   ? CU_TENSOR_MAP_DATA_TYPE_UINT8
+                             : map.element_bytes == 2 ? CU_TENSOR_MAP_DATA_TYPE_UINT16
+                             : map.element_bytes == 4 ? CU_TENSOR_MAP_DATA_TYPE_UINT32
+                                                      : CU_TENSOR_MAP_DATA_TYPE_UINT64;
+  CUtensorMapSwizzle swizzle = map.swizzle == 32    ? CU_TENSOR_MAP_SWIZZLE_32B
+                               : map.swizzle == 64  ? CU_TENSOR_MAP_SWIZZLE_64B
+                               : map.swizzle == 128 ? CU_TENSOR_MAP_SWIZZLE_128B
+                                                    : CU_TENSOR_MAP_SWIZZLE_NONE;
+  cuuint64_t sizes[CLEAVE_MAX_MAP_DIMS], strides[CLEAVE_MAX_MAP_DIMS];
+  std::copy_n(map.sizes, CLEAVE_MAX_MAP_DIMS, sizes);
+  std::copy_n(map.strides, CLEAVE_MAX_MAP_DIMS, strides);
+  cuuint32_t steps[CLEAVE_MAX_MAP_DIMS];
+  std::fill_n(steps, CLEAVE_MAX_MAP_DIMS, 1);
+  return driver.cuTensorMapEncodeTiled(
+      &result, type, map.num_dims, static_cast<char *>(address) + map.offset, sizes, strides + 1,
+      map.box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+}
+
+int32_t Gpu::addLaunch(uint32_t r, const cleave_command &command, uint32_t index, void **pointers,
+                       void **&result, cleave_error *error) {
   Rank &rank = of(r);
+  const cleave_image &image = *rank.device->functions[command.kernel].second;
   Arguments &arguments =
-      rank.arguments.emplace_back(Arguments{rank.coordinates, rank.faults + 4 * index, {}});
-  for (uint32_t i = 0; i < count; ++i)
+      rank.arguments.emplace_back(Arguments{rank.coordinates, rank.faults + 4 * index, {}, {}});
+  arguments.maps.resize(image.num_maps);
+  for (uint32_t i = 0; i < command.num_buffers; ++i)
     arguments.list.push_back(pointers + i);
   arguments.list.push_back(&arguments.coordinates);
   arguments.list.push_back(&arguments.fault);
-  return arguments.list.data();
+  for (uint32_t i = 0; i < image.num_maps; ++i) {
+    const cleave_map &map = program.maps[image.first_map + i];
+    if (CUresult status = encode(*driver, map, pointers[map.buffer], arguments.maps[i])) {
+      std::string what = "a GPU does not take map " + std::to_string(i) + " of kernel \"" +
+                         program.device_kernels[command.kernel].name + "\"";
+      return fail(status, what.c_str(), error);
+    }
+    arguments.list.push_back(&arguments.maps[i]);
+  }
+  result = arguments.list.data();
+  return CLEAVE_OK;
 }

@@ -46,7 +46,8 @@ public:
   void *address(uint32_t rank, const cleave_command &command, uint32_t b);
   /// What cuLaunchKernel wants for a launch with these addresses, which stay where they are;
   /// `index` is that of the command.
-  void **addLaunch(uint32_t rank, void **pointers, uint32_t count, uint32_t index);
+  int32_t addLaunch(uint32_t rank, const cleave_command &command, uint32_t index, void **pointers,
+                    void **&arguments, cleave_error *error);
   /// Copies the ranges of files that `main` reads, and parameters that are mapped; `files`
   /// stay where they are until `endLoad`.
   int32_t upload(const std::vector<MappedFile> &files, cleave_error *error);
@@ -113,7 +114,7 @@ private:
     CUdevice device = 0;
     CUuuid uuid = {};
     CUcontext context = nullptr;
-    uint32_t chip = 0;
+    uint32_t chip = 0, multiprocessors = 0;
     std::map<const void *, CUmodule> modules; ///< by their image
     /// By kernel: its code, and how that is started.
     std::vector<std::pair<CUfunction, const cleave_image *>> functions;
@@ -121,6 +122,7 @@ private:
   };
   struct Arguments {
     CUdeviceptr coordinates, fault;
+    std::vector<CUtensorMap> maps;
     std::vector<void *> list;
   };
   /// What a rank exchanges beside what it does next: sends to another, or its collectives.

@@ -103,6 +103,7 @@ private:
   std::vector<cleave_params> params;
   std::vector<cleave_device_kernel> deviceKernels;
   std::vector<cleave_image> images;
+  std::vector<cleave_map> maps;
   std::vector<cleave_value> inputs, outputs;
 };
 

@@ -24,7 +24,7 @@ extern "C" {
 #endif
 
 /// Changes whenever a struct of this header does.
-#define CLEAVE_PROGRAM_VERSION 6u
+#define CLEAVE_PROGRAM_VERSION 7u
 
 typedef enum cleave_op {
 #define CLEAVE_COMMAND(ENUM, NAME) CLEAVE_OP_##ENUM,
@@ -112,6 +112,21 @@ typedef enum cleave_image_kind {
 
 #define CLEAVE_EARLY_CHIP 90u
 
+#define CLEAVE_MAX_MAP_DIMS 5
+
+/// A tensor in a buffer, boxes of which a GPU copies to shared memory by itself. The first
+/// dimension is the one whose elements are neighbours. Behind the edges there are zeros.
+typedef struct cleave_map {
+  uint32_t buffer;       ///< of the command
+  uint8_t element_bytes; ///< 1, 2, 4 or 8
+  uint8_t num_dims;      ///< 1 to CLEAVE_MAX_MAP_DIMS
+  uint8_t swizzle;       ///< bytes of a row of boxes whose chunks change places: 32, 64, 128, or 0
+  uint64_t offset;       ///< in the buffer
+  uint64_t sizes[CLEAVE_MAX_MAP_DIMS];
+  uint64_t strides[CLEAVE_MAX_MAP_DIMS]; ///< in bytes; the first is not looked at
+  uint32_t box[CLEAVE_MAX_MAP_DIMS];
+} cleave_map;
+
 /// Code of a kernel, and how it is started: chips differ in what they do at once.
 typedef struct cleave_image {
   uint8_t kind;     ///< cleave_image_kind
@@ -121,10 +136,15 @@ typedef struct cleave_image {
   uint64_t bytes;
   uint32_t blocks, threads; ///< of the grid, and of a block
   uint32_t shared_bytes;    ///< dynamic, of a block
+  /// How many blocks a multiprocessor runs at a time, which then do the work of all: no more
+  /// are started than run. 0: each block does its own.
+  uint32_t resident;
+  uint32_t first_map, num_maps; ///< range of cleave_program::maps
 } cleave_image;
 
-/// A kernel of a device, `name(buffers…, const int64_t *coordinates, int32_t *fault)`: it
-/// gets what a cleave_kernel gets, all on the device, and ors a cleave_fault to `fault`.
+/// A kernel of a device, `name(buffers…, const int64_t *coordinates, int32_t *fault, maps…)`:
+/// it gets what a cleave_kernel gets, all on the device, and ors a cleave_fault to `fault`. Of
+/// each map of its image it gets the CUtensorMap, by value.
 /// It has an image for each kind of chip that it runs on. Code for chips since
 /// CLEAVE_EARLY_CHIP may be started before what is in front of it has ended: it waits
 /// (griddepcontrol.wait) before it touches memory.
@@ -236,6 +256,8 @@ typedef struct cleave_program {
   uint32_t num_kernels;
   const cleave_image *images;
   uint32_t num_images;
+  const cleave_map *maps;
+  uint32_t num_maps;
   /// Of CUDA, as cuDriverGetVersion says it: the images want a driver of this or newer.
   uint32_t cuda_version;
   const cleave_file *files;

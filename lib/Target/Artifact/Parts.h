@@ -99,6 +99,7 @@ private:
   std::vector<cleave_kernel> kernelTable;
   std::vector<cleave_device_kernel> deviceKernels;
   std::vector<cleave_image> imageTable;
+  std::vector<cleave_map> mapTable;
   struct Commands {
     std::vector<cleave_command> load, main;
   };

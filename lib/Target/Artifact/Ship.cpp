@@ -48,7 +48,11 @@ uint32_t Shipment::takeKernel(uint32_t kernel) {
     return entry->second;
   }
   cleave_device_kernel own = source.device_kernels[kernel];
-  llvm::append_range(imageTable, llvm::ArrayRef(source.images + own.first_image, own.num_images));
+  for (cleave_image image : llvm::ArrayRef(source.images + own.first_image, own.num_images)) {
+    llvm::append_range(mapTable, llvm::ArrayRef(source.maps + image.first_map, image.num_maps));
+    image.first_map = mapTable.size() - image.num_maps;
+    imageTable.push_back(image);
+  }
   own.first_image = imageTable.size() - own.num_images;
   deviceKernels.push_back(own);
   return entry->second;
@@ -153,6 +157,7 @@ std::string Shipment::encode() {
   else
     set(deviceKernels, program.device_kernels, program.num_kernels);
   set(imageTable, program.images, program.num_images);
+  set(mapTable, program.maps, program.num_maps);
   set(files, program.files, program.num_files);
   program.params = loads ? nullptr : params.data();
   return runtime::encodeProgram(program, details);

@@ -75,6 +75,9 @@ static Expected<std::unique_ptr<TargetMachine>> machineFor(StringRef chip) {
                                   std::nullopt, CodeGenOptLevel::Aggressive));
 }
 
+/// Of a CUtensorMap.
+static constexpr uint64_t mapBytes = 128;
+
 /// The kernel calls `body`, whose pointers are then known not to overlap, but for memory that
 /// other blocks write to. Shared memory is an array without a size: the launch says how much
 /// there is.
@@ -84,12 +87,15 @@ static void addEntry(Module &module, StringRef name, const cuda::Launch &launch)
   body->addFnAttr(Attribute::AlwaysInline);
   LLVMContext &context = module.getContext();
   auto *pointer = PointerType::getUnqual(context);
-  unsigned count = body->arg_size(), scratch = count - 3;
+  unsigned count = body->arg_size(), maps = count - launch.maps.size(), scratch = maps - 3;
   SmallVector<Type *> types(count - 1, pointer);
   auto *type = FunctionType::get(Type::getVoidTy(context), types, false);
   auto *entry = Function::Create(type, GlobalValue::ExternalLinkage, name, module);
   entry->setCallingConv(CallingConv::PTX_Kernel);
   entry->addFnAttr("nvvm.maxntid", Twine(launch.threads).str());
+  // Groups can give each other registers where it is known what they begin with.
+  if (launch.resident)
+    entry->addFnAttr("nvvm.minctasm", Twine(launch.resident).str());
   IRBuilder<> builder(BasicBlock::Create(context, "", entry));
   std::vector<Value *> arguments;
   for (unsigned i = 0; i < count; ++i) {
@@ -104,8 +110,15 @@ static void addEntry(Module &module, StringRef name, const cuda::Launch &launch)
       continue;
     }
     unsigned number = i < scratch ? i : i - 1;
-    entry->addParamAttr(number, Attribute::getWithAlignment(context, Align(16)));
     arguments.push_back(entry->getArg(number));
+    if (i >= maps) {
+      Type *map = ArrayType::get(builder.getInt8Ty(), mapBytes);
+      entry->addParamAttr(number, Attribute::getWithByValType(context, map));
+      entry->addParamAttr(number, Attribute::getWithAlignment(context, Align(64)));
+      entry->addParamAttr(number, Attribute::get(context, "nvvm.grid_constant"));
+      continue;
+    }
+    entry->addParamAttr(number, Attribute::getWithAlignment(context, Align(16)));
     if (launch.workspace.counters && i + 2 >= scratch && i < scratch)
       continue;
     entry->addParamAttr(number, Attribute::NoAlias);

@@ -50,6 +50,7 @@ struct Job {
   func::FuncOp kernel;
   std::vector<cleave_image> images; ///< without their bytes
   std::vector<std::vector<char>> code;
+  std::vector<cleave_map> maps;
   std::vector<CubinReport> reports;
   emit::Workspace workspace;
 };
@@ -99,11 +100,16 @@ static llvm::Error compileFor(Job &job, DeviceLoops &lowered, StringRef chip, bo
   auto module = makeModule(*lowered.module, context, name, launch, chip);
   if (!module)
     return module.takeError();
+  auto firstMap = static_cast<uint32_t>(job.maps.size());
+  llvm::append_range(job.maps, launch.maps);
   auto add = [&](cleave_image_kind kind, std::vector<char> bytes) {
     cleave_image image = imageOf(chip, kind);
     image.blocks = static_cast<uint32_t>(launch.blocks);
     image.threads = static_cast<uint32_t>(launch.threads);
     image.shared_bytes = static_cast<uint32_t>(launch.sharedBytes);
+    image.resident = static_cast<uint32_t>(launch.resident);
+    image.first_map = firstMap;
+    image.num_maps = static_cast<uint32_t>(launch.maps.size());
     job.images.push_back(image);
     job.code.push_back(std::move(bytes));
   };
@@ -186,6 +192,7 @@ static LogicalResult link(ModuleOp module, const CudaOptions &options, Compiled 
     byName[job.kernel.getName()] = &job;
   std::vector<cleave_device_kernel> kernels;
   std::vector<cleave_image> images;
+  std::vector<cleave_map> maps;
   for (const std::string &name : result.builder.parts().kernels) {
     Job &job = *byName.at(name);
     kernels.push_back({name.c_str(), static_cast<uint32_t>(images.size()),
@@ -195,15 +202,18 @@ static LogicalResult link(ModuleOp module, const CudaOptions &options, Compiled 
       images.push_back(image);
       images.back().data = result.code.back().data();
       images.back().bytes = result.code.back().size();
+      images.back().first_map += maps.size();
     }
+    llvm::append_range(maps, job.maps);
   }
   llvm::Expected<uint32_t> driver = driverOf(options);
   if (!driver)
     return module.emitError(llvm::toString(driver.takeError()));
   if (options.simulate)
     result.builder.parts().features = levelOfThis().features;
-  result.whole = result.builder.finish(options.simulate ? CLEAVE_DEVICE_SIMT : CLEAVE_DEVICE_CUDA,
-                                       std::move(kernels), std::move(images), *driver);
+  result.whole =
+      result.builder.finish(options.simulate ? CLEAVE_DEVICE_SIMT : CLEAVE_DEVICE_CUDA,
+                            std::move(kernels), std::move(images), std::move(maps), *driver);
   return success();
 }
 
@@ -217,7 +227,7 @@ static LogicalResult compile(ModuleOp module, const CudaOptions &options, Compil
     if (kernel->hasAttr(rt::kKernel)) {
       if (failed(emit::checkKernel(kernel, "cuda")))
         return failure();
-      jobs.push_back({kernel, {}, {}, {}, {}});
+      jobs.push_back({kernel, {}, {}, {}, {}, {}});
     }
   auto work = [&](size_t i) { return compileKernel(jobs[i], options); };
   if (failed(emit::forAll(*module.getContext(), jobs.size(), options.threads, work)))

@@ -77,13 +77,13 @@ Value Fragments::point(const SharedTile &tile, bool downFirst, Value row, Value 
 // Memory
 //===----------------------------------------------------------------------===//
 
-Value Fragments::sharedPointer(Value offset) {
+Value Fragments::pointer(Value offset) {
   return LLVM::GEPOp::create(b, loc, shared.getType(), b.getI8Type(), shared,
                              ArrayRef<LLVM::GEPArg>{offset});
 }
 
 Value Fragments::address(Value offset) {
-  return LLVM::PtrToIntOp::create(b, loc, b.getI64Type(), sharedPointer(offset));
+  return LLVM::PtrToIntOp::create(b, loc, b.getI64Type(), pointer(offset));
 }
 
 SmallVector<Value> Fragments::members(Value four) {
@@ -103,8 +103,8 @@ void Fragments::copy(Value to, const Emitter::Leaf &from, Value isThere) {
   Value bytes;
   if (isThere)
     bytes = arith::SelectOp::create(b, loc, isThere, number(2 * kMatrix), number(0));
-  NVVM::CpAsyncOp::create(b, loc, sharedPointer(to), source, 2 * kMatrix,
-                          NVVM::LoadCacheModifierKind::CG, bytes);
+  NVVM::CpAsyncOp::create(b, loc, pointer(to), source, 2 * kMatrix, NVVM::LoadCacheModifierKind::CG,
+                          bytes);
 }
 
 void Fragments::commit() { NVVM::CpAsyncCommitGroupOp::create(b, loc); }
@@ -126,7 +126,7 @@ void Fragments::store(Value to, Value x) {
     auto type = VectorType::get({lanes / 2}, word);
     stored = vector::FromElementsOp::create(b, loc, type, words);
   }
-  LLVM::StoreOp::create(b, loc, stored, sharedPointer(to), /*alignment=*/2 * lanes);
+  LLVM::StoreOp::create(b, loc, stored, pointer(to), /*alignment=*/2 * lanes);
 }
 
 SmallVector<Value> Fragments::load(const SharedTile &tile, Value from, Value point, int64_t down,
@@ -137,8 +137,8 @@ SmallVector<Value> Fragments::load(const SharedTile &tile, Value from, Value poi
   auto layout = transposed ? NVVM::MMALayout::col : NVVM::MMALayout::row;
   auto shape = NVVM::LdStMatrixShapeAttr::get(b.getContext(), kMatrix, kMatrix);
   Value all = NVVM::LdMatrixOp::create(
-      b, loc, LLVM::LLVMStructType::getLiteral(b.getContext(), types),
-      sharedPointer(add(from, place)), 4, layout, shape, NVVM::LdStMatrixEltType::B16);
+      b, loc, LLVM::LLVMStructType::getLiteral(b.getContext(), types), pointer(add(from, place)), 4,
+      layout, shape, NVVM::LdStMatrixEltType::B16);
   return members(all);
 }
 
@@ -164,6 +164,18 @@ void Fragments::accumulate(ValueRange left, ValueRange right, MutableArrayRef<Va
       operands(right), own, ArrayRef<int64_t>{kStep, kMatrix, kStep}, std::nullopt, std::nullopt,
       std::array{type, type}, std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
   llvm::copy(members(all), own.begin());
+}
+
+void Fragments::spill(ArrayRef<Value> sums, int64_t memory, const Index &place, int64_t stride) {
+  Value own = add(times(over(lane, 4), stride), times(modulo(lane, 4), 2));
+  Index at = place + index(own, kMatrix * stride);
+  auto two = VectorType::get({2}, b.getF32Type());
+  for (size_t i = 0; i < sums.size(); i += 2) {
+    Value both = vector::FromElementsOp::create(b, loc, two, sums.slice(i, 2));
+    int64_t block = int64_t(i) / 4, half = int64_t(i) / 2 % 2;
+    Index there = at + (half * kMatrix * stride + block * kMatrix);
+    e.storeScratch(memory, there + e.laneSymbol(2), both);
+  }
 }
 
 Value Fragments::pack(Value low, Value high) {

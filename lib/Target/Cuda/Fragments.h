@@ -54,7 +54,8 @@ public:
 
   /// Byte of a tile at which chunk `chunk` of row `row` lies.
   Value place(const SharedTile &tile, Value row, Value chunk);
-  /// The address of a byte of shared memory, in 64 bits.
+  /// A byte of shared memory, and its address in 64 bits.
+  Value pointer(Value offset);
   Value address(Value offset);
   /// The place that this lane addresses, of four matrices that begin at `row` and `chunk`: the
   /// second of them lies below the first, or to its right.
@@ -77,6 +78,9 @@ public:
   /// Adds a b, of one fragment each, to the four sums from `at` on.
   void accumulate(mlir::ValueRange a, mlir::ValueRange b, mlir::MutableArrayRef<Value> sums,
                   size_t at);
+  /// Stores 16 rows of sums, in the order of column blocks of 8 and registers, to scratch from
+  /// `memory` on, with `stride` from row to row and the first at `place`.
+  void spill(llvm::ArrayRef<Value> sums, int64_t memory, const Index &place, int64_t stride);
   /// Two f32 rounded into one register.
   Value pack(Value low, Value high);
 
@@ -84,7 +88,6 @@ public:
   Value lane, warp, thread;
 
 private:
-  Value sharedPointer(Value offset);
   mlir::SmallVector<Value> members(Value four);
 
   Emitter &e;

@@ -39,10 +39,51 @@ static emit::ProductSizes sizesOf(Operation *root) {
   return emit::sizesOf(cast<nn::MatmulOp>(root));
 }
 
+static emit::Product productOf(Emitter &emitter, Operation *root) {
+  if (auto conv = dyn_cast<nn::ConvOp>(root))
+    return emit::productOf(emitter, conv);
+  return emit::productOf(emitter, cast<nn::MatmulOp>(root));
+}
+
+/// Two at a time.
+static Value roundToBf16(OpBuilder &b, Location loc, Value x) {
+  int64_t lanes = cast<VectorType>(x.getType()).getNumElements();
+  auto one = [&](int64_t i) {
+    return vector::ExtractOp::create(b, loc, x, ArrayRef<int64_t>{i}).getResult();
+  };
+  SmallVector<Value> words;
+  for (int64_t i = 0; i < lanes; i += 2)
+    words.push_back(packBf16(b, loc, one(i), one(i + 1)));
+  auto type = VectorType::get({lanes / 2}, b.getI32Type());
+  Value all = vector::FromElementsOp::create(b, loc, type, words);
+  return vector::BitCastOp::create(b, loc, VectorType::get({lanes}, b.getI16Type()), all);
+}
+
+static emit::Machine machineOf(const Chip &chip) {
+  emit::Machine machine;
+  machine.lanes = kLanes;
+  machine.isParallel = true;
+  machine.alignment = kAlignment;
+  if (chip.hasTensorCores)
+    machine.roundToBf16 = roundToBf16;
+  return machine;
+}
+
 /// Whether tensor cores take the operands of a tiled product as they are.
 static bool isTensorProduct(Operation *root, const Chip &chip) {
   Type element = cast<RankedTensorType>(root->getOperand(0).getType()).getElementType();
   return chip.hasTensorCores && (element.isF16() || element.isBF16()) && sizesOf(root).k > 0;
+}
+
+static Launch launchOfTensorProduct(func::FuncOp kernel, Operation *root, const Chip &chip) {
+  if (chip.hasGroups) {
+    // What it writes is thrown away: only where the operands lie is looked at.
+    OwningOpRef<ModuleOp> module = emit::makeBody(kernel, machineOf(chip), kSharedSpace);
+    Emitter emitter(kernel, *module->getOps<func::FuncOp>().begin(), machineOf(chip));
+    if (auto launch = launchBulkProduct(emitter, productOf(emitter, root), chip))
+      return *launch;
+  }
+  return launchTensorProduct(sizesOf(root), chip);
 }
 
 Launch cleave::cuda::launchOf(func::FuncOp kernel, const Chip &chip) {
@@ -51,7 +92,7 @@ Launch cleave::cuda::launchOf(func::FuncOp kernel, const Chip &chip) {
   if (elements == 0)
     return {};
   if (root && isTiled(root))
-    return isTensorProduct(root, chip) ? launchTensorProduct(sizesOf(root), chip)
+    return isTensorProduct(root, chip) ? launchOfTensorProduct(kernel, root, chip)
                                        : launchProduct(sizesOf(root), chip);
   if (auto attention = dyn_cast_or_null<nn::AttentionOp>(root))
     return isTensorAttention(attention, chip) ? launchTensorAttention(attention, chip)
@@ -69,6 +110,8 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, cons
   llvm::TypeSwitch<Operation *>(root)
       .Case<nn::MatmulOp, nn::ConvOp>([&](auto op) {
         emit::Product product = emit::productOf(emitter, op);
+        if (!block.launch.maps.empty())
+          return emitBulkProduct(emitter, product, block, chip);
         if (isTiled(op))
           return isTensorProduct(op, chip) ? emitTensorProduct(emitter, product, block, chip)
                                            : emitProduct(emitter, product, block, chip);
@@ -91,20 +134,6 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, cons
       });
 }
 
-/// Two at a time.
-static Value roundToBf16(OpBuilder &b, Location loc, Value x) {
-  int64_t lanes = cast<VectorType>(x.getType()).getNumElements();
-  auto one = [&](int64_t i) {
-    return vector::ExtractOp::create(b, loc, x, ArrayRef<int64_t>{i}).getResult();
-  };
-  SmallVector<Value> words;
-  for (int64_t i = 0; i < lanes; i += 2)
-    words.push_back(packBf16(b, loc, one(i), one(i + 1)));
-  auto type = VectorType::get({lanes / 2}, b.getI32Type());
-  Value all = vector::FromElementsOp::create(b, loc, type, words);
-  return vector::BitCastOp::create(b, loc, VectorType::get({lanes}, b.getI16Type()), all);
-}
-
 /// And so for all: what is in front has waited too. The one behind may get ready from here on.
 static void waitForTheOneInFront(Emitter &e) {
   for (auto kind : {NVVM::GridDepActionKind::launch_dependents, NVVM::GridDepActionKind::wait})
@@ -113,17 +142,11 @@ static void waitForTheOneInFront(Emitter &e) {
 
 DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chip &chip,
                                     const emit::Workspace &workspace) {
-  emit::Machine machine;
-  machine.lanes = kLanes;
-  machine.isParallel = true;
-  machine.alignment = kAlignment;
-  if (chip.hasTensorCores)
-    machine.roundToBf16 = roundToBf16;
   Operation *root = emit::rootOf(kernel);
-  DeviceLoops loops{emit::makeBody(kernel, machine, kSharedSpace, workspace),
+  DeviceLoops loops{emit::makeBody(kernel, machineOf(chip), kSharedSpace, workspace),
                     launchOf(kernel, chip)};
   loops.launch.workspace = workspace;
-  Emitter emitter(kernel, *loops.module->getOps<func::FuncOp>().begin(), machine);
+  Emitter emitter(kernel, *loops.module->getOps<func::FuncOp>().begin(), machineOf(chip));
   ThreadBlock block(emitter, loops.launch);
   if (chip.beginsEarly)
     waitForTheOneInFront(emitter);

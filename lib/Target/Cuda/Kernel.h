@@ -29,8 +29,8 @@ DeviceLoops emitLoops(mlir::func::FuncOp kernel, const Chip &chip,
 mlir::LogicalResult lowerToNvvm(mlir::ModuleOp module);
 
 /// The module for `chip`, optimized, with the parts of libdevice that it calls. It has one
-/// kernel `name(buffers…, const int64_t *coordinates, int32_t *fault)`, where workspace and
-/// counters are the last buffers.
+/// kernel `name(buffers…, const int64_t *coordinates, int32_t *fault, maps…)`, where workspace
+/// and counters are the last buffers.
 llvm::Expected<std::unique_ptr<llvm::Module>> makeModule(mlir::ModuleOp module,
                                                          llvm::LLVMContext &context,
                                                          llvm::StringRef name, const Launch &launch,

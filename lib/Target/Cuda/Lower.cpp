@@ -32,7 +32,8 @@ struct LowerPointer : OpConversionPattern<UnrealizedConversionCastOp> {
 static bool isNear(ModuleOp module) {
   for (auto function : module.getOps<func::FuncOp>())
     for (Type type : function.getArgumentTypes())
-      if (cast<MemRefType>(type).getNumElements() >= int64_t(1) << 31)
+      if (auto memory = dyn_cast<MemRefType>(type);
+          memory && memory.getNumElements() >= int64_t(1) << 31)
         return false;
   return true;
 }
@@ -49,7 +50,7 @@ LogicalResult cleave::cuda::lowerToNvvm(ModuleOp module) {
         patterns.add<LowerPointer>(converter, patterns.getContext());
         target.addIllegalOp<UnrealizedConversionCastOp>();
         target.addLegalDialect<NVVM::NVVMDialect>();
-        // It has no intrinsic.
-        target.addIllegalOp<NVVM::WgmmaMmaAsyncOp>();
+        // They have no intrinsics.
+        target.addIllegalOp<NVVM::MBarrierTryWaitParityOp, NVVM::WgmmaMmaAsyncOp>();
       });
 }

@@ -40,6 +40,13 @@ Launch launchTensorProduct(const emit::ProductSizes &sizes, const Chip &chip);
 void emitTensorProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block,
                        const Chip &chip);
 
+/// The same where both operands come in boxes; nothing where they do not, or are small. The
+/// emitter only looks for where they lie.
+std::optional<Launch> launchBulkProduct(Emitter &emitter, const emit::Product &product,
+                                        const Chip &chip);
+void emitBulkProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block,
+                     const Chip &chip);
+
 Launch launchAttention(nn::AttentionOp root);
 void emitAttention(Emitter &emitter, nn::AttentionOp root, ThreadBlock &block);
 

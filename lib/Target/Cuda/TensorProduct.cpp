@@ -63,23 +63,16 @@ struct Tile {
 /// thirds of the chip busy. All but those of groups fit into the shared memory that needs no
 /// asking.
 Tile tileFor(const emit::ProductSizes &sizes, const Chip &chip) {
-  auto isBusy = [&](const Tile &tile) {
-    return 3 * tile.blocks(sizes) * tile.parts >= 2 * chip.multiprocessors;
-  };
-  // Two groups, with 64 rows each: as many columns as registers hold sums of, which take
-  // the operands from shared memory least often.
-  for (int64_t columns : {256, 128}) {
-    const Tile grouped{128, columns, kPanel, 16, columns, 4, 8, true};
-    if (chip.hasGroups && sizes.m > 64 && sizes.n > columns / 2 && isBusy(grouped))
-      return grouped;
-  }
+  auto isEnough = [&](const Tile &tile) { return isBusy(chip, tile.blocks(sizes) * tile.parts); };
+  if (int64_t columns = groupColumns(sizes, chip))
+    return {kGroupTileRows, columns, kPanel, 16, columns, 4, 8, true};
   int64_t rows = sizes.m <= 16 ? 16 : sizes.m <= 32 ? 32 : 64;
   const Tile large{128, 128, 32, 64, 64, 3}, small{rows, 32, 64, rows, 32, 4};
   Tile medium = rows == 64 ? Tile{64, 64, 64, 32, 32, 3} : Tile{rows, 64, 64, rows, 64, 4};
-  if (sizes.m > 64 && sizes.n > 64 && isBusy(large))
+  if (sizes.m > 64 && sizes.n > 64 && isEnough(large))
     return large;
   medium = medium.inParts(sizes, chip);
-  return isBusy(medium) ? medium : small.inParts(sizes, chip);
+  return isEnough(medium) ? medium : small.inParts(sizes, chip);
 }
 
 /// An operand as [outer, k], outer being rows of c for A and columns for B.
@@ -291,23 +284,14 @@ private:
 
   /// Writes rows from `first` on of each warp: [deep][down, slab rows][columns].
   void spill(ArrayRef<Value> sums, int64_t first) {
-    Value group = warps.over(warps.lane, 4), pair = warps.times(warps.modulo(warps.lane, 4), 2);
     int64_t rows = slabRows() * tile.down();
     Value row = warps.add(warps.times(warpDepth, rows),
                           warps.times(warps.over(warpRow, tile.warpRows), slabRows()));
-    row = warps.add(row, group);
-    Value at = warps.add(warps.add(warps.times(row, stride()), warpColumn), pair);
-    Index place = warps.index(at, tile.deep() * rows * stride());
-    int64_t across = tile.warpColumns / kMatrix;
-    auto two = VectorType::get({2}, b.getF32Type());
+    Value at = warps.add(warps.times(row, stride()), warpColumn);
+    int64_t count = tile.warpColumns / kMatrix * 4;
     for (int64_t i = 0; i < slabRows() / kStep; ++i)
-      for (int64_t j = 0; j < across; ++j)
-        for (int64_t half = 0; half < 2; ++half) {
-          auto from = sums.slice((((first / kStep) + i) * across + j) * 4 + 2 * half, 2);
-          Value both = vector::FromElementsOp::create(b, loc, two, from);
-          Index down = place + ((i * 2 + half) * kMatrix * stride() + j * kMatrix);
-          e.storeScratch(memory, down + e.laneSymbol(2), both);
-        }
+      warps.spill(sums.slice((first / kStep + i) * count, count), memory + i * kStep * stride(),
+                  warps.index(at, tile.deep() * rows * stride()), stride());
   }
 
   /// Calls `body` with each element of `rows` rows of the tile's columns.
@@ -323,19 +307,12 @@ private:
     e.team.reset();
   }
 
-  /// Runs `body` with the place in the result of an element of the tile, if it has one.
-  void inside(const Index &row, const Index &column, function_ref<void(const Index &)> body) {
-    Index m = left.origin + row, n = right.origin + column;
-    e.when({e.isBelow(m, sizes.m), e.isBelow(n, sizes.n)},
-           [&] { body((batch * sizes.m + e.clamp(m, sizes.m)) * sizes.n + e.clamp(n, sizes.n)); });
-  }
-
   void storeSlabs(int64_t first) {
     int64_t rows = slabRows() * tile.down();
     share(rows, [&](const Index &row, const Index &column) {
       auto [slab, within] = e.divide(row, slabRows());
       Index down = slab * tile.warpRows + first + within;
-      inside(down, column, [&](const Index &place) {
+      inside(e, sizes, batch, left.origin + down, right.origin + column, [&](const Index &place) {
         Value sum = total(row * stride() + column, rows);
         if (tile.parts == 1)
           outputs.storeBehind(e, sum, place);
@@ -348,7 +325,7 @@ private:
   /// Of all blocks that divided K.
   void storeWhole() {
     share(tile.rowsOfPart(sizes), [&](const Index &row, const Index &column) {
-      inside(row, column, [&](const Index &place) {
+      inside(e, sizes, batch, left.origin + row, right.origin + column, [&](const Index &place) {
         outputs.storeBehind(e, parts.sum(row * tile.columns + column), place);
       });
     });

@@ -5,6 +5,8 @@
 
 #include "../Emit/Roots.h"
 
+#include "cleave/Runtime/Program.h"
+
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 namespace cleave::cuda {
@@ -15,8 +17,9 @@ using emit::Team;
 using emit::Value;
 
 inline constexpr int64_t kWarp = 32;
-/// The address spaces of all memory of the device, and of what a block shares.
-inline constexpr unsigned kGlobalSpace = 1, kSharedSpace = 3;
+/// The address spaces of all memory of the device, of what a block shares, and of what the
+/// blocks of a cluster do.
+inline constexpr unsigned kGlobalSpace = 1, kSharedSpace = 3, kClusterSpace = 7;
 
 inline int64_t ceilDiv(int64_t count, int64_t by) { return (count + by - 1) / by; }
 
@@ -34,6 +37,8 @@ struct Launch {
   int64_t blocks = 1, threads = kWarp;
   int64_t sharedBytes = 0;
   emit::Workspace workspace = {};
+  int64_t resident = 0; ///< blocks of a multiprocessor, which do the work of `blocks`; 0: any
+  llvm::SmallVector<cleave_map, 2> maps = {}; ///< the last arguments, in this order
 };
 
 /// The view of one thread of a block of `launch.threads`. Scratch of the emitter is

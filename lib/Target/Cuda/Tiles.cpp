@@ -7,6 +7,17 @@
 using namespace mlir;
 using namespace cleave::cuda;
 
+int64_t cleave::cuda::groupColumns(const emit::ProductSizes &sizes, const Chip &chip) {
+  if (!chip.hasGroups || sizes.m <= kGroupTileRows / 2)
+    return 0;
+  for (int64_t columns : {256, 128}) {
+    int64_t tiles = sizes.batch * ceilDiv(sizes.m, kGroupTileRows) * ceilDiv(sizes.n, columns);
+    if (sizes.n > columns / 2 && isBusy(chip, tiles))
+      return columns;
+  }
+  return 0;
+}
+
 TilePlace cleave::cuda::placeOf(Emitter &e, const Index &number, int64_t batches, int64_t down,
                                 int64_t across) {
   // Of all blocks of a chip the tiles are about as high as they are wide.
@@ -28,4 +39,10 @@ TilePlace cleave::cuda::placeOf(Emitter &e, const Index &number, int64_t batches
   };
   Index at = band * rows;
   return {batch, either(at + lastRow, at + row, down), either(lastColumn, column, across)};
+}
+
+void cleave::cuda::inside(Emitter &e, const emit::ProductSizes &sizes, const Index &batch,
+                          const Index &m, const Index &n, function_ref<void(const Index &)> body) {
+  e.when({e.isBelow(m, sizes.m), e.isBelow(n, sizes.n)},
+         [&] { body((batch * sizes.m + e.clamp(m, sizes.m)) * sizes.n + e.clamp(n, sizes.n)); });
 }

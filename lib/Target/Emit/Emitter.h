@@ -104,8 +104,13 @@ public:
             const std::function<void(const Index &)> &body);
   /// A loop that carries values; returns what the last iteration yields.
   mlir::SmallVector<Value>
-  loop(Value begin, Value end, int64_t step, mlir::ValueRange carried,
+  loop(Value begin, Value end, Value step, mlir::ValueRange carried,
        const std::function<mlir::SmallVector<Value>(Value, mlir::ValueRange)> &body);
+  mlir::SmallVector<Value>
+  loop(Value begin, Value end, int64_t step, mlir::ValueRange carried,
+       const std::function<mlir::SmallVector<Value>(Value, mlir::ValueRange)> &body) {
+    return loop(begin, end, indexConstant(step), carried, body);
+  }
   /// The same with bounds known here, and possible inside a nest.
   mlir::SmallVector<Value>
   carry(int64_t begin, int64_t end, mlir::ArrayRef<Value> carried,
@@ -116,6 +121,8 @@ public:
   Symbol symbol(Value value, int64_t extent, int64_t multiple = 1);
   /// Emits what runs where `condition` holds.
   void when(Value condition, mlir::function_ref<void()> body);
+  /// Emits what runs where `condition` holds, and what runs elsewhere.
+  void either(Value condition, mlir::function_ref<void()> yes, mlir::function_ref<void()> no);
   /// Emits what runs where all of `tests` hold.
   void when(llvm::ArrayRef<Test> tests, mlir::function_ref<void()> body);
   bool isDry() const { return dry; }

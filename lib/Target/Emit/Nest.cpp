@@ -185,10 +185,10 @@ void Emitter::loop(int64_t begin, int64_t end, int64_t step,
   memo = std::move(saved);
 }
 
-SmallVector<Value> Emitter::loop(Value begin, Value end, int64_t step, ValueRange carried,
+SmallVector<Value> Emitter::loop(Value begin, Value end, Value step, ValueRange carried,
                                  const std::function<SmallVector<Value>(Value, ValueRange)> &body) {
   auto saved = memo;
-  auto loop = scf::ForOp::create(builder, loc, begin, end, indexConstant(step), carried);
+  auto loop = scf::ForOp::create(builder, loc, begin, end, step, carried);
   {
     OpBuilder::InsertionGuard guard(builder);
     if (carried.empty()) {
@@ -210,6 +210,18 @@ void Emitter::when(Value condition, function_ref<void()> body) {
   OpBuilder::InsertionGuard guard(builder);
   builder.setInsertionPointToStart(branch.thenBlock());
   body();
+  memo = std::move(saved);
+}
+
+void Emitter::either(Value condition, function_ref<void()> yes, function_ref<void()> no) {
+  auto saved = memo;
+  auto branch = scf::IfOp::create(builder, loc, condition, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(builder);
+  builder.setInsertionPointToStart(branch.thenBlock());
+  yes();
+  memo = saved;
+  builder.setInsertionPointToStart(branch.elseBlock());
+  no();
   memo = std::move(saved);
 }
 

@@ -311,9 +311,12 @@ const cleave_program *ProgramBuilder::finish(std::vector<cleave_kernel> kernels)
 
 const cleave_program *ProgramBuilder::finish(cleave_device device,
                                              std::vector<cleave_device_kernel> kernels,
-                                             std::vector<cleave_image> list, uint32_t cudaVersion) {
+                                             std::vector<cleave_image> list,
+                                             std::vector<cleave_map> mapList,
+                                             uint32_t cudaVersion) {
   deviceKernels = std::move(kernels);
   images = std::move(list);
+  maps = std::move(mapList);
   for (cleave_device_kernel &kernel : deviceKernels)
     kernel.name = keep(kernel.name);
   program.device = device;
@@ -322,6 +325,8 @@ const cleave_program *ProgramBuilder::finish(cleave_device device,
   program.num_kernels = deviceKernels.size();
   program.images = images.data();
   program.num_images = images.size();
+  program.maps = maps.data();
+  program.num_maps = maps.size();
   return finish();
 }
 

@@ -28,7 +28,8 @@ public:
   /// To be called once `build` is done; kernels by the order of `parts().kernels`.
   const cleave_program *finish(std::vector<cleave_kernel> kernels);
   const cleave_program *finish(cleave_device device, std::vector<cleave_device_kernel> kernels,
-                               std::vector<cleave_image> images, uint32_t cudaVersion);
+                               std::vector<cleave_image> images, std::vector<cleave_map> maps,
+                               uint32_t cudaVersion);
   ProgramParts &parts() { return madeOf; }
   const ProgramParts &parts() const { return madeOf; }
 
@@ -68,6 +69,7 @@ private:
   std::vector<cleave_kernel> kernelTable;
   std::vector<cleave_device_kernel> deviceKernels;
   std::vector<cleave_image> images;
+  std::vector<cleave_map> maps;
   std::vector<Commands> commands;
   std::vector<cleave_rank_program> programs;
   std::vector<cleave_buffer> buffers;

@@ -4,6 +4,7 @@
 
 #include <elf.h>
 #include <functional>
+#include <vector>
 
 using namespace cleave::test;
 using namespace cleave;
@@ -82,6 +83,7 @@ static const Lie lies[] = {
      "with what no chip has, got: 2147483648 blocks"},
     {"Threads", [](Small &s) { s.images[0].threads = 1025; }, "blocks of 1025 threads"},
     {"Shared", [](Small &s) { s.images[0].shared_bytes = 1 << 20; }, "with 1048576 shared bytes"},
+    {"Maps", [](Small &s) { s.images[0].num_maps = 1; }, "image 0 has 1 maps from 0 on, of 0"},
     {"NoImage", [](Small &s) { s.deviceKernels[0].first_image = 1; },
      "kernel 0 has no name or no image"},
 };
@@ -97,6 +99,42 @@ TEST_P(Images, AreRefused) {
 
 INSTANTIATE_TEST_SUITE_P(Artifact, Images, testing::ValuesIn(lies),
                          [](const auto &info) { return info.param.name; });
+
+TEST(Artifact, KeepsMaps) {
+  Small small(/*onGpu=*/true);
+  cleave_map maps[2] = {};
+  // Every field another number.
+  uint8_t next = 1;
+  for (cleave_map &map : maps) {
+    map.buffer = next++, map.element_bytes = next++, map.num_dims = next++, map.swizzle = next++;
+    map.offset = next++;
+    for (uint32_t d = 0; d < CLEAVE_MAX_MAP_DIMS; ++d)
+      map.sizes[d] = next++, map.strides[d] = next++, map.box[d] = next++;
+  }
+  small.builder.program.maps = maps;
+  small.builder.program.num_maps = 2;
+  small.images[0].resident = 3, small.images[0].first_map = 1, small.images[0].num_maps = 1;
+  const cleave_program &program = *small.builder.finish();
+  std::string bytes = runtime::encodeProgram(program, small.details);
+  std::string section = runtime::packImages(program);
+  runtime::DecodedProgram decoded;
+  cleave_error error;
+  ASSERT_EQ(decoded.decode(bytes, section, &error), CLEAVE_OK) << error.message;
+  ASSERT_EQ(decoded.program.num_maps, 2u);
+  auto fieldsOf = [](const cleave_map &map) {
+    std::vector<uint64_t> fields = {map.buffer, map.element_bytes, map.num_dims, map.swizzle,
+                                    map.offset};
+    for (uint32_t d = 0; d < CLEAVE_MAX_MAP_DIMS; ++d)
+      fields.insert(fields.end(), {map.sizes[d], map.strides[d], map.box[d]});
+    return fields;
+  };
+  for (uint32_t i = 0; i < 2; ++i)
+    EXPECT_EQ(fieldsOf(decoded.program.maps[i]), fieldsOf(maps[i]));
+  const cleave_image &image = decoded.program.images[0];
+  EXPECT_EQ(image.resident, 3u);
+  EXPECT_EQ(image.first_map, 1u);
+  EXPECT_EQ(image.num_maps, 1u);
+}
 
 /// What a session refuses: whether there is a GPU for a folder is no matter of the folder.
 TEST(Artifact, SaysWhatTheGpuLacks) {

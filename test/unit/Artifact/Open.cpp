@@ -162,9 +162,9 @@ class Lies : public testing::TestWithParam<Lie> {};
 /// What is wrong though all digests agree.
 static const Lie lies[] = {
     {"Older", [](Small &s) { s.manifest.abi = CLEAVE_PROGRAM_VERSION - 1; },
-     "an older Cleave (version 5 of its programs, this is 6); compile the model again"},
+     "an older Cleave (version 6 of its programs, this is 7); compile the model again"},
     {"Newer", [](Small &s) { s.manifest.abi = CLEAVE_PROGRAM_VERSION + 1; },
-     "a newer Cleave (version 7 of its programs, this is 6); use that one, or compile"},
+     "a newer Cleave (version 8 of its programs, this is 7); use that one, or compile"},
     {"Version", [](Small &s) { s.builder.program.version = 99; }, "version 99"},
     {"Target", [](Small &s) { s.manifest.target = "abacus"; },
      "is for the target abacus; this runtime has cpu, cuda, simt"},

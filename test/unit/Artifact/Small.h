@@ -136,7 +136,7 @@ private:
   void addImage() {
     builder.onGpu();
     deviceKernels = {{"scale", 0, 1}};
-    images = {{CLEAVE_IMAGE_SIMT, 0, 80, kernels.data(), kernels.size(), 1, 4, 0}};
+    images = {{CLEAVE_IMAGE_SIMT, 0, 80, kernels.data(), kernels.size(), 1, 4, 0, 0, 0, 0}};
     builder.program.device_kernels = deviceKernels.data();
     builder.program.images = images.data();
     builder.program.num_images = 1;

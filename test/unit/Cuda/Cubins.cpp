@@ -50,6 +50,13 @@ const Kernel kernels[] = {
        %t = nn.transpose %w [1, 0] : tensor<1032x514xbf16>
        %y = nn.matmul %x, %t : tensor<2051x514xbf16>, tensor<514x1032xbf16>
        return %y : tensor<2051x1032xbf16> })"},
+    {"product in large tiles of 256 columns",
+     R"(func.func @main(%x: tensor<1x4096x1024xbf16>, %w: tensor<2048x1024xbf16>, %r: tensor<1x4096x2048xbf16>) -> tensor<1x4096x2048xbf16> {
+       %t = nn.transpose %w [1, 0] : tensor<2048x1024xbf16>
+       %y = nn.matmul %x, %t : tensor<1x4096x1024xbf16>, tensor<1024x2048xbf16>
+       %a = nn.gelu erf %y : tensor<1x4096x2048xbf16>
+       %z = nn.add %a, %r : tensor<1x4096x2048xbf16>, tensor<1x4096x2048xbf16>
+       return %z : tensor<1x4096x2048xbf16> })"},
     {"product in medium tiles",
      R"(func.func @main(%x: tensor<256x1024xf16>, %w: tensor<1024x2048xf16>) -> tensor<256x2048xf16> {
        %y = nn.matmul %x, %w : tensor<256x1024xf16>, tensor<1024x2048xf16>
@@ -156,15 +163,18 @@ TEST(Cubins, KeepTheirSumsInRegistersOnEveryChip) {
   }
 }
 
-/// Groups of warps multiply a large product where a chip has them, and no warps alone.
+/// Groups of warps multiply a large product where a chip has them, and no warps alone: two, and
+/// a third that brings operands where they come in boxes.
 TEST(Cubins, AreStartedAsTheirChipsWant) {
-  const Kernel &product =
-      *std::find_if(std::begin(kernels), std::end(kernels), [](const Kernel &one) {
-        return std::string("product in large tiles") == one.name;
-      });
-  Compiled made = compile(product, {"sm_80", "sm_90a"});
-  EXPECT_EQ(made.threads[80], 128u);
-  EXPECT_EQ(made.threads[90], 256u);
+  auto threadsOf = [](const std::string &name, uint32_t chip) {
+    const Kernel &product = *std::find_if(std::begin(kernels), std::end(kernels),
+                                          [&](const Kernel &one) { return name == one.name; });
+    return compile(product, {"sm_80", "sm_90a"}).threads[chip];
+  };
+  EXPECT_EQ(threadsOf("product in large tiles", 80), 128u);
+  EXPECT_EQ(threadsOf("product in large tiles", 90), 384u);
+  EXPECT_EQ(threadsOf("product in large tiles with edges, of rows that no chunks divide", 90),
+            256u);
 }
 
 /// What begins early touches nothing before it has waited: no pass has moved a load.

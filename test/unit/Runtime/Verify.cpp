@@ -47,17 +47,28 @@ static Builder sound() {
   return builder;
 }
 
-/// The one kernel is a device's, whose image is started as the arguments say.
-static void onDevice(Builder &builder, uint32_t firstImage, uint32_t blocks, uint32_t threads,
-                     uint32_t sharedBytes) {
+/// The one kernel is a device's, whose image is started as the arguments say; the image.
+static cleave_image &onDevice(Builder &builder, uint32_t firstImage, uint32_t blocks,
+                              uint32_t threads, uint32_t sharedBytes) {
   static cleave_device_kernel kernel;
   static cleave_image image;
   kernel = {"k", firstImage, 1};
-  image = {CLEAVE_IMAGE_SIMT, 0, 80, "", 1, blocks, threads, sharedBytes};
+  image = {CLEAVE_IMAGE_SIMT, 0, 80, "", 1, blocks, threads, sharedBytes, 0, 0, 0};
   builder.onGpu();
   builder.program.images = &image;
   builder.program.num_images = 1;
   builder.program.device_kernels = &kernel;
+  return image;
+}
+
+/// The image has a map, of 16-bit elements that fill 32 bytes of its first buffer; the map.
+static cleave_map &withMap(Builder &builder) {
+  static cleave_map map;
+  map = {0, 2, 2, 32, 0, {8, 2}, {2, 16}, {16, 2}};
+  onDevice(builder, 0, 1, 32, 0).num_maps = 1;
+  builder.program.maps = &map;
+  builder.program.num_maps = 1;
+  return map;
 }
 
 namespace {
@@ -85,7 +96,7 @@ static const cleave_params *twoParams(uint32_t file, uint64_t offset) {
 
 static const Lie lies[] = {
     {"Version", [](Builder &b) { b.program.version = 99; },
-     "the program is of another version than this runtime's 6, got: 99"},
+     "the program is of another version than this runtime's 7, got: 99"},
     {"NoRanks", [](Builder &b) { b.program.num_ranks = 0; },
      "a program has between 1 and 65536 ranks, got: 0"},
     {"Class", [](Builder &b) { b.classes[1] = 7; },
@@ -112,6 +123,50 @@ static const Lie lies[] = {
     {"Blocks", [](Builder &b) { onDevice(b, 0, 0, 32, 0); }, "got: 0 blocks"},
     {"Shared", [](Builder &b) { onDevice(b, 0, 1, 32, (227 << 10) + 1); },
      "with 232449 shared bytes"},
+    {"Resident", [](Builder &b) { onDevice(b, 0, 1, 32, 0).resident = 65; }, ", 65 at a time"},
+    {"ImageMaps",
+     [](Builder &b) { withMap(b), const_cast<cleave_image &>(b.program.images[0]).first_map = 1; },
+     "image 0 has 1 maps from 1 on, of 1"},
+    {"ImageMapsBeyond",
+     [](Builder &b) {
+       withMap(b), const_cast<cleave_image &>(b.program.images[0]).first_map = UINT32_MAX;
+     },
+     "image 0 has 1 maps from 4294967295 on, of 1"},
+    {"TooManyMaps", [](Builder &b) { onDevice(b, 0, 1, 32, 0).num_maps = 17; },
+     "image 0 has 17 maps from 0 on, of 0"},
+    {"NoMaps", [](Builder &b) { withMap(b), b.program.maps = nullptr; },
+     "table \"maps\" is missing, got: 1 entries"},
+    {"MapBuffer", [](Builder &b) { withMap(b).buffer = 2; },
+     "rank 0, load command 0, launch \"pack\": map 0 shows buffer 2, of 2"},
+    {"MapOffset", [](Builder &b) { withMap(b).offset = 16; },
+     "map 0 ends behind the 32 bytes of buffer 0, got: 48"},
+    {"MapSize", [](Builder &b) { withMap(b).sizes[0] = 9; }, "of buffer 0, got: 34"},
+    {"MapRows", [](Builder &b) { withMap(b).sizes[1] = 1ull << 32; }, "ends behind the 256 bytes"},
+    {"MapOffsetMisaligned", [](Builder &b) { withMap(b).offset = 8; },
+     "map 0 shows what no GPU copies"},
+    {"MapOffsetOverflows", [](Builder &b) { withMap(b).offset = ~0ull - 15; },
+     "map 0 shows what no GPU copies"},
+    {"MapOverflows",
+     [](Builder &b) {
+       cleave_map &map = withMap(b);
+       map.sizes[1] = 1ull << 32, map.strides[1] = 1ull << 39;
+     },
+     "map 0 shows what no GPU copies"},
+    {"MapElement", [](Builder &b) { withMap(b).element_bytes = 6; }, "map 0 shows what"},
+    {"MapElementOfNothing", [](Builder &b) { withMap(b).element_bytes = 0; }, "map 0 shows what"},
+    {"MapElementTooLarge", [](Builder &b) { withMap(b).element_bytes = 16; }, "map 0 shows what"},
+    {"MapOfNothing", [](Builder &b) { withMap(b).num_dims = 0; }, "map 0 shows what"},
+    {"MapDims", [](Builder &b) { withMap(b).num_dims = 6; }, "map 0 shows what"},
+    {"MapNoSize", [](Builder &b) { withMap(b).sizes[1] = 0; }, "map 0 shows what"},
+    {"MapStride", [](Builder &b) { withMap(b).strides[1] = 8; }, "map 0 shows what"},
+    {"MapNoStride", [](Builder &b) { withMap(b).strides[1] = 0; }, "map 0 shows what"},
+    {"MapStrideTooLarge", [](Builder &b) { withMap(b).strides[1] = 1ull << 40; },
+     "map 0 shows what"},
+    {"MapBox", [](Builder &b) { withMap(b).box[1] = 257; }, "map 0 shows what"},
+    {"MapNoBox", [](Builder &b) { withMap(b).box[1] = 0; }, "map 0 shows what"},
+    {"MapBoxMisaligned", [](Builder &b) { withMap(b).box[0] = 4; }, "map 0 shows what"},
+    {"MapBoxWide", [](Builder &b) { withMap(b).box[0] = 24; }, "map 0 shows what"},
+    {"MapSwizzle", [](Builder &b) { withMap(b).swizzle = 48; }, "map 0 shows what"},
     {"ValueType", [](Builder &b) { b.inputs[0].type = 200; },
      "input \"x\" has an unknown type, got: 200"},
     {"NegativeDim", [](Builder &b) { b.dims[0] = -1; }, "input \"x\" has a size that cannot be"},
@@ -257,6 +312,13 @@ static const Lie lies[] = {
 
 TEST(Verify, SoundProgramPasses) {
   Builder builder = sound();
+  cleave_error error = {};
+  EXPECT_EQ(cleave_program_verify(builder.finish(), &error), CLEAVE_OK) << error.message;
+}
+
+TEST(Verify, MapsThatFitPass) {
+  Builder builder = sound();
+  withMap(builder);
   cleave_error error = {};
   EXPECT_EQ(cleave_program_verify(builder.finish(), &error), CLEAVE_OK) << error.message;
 }
