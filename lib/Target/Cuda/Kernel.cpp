@@ -3,6 +3,7 @@
 #include "Kernel.h"
 
 #include "Roots.h"
+#include "Transpose.h"
 
 #include "llvm/ADT/TypeSwitch.h"
 
@@ -43,6 +44,22 @@ static bool isTensorProduct(Operation *root, const Chip &chip) {
   return chip.hasTensorCores && (element.isF16() || element.isBF16()) && sizesOf(root).k > 0;
 }
 
+static emit::Machine machineOfThread() {
+  emit::Machine machine;
+  machine.lanes = kLanes;
+  machine.isParallel = true;
+  machine.alignment = kAlignment;
+  return machine;
+}
+
+/// How the results are read decides, which only an emitter tells; this one emits nothing.
+static Launch launchWithoutRoot(func::FuncOp kernel) {
+  emit::Machine machine = machineOfThread();
+  OwningOpRef<ModuleOp> module = emit::makeBody(kernel, machine, kSharedSpace);
+  Emitter emitter(kernel, *module->getOps<func::FuncOp>().begin(), machine);
+  return Transposes(emitter).launch();
+}
+
 Launch cleave::cuda::launchOf(func::FuncOp kernel, const Chip &chip) {
   Operation *root = emit::rootOf(kernel);
   int64_t elements = elementsOf(kernel);
@@ -55,9 +72,11 @@ Launch cleave::cuda::launchOf(func::FuncOp kernel, const Chip &chip) {
     return isTensorAttention(attention, chip) ? launchTensorAttention(attention, chip)
                                               : launchAttention(attention);
   Launch launch = launchElements(elements);
-  if (root && emit::rowLength(root))
+  if (!root)
+    launch = launchWithoutRoot(kernel);
+  else if (emit::rowLength(root))
     launch = launchRows(root);
-  else if (root && isLongColumns(root, chip))
+  else if (isLongColumns(root, chip))
     launch = launchLongColumns(root);
   launch.blocks = std::min(launch.blocks, kMostBlocks);
   return launch;
@@ -91,10 +110,7 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, cons
 
 DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chip &chip,
                                     const emit::Workspace &workspace) {
-  emit::Machine machine;
-  machine.lanes = kLanes;
-  machine.isParallel = true;
-  machine.alignment = kAlignment;
+  emit::Machine machine = machineOfThread();
   Operation *root = emit::rootOf(kernel);
   DeviceLoops loops{emit::makeBody(kernel, machine, kSharedSpace, workspace),
                     launchOf(kernel, chip)};
@@ -106,7 +122,7 @@ DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chip &chip,
   } else if (root) {
     emitRoot(emitter, root, block, chip);
   } else {
-    emit::emitElementwise(emitter, block.grid());
+    Transposes(emitter).emit(block);
   }
   func::ReturnOp::create(emitter.builder, emitter.loc);
   loops.launch.sharedBytes = emitter.scratchBytes();
