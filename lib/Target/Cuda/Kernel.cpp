@@ -4,6 +4,7 @@
 
 #include "Fragments.h"
 #include "Roots.h"
+#include "Transpose.h"
 
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -86,6 +87,13 @@ static Launch launchOfTensorProduct(func::FuncOp kernel, Operation *root, const 
   return launchTensorProduct(sizesOf(root), chip);
 }
 
+/// How the results are read decides, which only an emitter tells; this one emits nothing.
+static Launch launchWithoutRoot(func::FuncOp kernel, const Chip &chip) {
+  OwningOpRef<ModuleOp> module = emit::makeBody(kernel, machineOf(chip), kSharedSpace);
+  Emitter emitter(kernel, *module->getOps<func::FuncOp>().begin(), machineOf(chip));
+  return Transposes(emitter).launch();
+}
+
 Launch cleave::cuda::launchOf(func::FuncOp kernel, const Chip &chip) {
   Operation *root = emit::rootOf(kernel);
   int64_t elements = elementsOf(kernel);
@@ -98,9 +106,11 @@ Launch cleave::cuda::launchOf(func::FuncOp kernel, const Chip &chip) {
     return isTensorAttention(attention, chip) ? launchTensorAttention(attention, chip)
                                               : launchAttention(attention);
   Launch launch = launchElements(elements);
-  if (root && emit::rowLength(root))
+  if (!root)
+    launch = launchWithoutRoot(kernel, chip);
+  else if (emit::rowLength(root))
     launch = launchRows(root);
-  else if (root && isLongColumns(root, chip))
+  else if (isLongColumns(root, chip))
     launch = launchLongColumns(root);
   launch.blocks = std::min(launch.blocks, kMostBlocks);
   return launch;
@@ -155,7 +165,7 @@ DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chip &chip,
   } else if (root) {
     emitRoot(emitter, root, block, chip);
   } else {
-    emit::emitElementwise(emitter, block.grid());
+    Transposes(emitter).emit(block);
   }
   func::ReturnOp::create(emitter.builder, emitter.loc);
   loops.launch.sharedBytes = emitter.scratchBytes();

@@ -464,9 +464,9 @@ Value Emitter::loadMemory(Value memory, Type element, const Index &at) {
   return widen(vector::FromElementsOp::create(builder, loc, type, elements), element);
 }
 
-Value Emitter::load(unsigned argument, Value tensor, const Index &at) {
-  return loadMemory(memory[argument], cast<RankedTensorType>(tensor.getType()).getElementType(),
-                    at);
+Value Emitter::load(unsigned argument, const Index &at) {
+  auto type = cast<RankedTensorType>(kernel.getArgument(argument).getType());
+  return loadMemory(memory[argument], type.getElementType(), at);
 }
 
 Value Emitter::loadArgument(unsigned argument, Type element, Value address, int64_t lanes) {

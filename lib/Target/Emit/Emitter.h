@@ -77,6 +77,8 @@ public:
     Index at;
   };
   std::optional<Leaf> trace(Value tensor, const Index &at);
+  /// What lies in an argument, whatever it is defined as.
+  Value load(unsigned argument, const Index &at);
 
   /// The element type in memory: bools are bytes, bf16 its bits, integers signless.
   static Type storedType(Type element);
@@ -126,6 +128,8 @@ public:
   /// Emits what runs where all of `tests` hold.
   void when(llvm::ArrayRef<Test> tests, mlir::function_ref<void()> body);
   bool isDry() const { return dry; }
+  /// Calls `body` as outside of all loops, and emits nothing of what it asks for.
+  void rehearse(mlir::function_ref<void()> body);
 
   //===--- memory ---===//
 
@@ -250,7 +254,6 @@ private:
   /// Where the part of this rank begins.
   Value memberOffset(mlir::Operation *op, mlir::ArrayAttr axes, llvm::ArrayRef<int64_t> counts);
   Value globalOf(mlir::DenseElementsAttr stored);
-  Value load(unsigned argument, Value tensor, const Index &at);
   Value loadMemory(Value memory, Type element, const Index &at);
   /// What is known of the address of a vector of `stored` at `at`.
   llvm::MaybeAlign alignmentOf(const Index &at, Type stored, int64_t lanes) const;

@@ -19,6 +19,18 @@ void Emitter::narrow() {
     request({Request::Narrow, 0, 1});
 }
 
+void Emitter::rehearse(function_ref<void()> body) {
+  size_t mark = symbols.size();
+  Memo outerMemo = std::exchange(memo, {});
+  bool wasDry = std::exchange(dry, true);
+  Nest *outer = std::exchange(current, nullptr);
+  body();
+  current = outer;
+  dry = wasDry;
+  memo = std::move(outerMemo);
+  symbols.truncate(mark);
+}
+
 /// Emits `for i = low to high step step`; leaves the insertion point behind it.
 static void emitFor(OpBuilder &builder, Location loc, Value low, Value high, Value step,
                     function_ref<void(Value)> body) {

@@ -19,7 +19,7 @@ Value Emitter::pull(Value tensor, const Index &at) {
   if (auto it = defined.find(tensor); it != defined.end())
     return it->second(at);
   if (auto argument = dyn_cast<BlockArgument>(tensor))
-    return load(argument.getArgNumber(), tensor, at);
+    return load(argument.getArgNumber(), at);
   auto key = std::make_pair(tensor.getAsOpaquePointer(), at);
   if (auto it = memo.values.find(key); it != memo.values.end())
     return it->second;
@@ -160,18 +160,13 @@ std::optional<Emitter::Leaf> Emitter::trace(Value tensor, const Index &at) {
   if (machine.isParallel) {
     follow();
   } else {
-    // A nest without loops takes no requests, so a division shows as a symbol.
+    // No loop can be split, so a division shows as a symbol.
     size_t mark = symbols.size();
-    Memo outerMemo = std::exchange(memo, {});
-    bool wasDry = std::exchange(dry, true);
-    Nest *outer = std::exchange(current, nullptr);
-    follow();
-    dry = wasDry;
-    current = outer;
-    isExact = llvm::all_of(leaf.at.terms,
-                           [&](auto term) { return static_cast<size_t>(term.first) < mark; });
-    symbols.truncate(mark);
-    memo = std::move(outerMemo);
+    rehearse([&] {
+      follow();
+      isExact = llvm::all_of(leaf.at.terms,
+                             [&](auto term) { return static_cast<size_t>(term.first) < mark; });
+    });
   }
   auto argument = dyn_cast<BlockArgument>(tensor);
   if (!argument || !isExact)

@@ -145,12 +145,15 @@ Index cleave::emit::pushed(Emitter &e, Value value, Index at) {
   return at;
 }
 
-void cleave::emit::emitElementwise(Emitter &emitter, std::optional<Team> team) {
-  emitter.team = team;
-  auto results = emitter.kernel.getBody().front().getTerminator()->getOperands();
-  for (auto [number, result] : llvm::enumerate(results))
-    emitter.nest(Emitter::size(result),
-                 [&](const Index &at) { emitter.store(number, at, emitter.pull(result, at)); });
+void cleave::emit::emitResult(Emitter &emitter, unsigned number) {
+  Value result = emitter.kernel.getBody().front().getTerminator()->getOperand(number);
+  emitter.nest(Emitter::size(result),
+               [&](const Index &at) { emitter.store(number, at, emitter.pull(result, at)); });
+}
+
+void cleave::emit::emitElementwise(Emitter &emitter) {
+  for (unsigned number = 0; number < emitter.kernel.getNumResults(); ++number)
+    emitResult(emitter, number);
 }
 
 std::optional<int64_t> cleave::emit::rowLength(Operation *root) {

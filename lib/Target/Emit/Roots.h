@@ -46,8 +46,10 @@ struct Outputs {
 /// Where an element of `result` lies behind the movement that follows.
 Index pushed(Emitter &emitter, Value result, Index at);
 
-/// A kernel without a root: one nest for each result, which `team` shares if there is one.
-void emitElementwise(Emitter &emitter, std::optional<Team> team = std::nullopt);
+/// Result `number` of a kernel without a root, in one nest.
+void emitResult(Emitter &emitter, unsigned number);
+/// All of them.
+void emitElementwise(Emitter &emitter);
 /// Reductions along any dimension of any type.
 void emitColumns(Emitter &emitter, mlir::Operation *root);
 

@@ -69,3 +69,19 @@ TEST(Conflicts, NoneInAttention) {
           << queries << ", " << depth;
     }
 }
+
+/// Of elements of all sizes that have tiles, with vectors and where edges allow none.
+TEST(Conflicts, NoneInTransposes) {
+  const std::pair<int, int> sizes[] = {{128, 128}, {32, 64}, {68, 200}, {65, 99}, {17, 31}};
+  for (const char *type : {"f32", "bf16", "i8"})
+    for (auto [rows, columns] : sizes) {
+      std::string x = "tensor<2x" + std::to_string(rows) + "x" + std::to_string(columns) + "x";
+      std::string y = "tensor<2x" + std::to_string(columns) + "x" + std::to_string(rows) + "x";
+      x += std::string(type) + ">", y += std::string(type) + ">";
+      EXPECT_EQ(conflictsOf("func.func @main(%x: " + x + ") -> " + y +
+                            " {\n %y = nn.transpose %x [0, 2, 1] : " + x + "\n return %y : " + y +
+                            "\n}"),
+                0u)
+          << rows << " rows, " << columns << " columns of " << type;
+    }
+}

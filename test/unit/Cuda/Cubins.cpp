@@ -113,6 +113,10 @@ const Kernel kernels[] = {
     {"sums of long rows", R"(func.func @main(%x: tensor<4x5000xi64>) -> tensor<4x5000xi64> {
        %y = nn.cumsum %x dim 1 : tensor<4x5000xi64>
        return %y : tensor<4x5000xi64> })"},
+    {"transpose of bf16",
+     R"(func.func @main(%x: tensor<16384x4096xbf16>) -> tensor<4096x16384xbf16> {
+       %y = nn.transpose %x [1, 0] : tensor<16384x4096xbf16>
+       return %y : tensor<4096x16384xbf16> })"},
     {"elements", R"(func.func @main(%x: tensor<64x127xf64>) -> tensor<127x64xf64> {
        %y = nn.sin %x : tensor<64x127xf64>
        %z = nn.transpose %y [1, 0] : tensor<64x127xf64>

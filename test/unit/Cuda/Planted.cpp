@@ -181,6 +181,10 @@ const Kernel kernels[] = {
      R"(func.func @main(%x: tensor<2x300xf32>) -> (tensor<2x3xf32>, tensor<2x3xi64>) {
        %v, %i = nn.top_k max 3 of %x dim 1 : tensor<2x300xf32>
        return %v, %i : tensor<2x3xf32>, tensor<2x3xi64> })"},
+    {"transpose",
+     R"(func.func @main(%x: tensor<70x40xf32>) -> tensor<40x70xf32> {
+       %y = nn.transpose %x [1, 0] : tensor<70x40xf32>
+       return %y : tensor<40x70xf32> })"},
     {"product",
      R"(func.func @main(%x: tensor<70x40xf32>, %w: tensor<40x50xf32>) -> tensor<70x50xf32> {
        %y = nn.matmul %x, %w : tensor<70x40xf32>, tensor<40x50xf32>
@@ -241,6 +245,15 @@ const Bug bugs[] = {
     {"largest", "barrier of some"},
     {"largest", "no predicate"},
     {"largest", "no predicate", 1},
+    {"transpose", "no barrier"},
+    {"transpose", "late barrier"},
+    {"transpose", "barrier of some"},
+    {"transpose", "no predicate"},
+    {"transpose", "one tile more"},
+    {"transpose", "store to the next"},
+    {"transpose", "store far off"},
+    {"transpose", "load of the next"},
+    {"transpose", "global load of the next"},
     {"product", "no barrier"},
     {"product", "no barrier", 1},
     {"product", "late barrier"},

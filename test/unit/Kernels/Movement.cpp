@@ -6,6 +6,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <numeric>
+#include <random>
+
 using namespace cleave;
 using namespace cleave::test;
 
@@ -115,6 +119,69 @@ INSTANTIATE_TEST_SUITE_P(
           %y = nn.cache_update %x, %u, %p axis 2 : tensor<2x3x8x5xELT>, tensor<2x3x2x5xELT>, tensor<2xi64>
           return %y : tensor<2x3x8x5xELT> })"}),
     [](const auto &info) { return info.param.name; });
+
+std::string tensorOf(const std::vector<int64_t> &shape, const std::string &type) {
+  std::string text = "tensor<";
+  for (int64_t size : shape)
+    text += std::to_string(size) + "x";
+  return text + type + ">";
+}
+
+/// A transpose, by the op behind it: none, of a bias along the last dimension or one that
+/// repeats along it, of what lies as the result does, of what is transposed too, or a shift by
+/// a row of a slice.
+std::string transposeOf(const std::vector<int64_t> &to, const std::vector<size_t> &permutation,
+                        const std::string &type, int kind) {
+  std::vector<int64_t> from(to.size()), last(to.size(), 1), column = to;
+  std::string order;
+  for (size_t i = 0; i < to.size(); ++i) {
+    from[permutation[i]] = to[i];
+    order += (i ? ", " : "") + std::to_string(permutation[i]);
+  }
+  last.back() = to.back();
+  column.back() = 1;
+  std::string x = tensorOf(from, type), y = tensorOf(to, type);
+  std::string z = kind == 1 ? tensorOf(last, type) : kind == 2 ? tensorOf(column, type) : y;
+  if (kind == 4)
+    z = x;
+  std::string text = "func.func @main(%x: " + x + ", %z: " + z + ") -> (" + y + ", " + y + ") {\n";
+  text += "  %t = nn.transpose %x [" + order + "] : " + x + "\n";
+  std::string other = "%z";
+  if (kind == 4) {
+    text += "  %u = nn.transpose %z [" + order + "] : " + x + "\n";
+    other = "%u", z = y;
+  }
+  if (kind == 0)
+    return text + "  return %t, %z : " + y + ", " + y + "\n}";
+  text += "  %y = nn.max %t, " + other + " : " + y + ", " + z + "\n";
+  return text + "  return %y, %t : " + y + ", " + y + "\n}";
+}
+
+TEST(Transposes, OfDrawnShapes) {
+  std::mt19937_64 random(7);
+  auto drawn = [&](auto first, auto last) {
+    return first[std::uniform_int_distribution<size_t>(0, last - first - 1)(random)];
+  };
+  const std::vector<int64_t> sizes = {1, 2, 3, 15, 16, 17, 31, 32, 36, 64, 65, 68, 130};
+  const std::vector<std::string> types = {"f32", "bf16", "f16", "i32", "i16",
+                                          "i8",  "i1",   "i64", "f64"};
+  for (int turn = 0; turn < 150; ++turn) {
+    size_t rank = std::uniform_int_distribution<size_t>(2, 4)(random);
+    std::vector<int64_t> to;
+    int64_t size = 1;
+    while (to.size() < rank) {
+      int64_t next = drawn(sizes.begin(), sizes.end());
+      to.push_back(size * next > 20000 ? 1 : next);
+      size *= to.back();
+    }
+    std::vector<size_t> permutation(rank);
+    std::iota(permutation.begin(), permutation.end(), 0);
+    std::shuffle(permutation.begin(), permutation.end(), random);
+    int kind = std::uniform_int_distribution<int>(0, 4)(random);
+    std::string text = transposeOf(to, permutation, drawn(types.begin(), types.end()), kind);
+    EXPECT_EQ(differs(text), "") << text;
+  }
+}
 
 TEST(Rope, TurnsPairs) {
   for (const char *kind : {"", "interleaved "})
