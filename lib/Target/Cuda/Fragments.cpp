@@ -93,7 +93,13 @@ SmallVector<Value> Fragments::members(Value four) {
   return values;
 }
 
-void Fragments::copy(Value to, const Emitter::Leaf &from, Value isThere) {
+Value Fragments::further(Value pointer, int64_t bytes) {
+  return LLVM::GEPOp::create(b, loc, pointer.getType(), b.getI8Type(), pointer,
+                             ArrayRef<LLVM::GEPArg>{int32_t(bytes)});
+}
+
+void Fragments::copy(Value to, const Emitter::Leaf &from, Value isThere, int64_t toFurther,
+                     int64_t fromFurther) {
   Value memory = pointerOf(b, loc, e.argumentMemory(from.argument), 0);
   Value global = LLVM::AddrSpaceCastOp::create(
       b, loc, LLVM::LLVMPointerType::get(b.getContext(), kGlobalSpace), memory);
@@ -103,8 +109,9 @@ void Fragments::copy(Value to, const Emitter::Leaf &from, Value isThere) {
   Value bytes;
   if (isThere)
     bytes = arith::SelectOp::create(b, loc, isThere, number(2 * kMatrix), number(0));
-  NVVM::CpAsyncOp::create(b, loc, pointer(to), source, 2 * kMatrix, NVVM::LoadCacheModifierKind::CG,
-                          bytes);
+  NVVM::CpAsyncOp::create(b, loc, further(pointer(to), toFurther),
+                          further(source, fromFurther), 2 * kMatrix,
+                          NVVM::LoadCacheModifierKind::CG, bytes);
 }
 
 void Fragments::commit() { NVVM::CpAsyncCommitGroupOp::create(b, loc); }

@@ -62,8 +62,9 @@ public:
   Value point(const SharedTile &tile, bool downFirst, Value row, Value chunk);
 
   /// Copies 16 bytes to byte `to` of shared memory and does not wait; where `isThere` is given
-  /// and does not hold, they are zeros.
-  void copy(Value to, const Emitter::Leaf &from, Value isThere);
+  /// and does not hold, they are zeros. Both places may be some bytes further.
+  void copy(Value to, const Emitter::Leaf &from, Value isThere, int64_t toFurther = 0,
+            int64_t fromFurther = 0);
   /// What was copied before becomes one group; waits until all but the last `groups` are there.
   void commit();
   void wait(int64_t groups);
@@ -88,6 +89,7 @@ public:
   Value lane, warp, thread;
 
 private:
+  Value further(Value pointer, int64_t bytes);
   mlir::SmallVector<Value> members(Value four);
 
   Emitter &e;

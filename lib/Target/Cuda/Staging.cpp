@@ -25,11 +25,15 @@ void Staging::fill(const SharedTile &tile, const Index &row, const Index &column
 void Staging::copy(const SharedTile &tile, const Index &firstRow, const Index &firstColumn,
                    Value to) {
   int64_t threads = block.launch.threads, chunks = tile.chunks(), count = tile.rows * chunks;
-  Value chunk = warps.modulo(warps.thread, chunks);
+  int64_t atOnce = std::max<int64_t>(threads / chunks, 1);
+  Value chunk = warps.modulo(warps.thread, chunks), down = warps.over(warps.thread, chunks);
   Value column = warps.add(warps.times(chunk, kMatrix), warps.number(firstColumn));
-  auto step = [&](int64_t first) {
-    Value down = warps.over(warps.add(warps.thread, first), chunks);
-    Value row = warps.add(down, warps.number(firstRow));
+  Index along = warps.index(column, matrix.columns), own = warps.index(down, atOnce);
+  // Threads take every so many rows, whose places are as far apart.
+  std::optional<Emitter::Leaf> first = matrix.trace(firstRow + own, along);
+  bool isSwizzledAlike = atOnce % kMatrix == 0;
+  auto step = [&](int64_t further) {
+    Value row = warps.add(warps.add(down, warps.number(firstRow)), further);
     Value isThere;
     auto test = [&](Value at, int64_t bound, int64_t step) {
       if (bound % step == 0)
@@ -39,14 +43,19 @@ void Staging::copy(const SharedTile &tile, const Index &firstRow, const Index &f
     };
     test(row, matrix.rows, tile.rows);
     test(column, matrix.columns, tile.columns);
-    std::optional<Emitter::Leaf> leaf =
-        matrix.trace(warps.index(row, matrix.rows), warps.index(column, matrix.columns));
-    warps.copy(warps.add(to, warps.place(tile, down, chunk)), *leaf, isThere);
+    std::optional<Emitter::Leaf> leaf = matrix.trace(firstRow + own + further, along);
+    Index distance = leaf->at - first->at;
+    if (isSwizzledAlike && distance.isConstant())
+      return warps.copy(warps.add(to, warps.place(tile, down, chunk)), *first, isThere,
+                        further * tile.rowBytes(), distance.constant * 2);
+    // Behind an edge a row has no place, and is not read.
+    leaf = matrix.trace(warps.index(row, matrix.rows), along);
+    warps.copy(warps.add(to, warps.place(tile, warps.add(down, further), chunk)), *leaf, isThere);
   };
   if (count < threads)
     return e.when(warps.isBelow(warps.thread, count), [&] { step(0); });
-  for (int64_t first = 0; first < count; first += threads)
-    step(first);
+  for (int64_t further = 0; further < tile.rows; further += atOnce)
+    step(further);
 }
 
 void Staging::compute(const SharedTile &tile, const Index &firstRow, const Index &firstColumn,

@@ -155,8 +155,8 @@ private:
                                   : SharedTile{tile.depth, outer, panel};
     if (tile.isGrouped) {
       // The rows of its group, which are a panel of its own or as many rows of one.
-      Value first = warps.times(warps.over(warps.warp, kGroupWarps), kGroupRows * 2 * kPanel);
-      operand.point = isLeft ? first : warps.number(0);
+      operand.point =
+          isLeft ? warps.times(group.number(), kGroupRows * 2 * kPanel) : warps.number(int64_t(0));
       return;
     }
     // Matrices come in the order of the fragments: of A down and then along K, of B along K
@@ -237,8 +237,7 @@ private:
       Value at = warps.add(warps.add(stage, operand.base), operand.point);
       return group.describe(operand.tile, operand.isDeep, at);
     };
-    SmallVector<Value> sums = group.multiply(describe(left), left.isDeep, describe(right),
-                                             right.isDeep, tile.depth, before);
+    SmallVector<Value> sums = group.multiply(describe(left), describe(right), tile.depth, before);
     group.wait(1);
     return sums;
   }

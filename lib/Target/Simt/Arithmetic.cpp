@@ -234,16 +234,15 @@ private:
   Value *pack() {
     if (rounding != "rn" || has("satfinite"))
       return nullptr;
-    auto *vector = cast<FixedVectorType>(type);
-    Value *result = PoisonValue::get(vector);
+    Type *pair = type->getWithNewType(arguments[0]->getType());
+    Value *wide = PoisonValue::get(pair);
     for (unsigned i : {0u, 1u}) {
       Value *value = arguments[1 - i];
       if (has("relu"))
         value = builder.CreateMaxNum(value, number(value->getType(), 0));
-      result = builder.CreateInsertElement(
-          result, builder.CreateFPTrunc(value, vector->getElementType()), i);
+      wide = builder.CreateInsertElement(wide, value, i);
     }
-    return result;
+    return builder.CreateFPTrunc(wide, type);
   }
 
   /// Halves are rounded away from zero (rna) or to even (rn), and the low bits dropped.

@@ -26,6 +26,11 @@ public:
     numResults = type ? type->getNumElements() : call.getType()->isVoidTy() ? 0 : 1;
     for (auto [i, argument] : enumerate(call.args()))
       registers["$" + std::to_string(numResults + i)] = argument;
+    // A result that is tied to an operand has its value until something else is put there.
+    auto constraints = cast<InlineAsm>(call.getCalledOperand())->ParseConstraints();
+    for (unsigned i = 0; i < numResults; ++i)
+      if (int tied = constraints[i].MatchingInput; tied >= int(numResults))
+        registers["$" + std::to_string(i)] = call.getArgOperand(unsigned(tied) - numResults);
   }
 
   /// The value of the call; null where an instruction is not known.
@@ -111,7 +116,7 @@ private:
     operands[1].trim("{}").split(inputs, ',');
     SmallVector<Value *> sums, left, numbers;
     for (StringRef output : outputs)
-      sums.push_back(tiedTo(output));
+      sums.push_back(read(output));
     for (StringRef input : inputs)
       left.push_back(read(input));
     for (StringRef operand : drop_begin(operands, 2))
@@ -130,16 +135,6 @@ private:
     for (auto [output, result] : zip_equal(outputs, results))
       registers[output] = result;
     return true;
-  }
-
-  /// The value that a register has before, which it is to be kept in.
-  Value *tiedTo(StringRef output) {
-    unsigned number;
-    auto constraints = cast<InlineAsm>(call.getCalledOperand())->ParseConstraints();
-    if (!output.consume_front("$") || output.getAsInteger(10, number) || number >= numResults ||
-        constraints[number].MatchingInput < int(numResults))
-      return nullptr;
-    return call.getArgOperand(unsigned(constraints[number].MatchingInput) - numResults);
   }
 
   static SmallString<256> packedOf(StringRef text) {

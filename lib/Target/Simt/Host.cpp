@@ -35,6 +35,21 @@ static Value *toBrain(IRBuilderBase &builder, Value *value, Type *brain) {
   return roundToBrain(builder, builder.CreateFPCast(value, single), brain);
 }
 
+/// Values of bf16 that come from several blocks, as their bits: code generators carry them
+/// from block to block in f32.
+static Value *lowerBrainPhi(Instruction &instruction) {
+  auto *phi = dyn_cast<PHINode>(&instruction);
+  if (!phi || !isBrain(phi->getType()))
+    return nullptr;
+  IRBuilder<> builder(phi);
+  Type *bits = phi->getType()->getWithNewType(builder.getInt16Ty());
+  PHINode *made = builder.CreatePHI(bits, phi->getNumIncomingValues());
+  for (auto [value, block] : zip_equal(phi->incoming_values(), phi->blocks()))
+    made->addIncoming(IRBuilder<>(block->getTerminator()).CreateBitCast(value, bits), block);
+  builder.SetInsertPoint(phi->getParent()->getFirstInsertionPt());
+  return builder.CreateBitCast(made, phi->getType());
+}
+
 /// Arithmetic on bf16 in f32; null for what moves or compares it only.
 static Value *lowerBrain(Instruction &instruction) {
   IRBuilder<> builder(&instruction);
@@ -164,4 +179,5 @@ void cleave::simt::lowerForHost(Target &target) {
   replaceEach(target, [&](Instruction &one) { return lowerNarrow(target, one); });
   replaceEach(target, lowerRound);
   replaceEach(target, lowerBrain);
+  replaceEach(target, lowerBrainPhi);
 }

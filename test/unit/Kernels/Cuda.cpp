@@ -27,13 +27,20 @@ static void keepContext() {
     driver->cuDevicePrimaryCtxRetain(&context, device);
 }
 
+/// One on which each warp multiplies alone, and one on which groups of them do.
+static const char *const simulated[] = {"sm_80", "sm_90a"};
+
 std::vector<Machine> cleave::test::machines() {
-  CudaOptions options;
-  const char *chip = getenv("CLEAVE_TEST_GPU");
+  const char *gpu = getenv("CLEAVE_TEST_GPU");
   static std::once_flag once;
-  if (chip)
+  if (gpu)
     std::call_once(once, keepContext);
-  options.chips = {chip ? chip : "sm_80"};
-  options.simulate = !chip;
-  return {{options.chips[0], [=](mlir::ModuleOp module) { return compileCuda(module, options); }}};
+  std::vector<Machine> all;
+  for (const char *chip : gpu ? llvm::ArrayRef(gpu) : llvm::ArrayRef(simulated)) {
+    CudaOptions options;
+    options.chips = {chip};
+    options.simulate = !gpu;
+    all.push_back({chip, [=](mlir::ModuleOp module) { return compileCuda(module, options); }});
+  }
+  return all;
 }
