@@ -267,7 +267,7 @@ private:
   void consume() {
     setRegisters(kConsumerRegisters, NVVM::SetMaxRegisterAction::increase);
     // Rows of the left operand that are the group's, which are a panel or as many rows of one.
-    Value own = warps.times(warps.over(warps.warp, kGroupWarps), kGroupRows * 2 * kPanel);
+    Value own = warps.times(group.number(), kGroupRows * 2 * kPanel);
     isSpeaker = equals(warps.lane, 0);
     walk([&](const TilePlace &place, ValueRange turn) {
       size_t numSums = columns / 2;
@@ -277,10 +277,9 @@ private:
         Value stage = values[numSums], parity = values[numSums + 1], last = values[numSums + 2];
         wait(full(stage), parity);
         Value at = byteOf(stage);
-        Value a = group.describe(left.tile, left.isDeep, warps.add(at, own));
-        Value c = group.describe(right.tile, right.isDeep, warps.add(at, right.base));
-        SmallVector<Value> after =
-            group.multiply(a, left.isDeep, c, right.isDeep, kPanel, values.take_front(numSums));
+        WarpGroup::Operand a = group.describe(left.tile, left.isDeep, warps.add(at, own));
+        WarpGroup::Operand c = group.describe(right.tile, right.isDeep, warps.add(at, right.base));
+        SmallVector<Value> after = group.multiply(a, c, kPanel, values.take_front(numSums));
         // This one goes on; the one before has ended.
         group.wait(1);
         Value isLater =

@@ -9,6 +9,7 @@
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/Bitcode/BitcodeReader.h"
 #include "llvm/IR/IRBuilder.h"
+#include "llvm/IR/IntrinsicsNVPTX.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/Linker/Linker.h"
 #include "llvm/MC/TargetRegistry.h"
@@ -80,7 +81,9 @@ static constexpr uint64_t mapBytes = 128;
 
 /// The kernel calls `body`, whose pointers are then known not to overlap, but for memory that
 /// other blocks write to. Shared memory is an array without a size: the launch says how much
-/// there is.
+/// there is. What begins early waits here, and its own arguments promise nothing: of what no
+/// other pointer of a kernel reaches ptxas would take for granted that it is there before the
+/// kernel begins, and load it in front of the wait.
 static void addEntry(Module &module, StringRef name, const cuda::Launch &launch) {
   Function *body = module.getFunction("body");
   body->setLinkage(GlobalValue::InternalLinkage);
@@ -97,6 +100,12 @@ static void addEntry(Module &module, StringRef name, const cuda::Launch &launch)
   if (launch.resident)
     entry->addFnAttr("nvvm.minctasm", Twine(launch.resident).str());
   IRBuilder<> builder(BasicBlock::Create(context, "", entry));
+  // The next kernel may get ready as soon as all blocks are there. What has waited for the one
+  // in front has waited for all, since that has too.
+  if (launch.isEarly)
+    for (Intrinsic::ID call :
+         {Intrinsic::nvvm_griddepcontrol_launch_dependents, Intrinsic::nvvm_griddepcontrol_wait})
+      builder.CreateIntrinsic(call, ArrayRef<Type *>(), {});
   std::vector<Value *> arguments;
   for (unsigned i = 0; i < count; ++i) {
     // All threads write to it, so it is no argument of which LLVM may think it its own.
@@ -121,7 +130,8 @@ static void addEntry(Module &module, StringRef name, const cuda::Launch &launch)
     entry->addParamAttr(number, Attribute::getWithAlignment(context, Align(16)));
     if (launch.workspace.counters && i + 2 >= scratch && i < scratch)
       continue;
-    entry->addParamAttr(number, Attribute::NoAlias);
+    if (!launch.isEarly)
+      entry->addParamAttr(number, Attribute::NoAlias);
     body->addParamAttr(i, Attribute::NoAlias);
   }
   builder.CreateCall(body, arguments);

@@ -6,7 +6,6 @@
 #include "Roots.h"
 #include "Transpose.h"
 
-#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -144,22 +143,15 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, cons
       });
 }
 
-/// And so for all: what is in front has waited too. The one behind may get ready from here on.
-static void waitForTheOneInFront(Emitter &e) {
-  for (auto kind : {NVVM::GridDepActionKind::launch_dependents, NVVM::GridDepActionKind::wait})
-    NVVM::GriddepcontrolOp::create(e.builder, e.loc, kind);
-}
-
 DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chip &chip,
                                     const emit::Workspace &workspace) {
   Operation *root = emit::rootOf(kernel);
   DeviceLoops loops{emit::makeBody(kernel, machineOf(chip), kSharedSpace, workspace),
                     launchOf(kernel, chip)};
   loops.launch.workspace = workspace;
+  loops.launch.isEarly = chip.beginsEarly;
   Emitter emitter(kernel, *loops.module->getOps<func::FuncOp>().begin(), machineOf(chip));
   ThreadBlock block(emitter, loops.launch);
-  if (chip.beginsEarly)
-    waitForTheOneInFront(emitter);
   if (elementsOf(kernel) == 0) {
     // Nothing is computed.
   } else if (root) {

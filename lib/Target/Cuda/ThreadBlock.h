@@ -39,6 +39,7 @@ struct Launch {
   emit::Workspace workspace = {};
   int64_t resident = 0; ///< blocks of a multiprocessor, which do the work of `blocks`; 0: any
   llvm::SmallVector<cleave_map, 2> maps = {}; ///< the last arguments, in this order
+  bool isEarly = false; ///< may begin before the kernel in front of it has ended
 };
 
 /// The view of one thread of a block of `launch.threads`. Scratch of the emitter is

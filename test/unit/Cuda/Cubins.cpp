@@ -181,7 +181,8 @@ TEST(Cubins, AreStartedAsTheirChipsWant) {
             256u);
 }
 
-/// What begins early touches nothing before it has waited: no pass has moved a load.
+/// What begins early touches nothing before it has waited: no pass has moved a load, and
+/// ptxas will not.
 TEST(Cubins, WaitBeforeTheyTouchMemory) {
   const std::regex touches("\t((ld|st|red|atom)(\\.[a-z]+)*\\.global|cp\\.)");
   for (const Kernel &kernel : kernels) {
@@ -191,6 +192,9 @@ TEST(Cubins, WaitBeforeTheyTouchMemory) {
     std::smatch first;
     ASSERT_TRUE(std::regex_search(ptx, first, touches)) << kernel.name;
     EXPECT_LT(ptx.find("griddepcontrol.wait"), size_t(first.position())) << kernel.name;
+    // ptxas moves those to the front, as what never changes: tables of libdevice do not.
+    if (ptx.find("__cudart_") == ptx.npos)
+      EXPECT_EQ(ptx.find("ld.global.nc"), ptx.npos) << kernel.name;
   }
 }
 
