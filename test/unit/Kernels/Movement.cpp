@@ -127,34 +127,78 @@ std::string tensorOf(const std::vector<int64_t> &shape, const std::string &type)
   return text + type + ">";
 }
 
-/// A transpose, by the op behind it: none, of a bias along the last dimension or one that
-/// repeats along it, of what lies as the result does, of what is transposed too, or a shift by
-/// a row of a slice.
-std::string transposeOf(const std::vector<int64_t> &to, const std::vector<size_t> &permutation,
-                        const std::string &type, int kind) {
-  std::vector<int64_t> from(to.size()), last(to.size(), 1), column = to;
-  std::string order;
-  for (size_t i = 0; i < to.size(); ++i) {
+/// What is done beside a transpose.
+enum Beside {
+  kNothing,
+  kBias,        ///< one row for all
+  kColumn,      ///< one element a row
+  kResidual,    ///< lies as the result does
+  kBoth,        ///< is transposed too
+  kPart,        ///< of something larger
+  kJoined,      ///< the last two dimensions become one
+  kDivided,     ///< the first is two in memory, as heads are
+  kAcrossItself ///< with itself as it lies
+};
+
+std::string transposeOf(std::vector<int64_t> to, std::vector<size_t> permutation,
+                        const std::string &type, Beside beside) {
+  if (beside == kAcrossItself) {
+    to.assign(2, to.front());
+    permutation = {1, 0};
+  }
+  std::vector<int64_t> from(to.size()), other = to;
+  std::string order, starts, sizes, steps;
+  for (size_t i = 0; i < to.size(); ++i)
     from[permutation[i]] = to[i];
-    order += (i ? ", " : "") + std::to_string(permutation[i]);
+  for (size_t i = 0; i < to.size(); ++i) {
+    std::string comma = i ? ", " : "";
+    order += comma + std::to_string(permutation[i]);
+    starts += comma + std::to_string(i + 1);
+    sizes += comma + std::to_string(from[i]);
+    steps += comma + "1";
   }
-  last.back() = to.back();
-  column.back() = 1;
-  std::string x = tensorOf(from, type), y = tensorOf(to, type);
-  std::string z = kind == 1 ? tensorOf(last, type) : kind == 2 ? tensorOf(column, type) : y;
-  if (kind == 4)
-    z = x;
-  std::string text = "func.func @main(%x: " + x + ", %z: " + z + ") -> (" + y + ", " + y + ") {\n";
-  text += "  %t = nn.transpose %x [" + order + "] : " + x + "\n";
-  std::string other = "%z";
-  if (kind == 4) {
-    text += "  %u = nn.transpose %z [" + order + "] : " + x + "\n";
-    other = "%u", z = y;
+  std::string x = tensorOf(from, type), y = tensorOf(to, type), first = "%x", second = "%z";
+  std::vector<int64_t> memory = from, result = to;
+  std::string body;
+  if (beside == kPart) {
+    for (size_t i = 0; i < from.size(); ++i)
+      memory[i] += i + 4;
+    body += "  %p = nn.slice %x starts [" + starts + "] sizes [" + sizes + "] steps [" + steps +
+            "] : " + tensorOf(memory, type) + "\n";
+    first = "%p";
   }
-  if (kind == 0)
-    return text + "  return %t, %z : " + y + ", " + y + "\n}";
-  text += "  %y = nn.max %t, " + other + " : " + y + ", " + z + "\n";
-  return text + "  return %y, %t : " + y + ", " + y + "\n}";
+  if (beside == kDivided) {
+    memory.assign({1, from[0] * from[1]});
+    memory.insert(memory.end(), from.begin() + 2, from.end());
+    body += "  %p = nn.reshape %x : " + tensorOf(memory, type) + " to " + x + "\n";
+    first = "%p";
+  }
+  if (beside == kBias)
+    std::fill(other.begin(), other.end() - 1, 1);
+  if (beside == kColumn)
+    other.back() = 1;
+  std::string z = tensorOf(beside == kBoth ? from : other, type);
+  body += "  %t = nn.transpose " + first + " [" + order + "] : " + x + "\n";
+  std::string last = "%t";
+  if (beside == kBoth) {
+    body += "  %u = nn.transpose %z [" + order + "] : " + x + "\n";
+    second = "%u";
+  }
+  if (beside == kAcrossItself)
+    second = "%x";
+  if (beside == kJoined) {
+    result.pop_back();
+    result.back() *= to.back();
+    body += "  %r = nn.reshape %t : " + y + " to " + tensorOf(result, type) + "\n";
+    last = "%r";
+  } else if (beside != kNothing) {
+    body += "  %y = nn.max %t, " + second + " : " + y + ", " +
+            (beside == kBoth || beside == kAcrossItself ? y : z) + "\n";
+    last = "%y";
+  }
+  return "func.func @main(%x: " + tensorOf(memory, type) + ", %z: " + z + ") -> " +
+         tensorOf(result, type) + " {\n" + body + "  return " + last + " : " +
+         tensorOf(result, type) + "\n}";
 }
 
 TEST(Transposes, OfDrawnShapes) {
@@ -165,7 +209,7 @@ TEST(Transposes, OfDrawnShapes) {
   const std::vector<int64_t> sizes = {1, 2, 3, 15, 16, 17, 31, 32, 36, 64, 65, 68, 130};
   const std::vector<std::string> types = {"f32", "bf16", "f16", "i32", "i16",
                                           "i8",  "i1",   "i64", "f64"};
-  for (int turn = 0; turn < 150; ++turn) {
+  for (int turn = 0; turn < 200; ++turn) {
     size_t rank = std::uniform_int_distribution<size_t>(2, 4)(random);
     std::vector<int64_t> to;
     int64_t size = 1;
@@ -177,8 +221,8 @@ TEST(Transposes, OfDrawnShapes) {
     std::vector<size_t> permutation(rank);
     std::iota(permutation.begin(), permutation.end(), 0);
     std::shuffle(permutation.begin(), permutation.end(), random);
-    int kind = std::uniform_int_distribution<int>(0, 4)(random);
-    std::string text = transposeOf(to, permutation, drawn(types.begin(), types.end()), kind);
+    auto beside = Beside(std::uniform_int_distribution<int>(0, kAcrossItself)(random));
+    std::string text = transposeOf(to, permutation, drawn(types.begin(), types.end()), beside);
     EXPECT_EQ(differs(text), "") << text;
   }
 }
