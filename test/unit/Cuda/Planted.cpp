@@ -170,9 +170,9 @@ struct Kernel {
 
 const Kernel kernels[] = {
     {"softmax",
-     R"(func.func @main(%x: tensor<7x96xf32>) -> tensor<7x96xf32> {
-       %y = nn.softmax %x dim 1 : tensor<7x96xf32>
-       return %y : tensor<7x96xf32> })"},
+     R"(func.func @main(%x: tensor<7x100xf32>) -> tensor<7x100xf32> {
+       %y = nn.softmax %x dim 1 : tensor<7x100xf32>
+       return %y : tensor<7x100xf32> })"},
     {"long softmax",
      R"(func.func @main(%x: tensor<3x3000xf32>) -> tensor<3x3000xf32> {
        %y = nn.softmax %x dim 1 : tensor<3x3000xf32>
