@@ -156,7 +156,7 @@ private:
     uint32_t nextPiece = 0;
     /// Where commands are timed: of the begin of a run, then of the begin and end of each.
     std::vector<CUevent> marks;
-    uint64_t begun = 0; ///< nanoseconds, as those of a cleave_span
+    uint64_t begun = 0;        ///< nanoseconds, as those of a cleave_span
     bool endsInKernel = false; ///< what its stream was given last
     char problem[448] = "";
     Cause cause = Cause::Own;

@@ -42,7 +42,7 @@ struct Launch {
   uint32_t dynamicBytes;
   int device;
   std::vector<std::vector<char>> values; ///< of the arguments, as they were at the call
-  bool isEarly = false; ///< may begin before the kernel in front of it has ended
+  bool isEarly = false;                  ///< may begin before the kernel in front of it has ended
 };
 
 /// What threads and copies do first.
@@ -77,7 +77,7 @@ struct Thread {
   std::vector<uint32_t> proxyFences, initFences; ///< epochs that they end
   ClockRef proxied;                              ///< what it knew at its last fence of proxies
   BulkGroups bulk;
-  bool gaveUp = false; ///< its last wait at an mbarrier
+  bool gaveUp = false;    ///< its last wait at an mbarrier
   bool hasWaited = false; ///< for the kernel in front of its own
   std::vector<Copy> open;
   std::deque<std::vector<Copy>> groups;

@@ -109,9 +109,8 @@ void Fragments::copy(Value to, const Emitter::Leaf &from, Value isThere, int64_t
   Value bytes;
   if (isThere)
     bytes = arith::SelectOp::create(b, loc, isThere, number(2 * kMatrix), number(0));
-  NVVM::CpAsyncOp::create(b, loc, further(pointer(to), toFurther),
-                          further(source, fromFurther), 2 * kMatrix,
-                          NVVM::LoadCacheModifierKind::CG, bytes);
+  NVVM::CpAsyncOp::create(b, loc, further(pointer(to), toFurther), further(source, fromFurther),
+                          2 * kMatrix, NVVM::LoadCacheModifierKind::CG, bytes);
 }
 
 void Fragments::commit() { NVVM::CpAsyncCommitGroupOp::create(b, loc); }

@@ -111,6 +111,8 @@ Launch cleave::cuda::launchOf(func::FuncOp kernel, const Chip &chip) {
     launch = launchRows(root);
   else if (isLongColumns(root, chip))
     launch = launchLongColumns(root);
+  else if (auto sums = launchColumnSums(root, chip))
+    return *sums;
   launch.blocks = std::min(launch.blocks, kMostBlocks);
   return launch;
 }
@@ -138,6 +140,8 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, cons
           return emitRows(emitter, op, block);
         if (isLongColumns(op, chip))
           return emitLongColumns(emitter, op, block);
+        if (launchColumnSums(op, chip))
+          return emitColumnSums(emitter, op, block, chip);
         emitter.team = block.grid();
         emit::emitColumns(emitter, op);
       });

@@ -29,6 +29,11 @@ bool isLongColumns(mlir::Operation *root, const Chip &chip);
 Launch launchLongColumns(mlir::Operation *root);
 void emitLongColumns(Emitter &emitter, mlir::Operation *root, ThreadBlock &block);
 
+/// Sums and means of floats narrower than f64 along long columns that lie side by side; nothing
+/// for other roots, and where columns are so many that a thread each is enough.
+std::optional<Launch> launchColumnSums(mlir::Operation *root, const Chip &chip);
+void emitColumnSums(Emitter &emitter, mlir::Operation *root, ThreadBlock &block, const Chip &chip);
+
 /// Floats narrower than f64, in tiles of shared memory.
 Launch launchProduct(const emit::ProductSizes &sizes, const Chip &chip);
 void emitProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block,

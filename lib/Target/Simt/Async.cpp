@@ -34,7 +34,8 @@ public:
     if (name == "griddepcontrol.wait")
       return does(CLEAVE_SIMT_grid_wait, {});
     // They change how long something takes, not what comes out.
-    if (is({"griddepcontrol.launch.dependents", "setmaxnreg.inc.sync.aligned.u32", "setmaxnreg.dec.sync.aligned.u32"}))
+    if (is({"griddepcontrol.launch.dependents", "setmaxnreg.inc.sync.aligned.u32",
+            "setmaxnreg.dec.sync.aligned.u32"}))
       return builder.getTrue();
     return nullptr;
   }

@@ -28,6 +28,28 @@ TEST(Reduce, EveryKindAndDimension) {
             << kind << " " << shape << type << " " << dims;
 }
 
+/// Columns that several blocks and their warps add up, with edges both ways and more behind.
+TEST(Reduce, LongColumnsSideBySide) {
+  for (const char *type : {"f32", "bf16"})
+    for (const char *kind : {"sum", "mean"})
+      for (auto [shape, dims, result] :
+           {std::tuple("64x32x", "[0]", "1x32x"), std::tuple("333x130x", "[0]", "1x130x"),
+            std::tuple("2x70x3x33x", "[1, 2]", "2x1x1x33x"),
+            std::tuple("1x900x260x", "[1]", "1x1x260x")}) {
+        std::string in = std::string("tensor<") + shape + type + ">";
+        std::string out = std::string("tensor<") + result + type + ">";
+        Check check;
+        check.draw = {0.5, 1.5, 0, 3};
+        EXPECT_EQ(differs("func.func @main(%x: " + in + ", %r: " + out + ") -> " + out +
+                              " {\n %y = nn.reduce " + kind + " %x dims " + dims + " : " + in +
+                              "\n %z = nn.add %y, %r : " + out + ", " + out +
+                              "\n return %z : " + out + "\n}",
+                          check),
+                  "")
+            << kind << " " << shape << type;
+      }
+}
+
 TEST(Reduce, AnEmptyRowGivesTheIdentity) {
   for (const char *kind : {"sum", "mean", "max", "min", "prod"})
     EXPECT_EQ(differs(reduce(kind, "f32", "3x0x", "[1]", "3x1x")), "") << kind;
