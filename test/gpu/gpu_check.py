@@ -109,6 +109,7 @@ class Check:
         self.target = "simt" if self.simulated else f"cuda:{gpu.chip}"
         self.cleave = os.path.join(options.build, "bin", "cleave")
         self.results, self.times, self.notes = [], [], []
+        self.peer = None
         self.environment = os.environ | {"LD_LIBRARY_PATH": libraries(options.build)}
 
     def left(self):
@@ -215,6 +216,7 @@ class Check:
             torch = importlib.import_module("torch")
         except ImportError:
             return None
+        self.peer = torch.__version__
         call = make(torch)
         for _ in range(3):
             call()
@@ -313,7 +315,7 @@ class Check:
         failed = sum(result["failed"] for result in self.results)
         passed = sum(result["passed"] for result in self.results)
         about = {"date": datetime.date.today().isoformat(), "gpu": self.gpu.name, "chip": self.gpu.chip,
-                 "cuda_of_driver": self.gpu.cuda, "simulated": self.simulated,
+                 "cuda_of_driver": self.gpu.cuda, "simulated": self.simulated, "pytorch": self.peer,
                  "seconds": round(self.options.seconds - self.left())}
         with open(os.path.join(self.options.out, "gpu-check.json"), "w") as file:
             json.dump(about | {"results": self.results, "times": self.times, "notes": self.notes}, file, indent=1)
@@ -324,6 +326,8 @@ class Check:
 
     def page(self, about):
         lines = [f"# {about['gpu']}, {about['chip']}, driver for CUDA {about['cuda_of_driver']}, {about['date']}", ""]
+        if self.peer:
+            lines += [f"PyTorch is {self.peer}.", ""]
         if self.simulated:
             lines += ["Played in the simulator: the times mean nothing.", ""]
         lines += ["| | passed | failed |", "|---|---|---|"]
