@@ -25,7 +25,7 @@ namespace {
 
 struct Kernel {
   const char *name, *text;
-  unsigned spillBytes = 0; ///< at most
+  unsigned spillBytes = 0; ///< at most, where each warp multiplies alone
 };
 
 const Kernel kernels[] = {
@@ -162,13 +162,14 @@ TEST(Cubins, KeepTheirSumsInRegistersOnEveryChip) {
     EXPECT_EQ(made.images.size(), chips.size() + 1) << kernel.name;
     for (const CubinReport &report : made.reports) {
       EXPECT_GT(report.registers, 0u) << kernel.name << " on " << report.chip;
-      EXPECT_LE(report.spillBytes, kernel.spillBytes) << kernel.name << " on " << report.chip;
+      EXPECT_LE(report.spillBytes, report.chip == "sm_90a" ? 0 : kernel.spillBytes)
+          << kernel.name << " on " << report.chip;
     }
   }
 }
 
-/// Groups of warps multiply a large product where a chip has them, and no warps alone: two, and
-/// a third that brings operands where they come in boxes.
+/// Groups of warps multiply what is large where a chip has them, and no warps alone: two, and
+/// of a product a third that brings operands where they come in boxes.
 TEST(Cubins, AreStartedAsTheirChipsWant) {
   auto threadsOf = [](const std::string &name, uint32_t chip) {
     const Kernel &product = *std::find_if(std::begin(kernels), std::end(kernels),
@@ -177,6 +178,8 @@ TEST(Cubins, AreStartedAsTheirChipsWant) {
   };
   EXPECT_EQ(threadsOf("product in large tiles", 80), 128u);
   EXPECT_EQ(threadsOf("product in large tiles", 90), 384u);
+  EXPECT_EQ(threadsOf("attention", 80), 128u);
+  EXPECT_EQ(threadsOf("attention", 90), 256u);
   EXPECT_EQ(threadsOf("product in large tiles with edges, of rows that no chunks divide", 90),
             256u);
 }

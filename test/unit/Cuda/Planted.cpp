@@ -15,6 +15,7 @@
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 #include <gtest/gtest.h>
@@ -139,6 +140,16 @@ void shiftTarget(Operation *op, OpBuilder &b) {
                                         ArrayRef<LLVM::GEPArg>{16}));
 }
 
+/// Where a tile lies, of two in turn.
+bool isTurn(Operation *op) {
+  return isa<arith::RemUIOp>(op) && getConstantIntValue(op->getOperand(1)) == 2;
+}
+
+/// All in one place.
+void inOnePlace(Operation *op, OpBuilder &b) {
+  op->setOperand(1, arith::ConstantIntOp::create(b, op->getLoc(), 1, 32));
+}
+
 void toTheEnd(Operation *op, OpBuilder &) { op->moveBefore(op->getBlock()->getTerminator()); }
 
 const Mutation mutations[] = {
@@ -155,6 +166,11 @@ const Mutation mutations[] = {
     {"no fence", isA<LLVM::FenceOp>, erase},
     {"first instead of last", isCount, countLess},
     {"no warp barrier", isA<NVVM::SyncWarpOp>, erase},
+    {"no fence of the proxy", isA<NVVM::FenceProxyOp>, erase},
+    {"no fence of registers", isA<NVVM::WgmmaFenceAlignedOp>, erase},
+    {"no wait for products", isA<NVVM::WgmmaWaitGroupSyncOp>, erase},
+    {"no end of products", isA<NVVM::WgmmaGroupSyncAlignedOp>, erase},
+    {"one stage", isTurn, inOnePlace},
     {"shuffle of some", isA<gpu::ShuffleOp>, diverge},
     {"no predicate", isA<scf::IfOp>, makeTrue},
     {"one tile more", isA<scf::ForOp>, oneTileMore},
@@ -166,6 +182,7 @@ const Mutation mutations[] = {
 
 struct Kernel {
   const char *name, *text;
+  const char *chip = "sm_80";
 };
 
 const Kernel kernels[] = {
@@ -205,6 +222,11 @@ const Kernel kernels[] = {
      R"(func.func @main(%q: tensor<1x2x72x64xf16>, %k: tensor<1x1x100x64xf16>, %v: tensor<1x1x100x64xf16>) -> tensor<1x2x72x64xf16> {
        %y = nn.attention %q, %k, %v scale 0.125 causal : tensor<1x2x72x64xf16>, tensor<1x1x100x64xf16>, tensor<1x1x100x64xf16>
        return %y : tensor<1x2x72x64xf16> })"},
+    {"group attention",
+     R"(func.func @main(%q: tensor<1x2x130x16xbf16>, %k: tensor<1x1x630x16xbf16>, %v: tensor<1x1x630x96xbf16>) -> tensor<1x2x130x96xbf16> {
+       %y = nn.attention %q, %k, %v scale 0.25 causal offset 500 : tensor<1x2x130x16xbf16>, tensor<1x1x630x16xbf16>, tensor<1x1x630x96xbf16>
+       return %y : tensor<1x2x130x96xbf16> })",
+     "sm_90a"},
     {"decoding",
      R"(func.func @main(%q: tensor<1x4x1x32xbf16>, %k: tensor<1x1x90x32xbf16>, %v: tensor<1x1x90x32xbf16>) -> tensor<1x4x1x32xbf16> {
        %y = nn.attention %q, %k, %v scale 0.2 : tensor<1x4x1x32xbf16>, tensor<1x1x90x32xbf16>, tensor<1x1x90x32xbf16>
@@ -292,6 +314,30 @@ const Bug bugs[] = {
     {"tensor attention", "wait for less", 2},
     {"tensor attention", "no commit", 1},
     {"tensor attention", "copy to the next", 2},
+    {"group attention", "no barrier"},
+    {"group attention", "no barrier", 1},
+    {"group attention", "no barrier", 2},
+    {"group attention", "no barrier", 3},
+    {"group attention", "no barrier", 4},
+    {"group attention", "no barrier", 5},
+    {"group attention", "no wait"},
+    {"group attention", "no wait", 1},
+    {"group attention", "wait for less", 1},
+    {"group attention", "no commit", 2},
+    {"group attention", "no copy", 2},
+    {"group attention", "copy to the next", 2},
+    {"group attention", "one stage"},
+    {"group attention", "one stage", 3},
+    {"group attention", "no fence of the proxy"},
+    {"group attention", "no fence of the proxy", 1},
+    {"group attention", "no fence of registers", 1},
+    {"group attention", "no wait for products"},
+    {"group attention", "no wait for products", 1},
+    {"group attention", "no wait for products", 2},
+    {"group attention", "no wait for products", 6},
+    {"group attention", "no end of products", 1},
+    {"group attention", "no end of products", 2},
+    {"group attention", "shuffle of some", 1},
     {"decoding", "no barrier", 2},
     {"decoding", "no barrier", 3},
     {"decoding", "no wait", 2},
@@ -316,7 +362,7 @@ template <typename List> const auto &named(const List &list, StringRef name) {
 /// A GPU whose kernels have `bug`; `isPlanted` tells whether there was a place for it.
 Machine machineWith(const Bug &bug, bool &isPlanted) {
   CudaOptions options;
-  options.chips = {"sm_80"};
+  options.chips = {named(kernels, bug.kernel).chip};
   options.simulate = true;
   options.onLoops = [&](ModuleOp module) {
     const Mutation &mutation = named(mutations, bug.mutation);

@@ -79,7 +79,7 @@ define ptx_kernel void @hasty(ptr addrspace(1) %x) {
     EXPECT_EQ(gpu.download<int>(x, 1)[0], 7);
     EXPECT_EQ(launch("hasty"), CUDA_SUCCESS);
     EXPECT_NE(cuda().cuStreamSynchronize(gpu.stream), CUDA_SUCCESS);
-    EXPECT_NE(gpu.report().find("too early: kernel hasty"), std::string::npos);
+    EXPECT_NE(gpu.report().find("too early: kernel \"hasty\""), std::string::npos);
     // Without the attribute it has no reason to wait.
     config.numAttrs = 0;
     EXPECT_EQ(launch("hasty"), CUDA_SUCCESS);

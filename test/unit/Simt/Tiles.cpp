@@ -128,13 +128,14 @@ define ptx_kernel void @kernel(ptr addrspace(1) %out) {
   %z = call float @llvm.nvvm.div.rz.f(float 2.0, float 3.0)
   %i = call i32 @llvm.nvvm.f2i.rn(float 2.5)
   %f = sitofp i32 %i to float
+  %k = call float asm sideeffect "", "=f,0"(float %e)
   %b = fptrunc float 1.00390625 to bfloat
   %w = fpext bfloat %b to float
   %p1 = getelementptr float, ptr addrspace(1) %out, i32 1
   %p2 = getelementptr float, ptr addrspace(1) %out, i32 2
   %p3 = getelementptr float, ptr addrspace(1) %out, i32 3
   %p4 = getelementptr float, ptr addrspace(1) %out, i32 4
-  store float %e, ptr addrspace(1) %out, align 4
+  store float %k, ptr addrspace(1) %out, align 4
   store float %r, ptr addrspace(1) %p1, align 4
   store float %z, ptr addrspace(1) %p2, align 4
   store float %f, ptr addrspace(1) %p3, align 4
@@ -149,4 +150,31 @@ define ptx_kernel void @kernel(ptr addrspace(1) %out) {
   EXPECT_EQ(out[2], std::nextafter(2.f / 3, 0.f));
   EXPECT_EQ(out[3], 2);
   EXPECT_EQ(out[4], 1);
+}
+
+TEST(SimtTiles, PairsOfBrainFloatsComeFromSeveralBlocks) {
+  Gpu gpu;
+  CUfunction kernel = gpu.load(R"(
+define ptx_kernel void @kernel(ptr addrspace(1) %out) {
+entry:
+  %t = call i32 @llvm.nvvm.read.ptx.sreg.tid.x()
+  %x = sitofp i32 %t to float
+  %first = icmp eq i32 %t, 0
+  %a = call <2 x bfloat> @llvm.nvvm.ff2bf16x2.rn(float %x, float 3.0)
+  br i1 %first, label %other, label %end
+other:
+  %y = fadd float %x, 1.0
+  %b = call <2 x bfloat> @llvm.nvvm.ff2bf16x2.rn(float %y, float %y)
+  br label %end
+end:
+  %pair = phi <2 x bfloat> [ %a, %entry ], [ %b, %other ]
+  %word = bitcast <2 x bfloat> %pair to i32
+  %p = getelementptr i32, ptr addrspace(1) %out, i32 %t
+  store i32 %word, ptr addrspace(1) %p, align 4
+  ret void
+})");
+  CUdeviceptr output = gpu.allocate(12);
+  ASSERT_EQ(gpu.run(kernel, 1, 3, 0, output), CUDA_SUCCESS) << gpu.report();
+  EXPECT_EQ(gpu.download<uint32_t>(output, 3),
+            (std::vector<uint32_t>{0x3f803f80, 0x3f804040, 0x40004040}));
 }
