@@ -64,7 +64,8 @@ private:
     warps.commit();
     fillBehind(begin, last);
     warps.wait(1);
-    meet();
+    group.publish();
+    block.sync();
     SmallVector<Value> scores = group.wait(0, multiplyKeys(begin));
     change(scores, begin);
     if (isEverCut())
@@ -149,6 +150,9 @@ private:
   /// Results are there, what was brought last too, and nobody reads what was multiplied before.
   /// Returns the powers as operands.
   SmallVector<Value> arrive(Tile &tile) {
+    // What takes a while is in front, where results are still awaited.
+    warps.wait(0);
+    group.publish();
     // Operands are no registers that are written while a product is at work.
     SmallVector<Value> both = tile.results;
     llvm::append_range(both, tile.powers);
@@ -166,8 +170,7 @@ private:
       scf::YieldOp::create(b, loc, tile.results);
     }
     llvm::copy(branch.getResults(), tile.results.begin());
-    warps.wait(0);
-    meet();
+    block.sync();
     return powers;
   }
 
@@ -176,11 +179,6 @@ private:
     for (int64_t k = 0; k < keysOfWarp / kStep; ++k)
       llvm::append_range(all, AttentionRows::packed(powers, 0, k));
     return all;
-  }
-
-  void meet() {
-    group.publish();
-    block.sync();
   }
 
   Value next(Value number) { return arith::AddIOp::create(b, loc, number, e.indexConstant(1)); }
