@@ -314,8 +314,8 @@ private:
     Index memory = warps.index(slab, kConsumerWarps * kWarpRows * kSlabStride);
     Value own =
         arith::IndexCastOp::create(b, loc, b.getIndexType(), warps.times(warps.warp, kWarpRows));
-    Index firstRow =
-        place.row * kGroupTileRows + Index::of(e.symbol(own, kGroupTileRows, kWarpRows));
+    Index firstRow = place.row * kGroupTileRows +
+                     Index::of(e.symbol(own, kGroupTileRows - kWarpRows + 1, kWarpRows));
     constexpr int64_t sumsOfSlab = kSlabColumns / 2;
     for (int64_t first = 0; first < columns; first += kSlabColumns) {
       Index firstColumn = place.column * columns + first;

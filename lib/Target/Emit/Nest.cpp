@@ -171,6 +171,18 @@ void Emitter::forSteps(const Nest &nest, int64_t low, int64_t high, int64_t step
   Value by = indexConstant(step);
   Value first = arith::MulIOp::create(builder, loc, nest.team->number, by);
   first = arith::AddIOp::create(builder, loc, first, indexConstant(low));
+  // Where all have the same number of steps it is said, so that the loop can be unrolled.
+  std::optional<int64_t> count = getConstantIntValue(nest.team->count);
+  if (count && (high - low) % (step * *count) == 0) {
+    auto at = [&](Value round) {
+      Value offset = arith::MulIOp::create(builder, loc, round, indexConstant(step * *count));
+      body(arith::AddIOp::create(builder, loc, first, offset));
+    };
+    if (high - low == step * *count)
+      return body(first);
+    return emitFor(builder, loc, indexConstant(0), indexConstant((high - low) / step / *count),
+                   indexConstant(1), at);
+  }
   Value stride = arith::MulIOp::create(builder, loc, nest.team->count, by);
   emitFor(builder, loc, first, indexConstant(high), stride, body);
 }

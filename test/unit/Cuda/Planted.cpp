@@ -280,7 +280,7 @@ const Bug bugs[] = {
     {"product", "no barrier", 1},
     {"product", "late barrier"},
     {"product", "no predicate"},
-    {"product", "one tile more", 1},
+    {"product", "one tile more"},
     {"product", "store to the next", 1},
     {"product", "global load of the next"},
     {"tensor product", "no barrier"},
