@@ -174,7 +174,7 @@ int32_t Gpu::take(uint32_t rank, CUdeviceptr &memory, uint64_t bytes, cleave_err
   // Where a kernel wants some of 16 bytes that are aligned, LLVM loads all of them. The
   // simulator runs what it was given, and is told the very end.
   constexpr uint64_t vector = 16;
-  if (!isSimulated())
+  if (!isSimulated() && bytes <= ~vector)
     bytes = (bytes + vector - 1) / vector * vector;
   CUresult result = driver->cuMemAlloc(&memory, std::max<uint64_t>(bytes, 1));
   if (result != CUDA_ERROR_OUT_OF_MEMORY)
