@@ -82,7 +82,7 @@ run_simulated() {
   CLEAVE_SIMT_SCHEDULE=shuffled:1 unit shuffled CleaveCudaTests \
     --gtest_filter='Matmul.OfHalves*:*Attention*'
   CLEAVE_SIMT_DEVICES=2 CLEAVE_SIMT_SCHEDULE=shuffled:1 run_e2e golden "$build/bin/cleave" test/models --jobs 2 \
-    --mesh "tp=2 --target simt"
+    --mesh "tp=2 --target simt:sm_90a"
 }
 
 # Some of them compiled to folders, which a program without a compiler runs.
@@ -142,7 +142,7 @@ run_lit
 run_unit
 run_models test/models --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=8 --mesh dp=2,tp=2 --mesh pp=2 \
   --mesh "pp=3 --micro-batches 5" --mesh "pp=2,tp=2 --micro-batches 2 --virtual-stages 2" \
-  --mesh "1 --target simt" --mesh "tp=4 --target simt"
+  --mesh "1 --target simt:sm_90a" --mesh "tp=4 --target simt"
 run_simulated
 run_artifacts
 run_shared
