@@ -19,6 +19,7 @@ import numpy as np
 from onnx import helper, numpy_helper
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+from folders import case, contents  # noqa: E402
 from refusals import Refusals, gather, model as graph, value  # noqa: E402
 
 CLEAVE, CLEAVE_RUN, MODELS = sys.argv[1:]
@@ -29,18 +30,6 @@ def run(*command):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, (command, done.stderr)
     return done.stdout
-
-
-def case(folder):
-    """The inputs of a case of the model, as a file."""
-    arrays = np.load(os.path.join(MODELS, "llama_mobius.case0.npz"))
-    path = os.path.join(folder, "in.npz")
-    np.savez(path, **{k[3:]: arrays[k] for k in arrays.files if k.startswith("in:")})
-    return path
-
-
-def contents(folder):
-    return {name: open(os.path.join(folder, name), "rb").read() for name in sorted(os.listdir(folder))}
 
 
 def equal(a, b):
@@ -65,7 +54,7 @@ def tensors(data):
 
 def runs_anywhere(folder):
     """The same bytes twice; moved, and with the model gone, the same outputs as from the model."""
-    model, inputs = os.path.join(folder, "model.onnx"), case(folder)
+    model, inputs = os.path.join(folder, "model.onnx"), case(MODELS, folder)
     shutil.copy(LLAMA, model)
     first, second, moved = (os.path.join(folder, name) for name in ("a.cleave", "b.cleave", "elsewhere/c"))
     for artifact in (first, second):
@@ -86,7 +75,7 @@ def runs_anywhere(folder):
 
 
 def says_what_it_holds(folder):
-    artifact, inputs = os.path.join(folder, "b.cleave"), case(folder)
+    artifact, inputs = os.path.join(folder, "b.cleave"), case(MODELS, folder)
     files = contents(artifact)
     # Ranks that differ in their data alone share their weights.
     assert sorted(files) == ["kernels.so", "manifest.json", "program", "weights-0.safetensors",
@@ -117,7 +106,7 @@ def weights_stay(folder):
     """With --weights=reference the model's own file is read, wherever both are moved together."""
     home = os.path.join(folder, "home")
     os.mkdir(home)
-    model, artifact, inputs = os.path.join(home, "model.onnx"), os.path.join(home, "r"), case(folder)
+    model, artifact, inputs = os.path.join(home, "model.onnx"), os.path.join(home, "r"), case(MODELS, folder)
     shutil.copy(LLAMA, model)
     run(CLEAVE, "compile", model, "--mesh", "tp=2", "--inputs", inputs, "--weights", "reference", "-o", artifact)
     assert sorted(os.listdir(artifact)) == ["kernels.so", "manifest.json", "program"]
@@ -278,7 +267,7 @@ def damaged(t, inputs):
 
 
 def changed_model(t):
-    model, inputs = t.path("llama.onnx"), ["--inputs", case(t.folder)]
+    model, inputs = t.path("llama.onnx"), ["--inputs", case(MODELS, t.folder)]
     shutil.copy(LLAMA, model)
     run(CLEAVE, "compile", model, "-o", t.path("r"), *inputs, "--weights", "reference")
     run(CLEAVE_RUN, t.path("r"), *inputs)

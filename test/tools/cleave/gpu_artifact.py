@@ -15,6 +15,7 @@ import numpy as np
 from onnx import helper
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+from folders import case, contents  # noqa: E402
 from refusals import Refusals, gather, model, value  # noqa: E402
 
 CLEAVE, CLEAVE_RUN, MODELS = sys.argv[1:]
@@ -27,17 +28,6 @@ def run(*command, err="", **variables):
     return done.stdout
 
 
-def case(folder):
-    arrays = np.load(os.path.join(MODELS, "llama_mobius.case0.npz"))
-    path = os.path.join(folder, "in.npz")
-    np.savez(path, **{k[3:]: arrays[k] for k in arrays.files if k.startswith("in:")})
-    return path
-
-
-def contents(folder):
-    return {name: open(os.path.join(folder, name), "rb").read() for name in sorted(os.listdir(folder))}
-
-
 def equal(a, b):
     a, b = np.load(a), np.load(b)
     return sorted(a.files) == sorted(b.files) and all(a[k].tobytes() == b[k].tobytes() for k in b.files)
@@ -45,7 +35,7 @@ def equal(a, b):
 
 def runs_anywhere(folder):
     """The same bytes twice; moved, and with the model gone, the same outputs as from the model."""
-    inputs, model = case(folder), os.path.join(folder, "model.onnx")
+    inputs, model = case(MODELS, folder), os.path.join(folder, "model.onnx")
     want, got = os.path.join(folder, "want.npz"), os.path.join(folder, "got.npz")
     for mesh in ("1", "tp=2", "pp=2"):
         shutil.copy(LLAMA, model)
@@ -72,7 +62,7 @@ def runs_anywhere(folder):
 
 
 def says_what_it_holds(folder):
-    artifact, inputs = os.path.join(folder, "tp=2/c"), case(folder)
+    artifact, inputs = os.path.join(folder, "tp=2/c"), case(MODELS, folder)
     manifest = json.loads(contents(artifact)["manifest.json"])
     assert (manifest["target"], manifest["chips"], manifest["driver"]) == ("simt", ["sm_80"], "11.1"), manifest
     text = run(CLEAVE, "inspect", artifact)
@@ -84,7 +74,7 @@ def says_what_it_holds(folder):
 
 def weights_stay(folder):
     """With --weights=reference the model's own file is read."""
-    model, artifact, inputs = os.path.join(folder, "r.onnx"), os.path.join(folder, "r"), case(folder)
+    model, artifact, inputs = os.path.join(folder, "r.onnx"), os.path.join(folder, "r"), case(MODELS, folder)
     shutil.copy(LLAMA, model)
     run(CLEAVE, "compile", model, "--mesh", "tp=2", "--target", "simt", "--inputs", inputs, "--weights", "reference",
         "-o", artifact)
@@ -161,7 +151,7 @@ def lacking(t):
 
 def nccl(folder):
     """Ranks go on through the host where NCCL is too old for them, and say so."""
-    run(CLEAVE_RUN, os.path.join(folder, "tp=2/c"), "--inputs", case(folder),
+    run(CLEAVE_RUN, os.path.join(folder, "tp=2/c"), "--inputs", case(MODELS, folder),
         err="cleave-run: warning: NCCL is too old, 2.10.3; install 2.18.1 or newer", CLEAVE_SIMT_DEVICES="2",
         CLEAVE_SIMT_NCCL="2.10.3")
 
