@@ -66,27 +66,27 @@ static LogicalResult where(Node &n) {
   return n.give(n.make<nn::SelectOp>({n.in(0), n.in(1), n.in(2)}));
 }
 
-static Type castTarget(Node &n) {
-  switch (n.intAttr("to")) {
-  case 1: return n.b.getF32Type();
-  case 2: return n.b.getIntegerType(8, false);
-  case 3: return n.b.getIntegerType(8);
-  case 4: return n.b.getIntegerType(16, false);
-  case 5: return n.b.getIntegerType(16);
-  case 6: return n.b.getI32Type();
-  case 7: return n.b.getI64Type();
-  case 9: return n.b.getI1Type();
-  case 10: return n.b.getF16Type();
-  case 11: return n.b.getF64Type();
-  case 12: return n.b.getIntegerType(32, false);
-  case 13: return n.b.getIntegerType(64, false);
-  case 16: return n.b.getBF16Type();
+Type cleave::elementOfNumber(Builder &b, int64_t number) {
+  switch (number) {
+  case 1: return b.getF32Type();
+  case 2: return b.getIntegerType(8, false);
+  case 3: return b.getIntegerType(8);
+  case 4: return b.getIntegerType(16, false);
+  case 5: return b.getIntegerType(16);
+  case 6: return b.getI32Type();
+  case 7: return b.getI64Type();
+  case 9: return b.getI1Type();
+  case 10: return b.getF16Type();
+  case 11: return b.getF64Type();
+  case 12: return b.getIntegerType(32, false);
+  case 13: return b.getIntegerType(64, false);
+  case 16: return b.getBF16Type();
   default: return nullptr;
   }
 }
 
 static LogicalResult cast(Node &n) {
-  Type target = castTarget(n);
+  Type target = elementOfNumber(n.b, n.intAttr("to"));
   if (!target)
     return n.unsupported("the target type " + Twine(n.intAttr("to")));
   return n.give(n.cast(n.in(0), target));

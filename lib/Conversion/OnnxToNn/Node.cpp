@@ -53,6 +53,21 @@ LogicalResult Node::unsupported(const Twine &what) const {
 bool Node::has(size_t i) { return i < numInputs() && !isa<NoneType>(op.getInputs()[i].getType()); }
 
 Value Node::in(size_t i) {
+  Value value = quantized(i);
+  if (!value || !narrowType(i))
+    return value;
+  return error() << op.getOpType() << " reads " << narrowType(i) << " as input " << i
+                 << ", which only ops of quantised tensors do; insert a DequantizeLinear",
+         nullptr;
+}
+
+IntegerType Node::narrowType(size_t i) {
+  return has(i) ? conversion.narrow.lookup(op.getInputs()[i]) : IntegerType();
+}
+
+void Node::setNarrow(size_t i, IntegerType type) { conversion.narrow[op.getResult(i)] = type; }
+
+Value Node::quantized(size_t i) {
   if (!has(i))
     return error() << op.getOpType() << " lacks input " << i, nullptr;
   Value value = conversion.values.lookupOrNull(op.getInputs()[i]);

@@ -34,6 +34,9 @@ struct Conversion {
   mlir::IRMapping values;
   /// Why the conversion failed, if other sizes of the model might mend it.
   std::optional<Conflict> conflict;
+  /// Of onnx values whose elements take less than a byte: what they are. As nn values they
+  /// are bytes, one an element.
+  llvm::DenseMap<mlir::Value, mlir::IntegerType> narrow;
 };
 
 class Node {
@@ -56,6 +59,12 @@ public:
   bool has(size_t i);
   /// Null, with a message, if the input is left out or no tensor.
   mlir::Value in(size_t i);
+  /// As `in`, for an op that knows what elements of less than a byte are; `elementOf` a value
+  /// of them is a byte, and `narrowType` says what they are.
+  mlir::Value quantized(size_t i);
+  mlir::IntegerType narrowType(size_t i);
+  /// Says that the elements of output `i`, given as bytes, are of `type`.
+  void setNarrow(size_t i, mlir::IntegerType type);
   /// The elements of an input that is known while compiling; nothing otherwise.
   std::optional<HostTensor> constant(mlir::Value value) const;
   /// The integers of input `i`, which has to be known; failure with a message.
@@ -173,15 +182,27 @@ void carryContent(mlir::Operation *op, mlir::Value constant);
 std::optional<HostTensor> readTensor(mlir::RankedTensorType type, llvm::StringRef file,
                                      uint64_t offset, uint64_t length);
 
-/// A tensor of the file as nn.weight, or as nn.constant if it is small: integers
-/// as a rule, for they are shapes, positions and masks. Null with a message for
-/// strings and for element types that nn does not compute with.
+/// A tensor of the file as nn.weight, or as nn.constant if it is small: integers of more
+/// than a byte as a rule, for they are shapes, positions and masks. Elements of less than a
+/// byte are unpacked. Null with a message for strings and for element types that nn does
+/// not compute with.
 mlir::Value materialize(onnx::TensorAttr tensor, mlir::OpBuilder &b, mlir::Location loc);
+
+/// The type if it is one of integers of less than a byte, else null.
+mlir::IntegerType narrowOf(mlir::Type element);
+
+/// The elements of `bits` bits that lie in the bytes of `packed`, ui8, the lowest first; as
+/// bytes along the last dimension, i8 if they are signed.
+mlir::Value unpack(mlir::OpBuilder &b, mlir::Location loc, mlir::Value packed, unsigned bits,
+                   bool isSigned);
 
 /// (x - mean) / sqrt(var + ε), or without the mean if `centred` is false, over the
 /// dimensions of `x` from `axis` on.
 mlir::Value normalise(Node &n, mlir::Value x, mlir::Value scale, mlir::Value bias, int64_t axis,
                       double epsilon, bool centred);
+
+/// The element type of ONNX's number, null for one that nn does not compute with.
+mlir::Type elementOfNumber(mlir::Builder &b, int64_t number);
 
 /// Whether the node keeps to the schema of its op, if one is known: how many inputs and
 /// outputs it lists, and that its attributes are known, of their types, and none lacks.
@@ -201,6 +222,8 @@ void addContractions(ConvertTable &table);
 void addContrib(ConvertTable &table);
 void addElementwise(ConvertTable &table);
 void addMovement(ConvertTable &table);
+void addQuantized(ConvertTable &table);
+void addQuantizedContrib(ConvertTable &table);
 void addRows(ConvertTable &table);
 void addShapes(ConvertTable &table);
 

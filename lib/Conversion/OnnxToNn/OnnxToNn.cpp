@@ -33,6 +33,8 @@ static const ConvertTable &convertTable() {
     addContrib(table);
     addElementwise(table);
     addMovement(table);
+    addQuantized(table);
+    addQuantizedContrib(table);
     addRows(table);
     addShapes(table);
     return table;
@@ -52,8 +54,8 @@ bool cleave::convertsOp(StringRef domain, StringRef opType) {
 
 /// Integers up to this many elements are constants: shapes, positions, masks.
 static constexpr int64_t kConstantIntegers = 1 << 13;
-/// Floats up to this many are: ε, scales, bounds.
-static constexpr int64_t kConstantFloats = 8;
+/// Floats up to this many are: ε, scales, bounds; and bytes, which are quantised weights.
+static constexpr int64_t kConstantNumbers = 8;
 
 /// Functions that call one another twice reach any number of nodes.
 static constexpr int64_t kMostNodes = 1 << 18;
@@ -65,8 +67,47 @@ static bool isComputable(Type element) {
            element.isInteger(32) || element.isInteger(64)));
 }
 
+IntegerType cleave::narrowOf(Type element) {
+  return element.isInteger(2) || element.isInteger(4) ? cast<IntegerType>(element) : IntegerType();
+}
+
+/// A tensor of elements of less than a byte, as bytes that are unpacked. Where rows are whole
+/// bytes its dimensions stay what they are, so that they can be cut.
+static Value materializeNarrow(onnx::TensorAttr tensor, OpBuilder &b, Location loc) {
+  RankedTensorType type = tensor.getType();
+  auto element = cast<IntegerType>(type.getElementType());
+  int64_t each = 8 / element.getWidth(), count = type.getNumElements();
+  SmallVector<int64_t> packed(type.getShape());
+  bool isWhole = !packed.empty() && packed.back() % each == 0;
+  if (isWhole)
+    packed.back() /= each;
+  else
+    packed = {(count + each - 1) / each};
+  auto bytes = RankedTensorType::get(packed, b.getIntegerType(8, /*isSigned=*/false));
+  Value value;
+  if (auto data = dyn_cast<onnx::DataAttr>(tensor.getContent()))
+    value = nn::WeightOp::create(b, loc, bytes, tensor.getName().getValue(),
+                                 data.getFile().getValue(), data.getOffset(), data.getLength());
+  else
+    value = nn::ConstantOp::create(
+        b, loc, bytes,
+        DenseElementsAttr::getFromRawBuffer(
+            bytes, ArrayRef(cast<StringAttr>(tensor.getContent()).getValue().data(),
+                            cast<StringAttr>(tensor.getContent()).getValue().size())));
+  value = unpack(b, loc, value, element.getWidth(), !element.isUnsigned());
+  if (isWhole)
+    return value;
+  if (packed[0] * each != count) {
+    const int64_t zero = 0, one = 1;
+    value = nn::SliceOp::create(b, loc, value, ArrayRef(zero), ArrayRef(count), ArrayRef(one));
+  }
+  return nn::ReshapeOp::create(b, loc, type.clone(elementOf(value)), value);
+}
+
 Value cleave::materialize(onnx::TensorAttr tensor, OpBuilder &b, Location loc) {
   RankedTensorType type = tensor.getType();
+  if (narrowOf(type.getElementType()) && isPossible(type.getShape()))
+    return materializeNarrow(tensor, b, loc);
   if (!isComputable(type.getElementType()))
     return emitError(loc, "has an element type that is not supported, got: ")
                << type.getElementType(),
@@ -76,7 +117,9 @@ Value cleave::materialize(onnx::TensorAttr tensor, OpBuilder &b, Location loc) {
   if (auto elements = dyn_cast<DenseElementsAttr>(tensor.getContent()))
     return nn::ConstantOp::create(b, loc, type, elements);
   auto data = cast<onnx::DataAttr>(tensor.getContent());
-  int64_t limit = isa<IntegerType>(type.getElementType()) ? kConstantIntegers : kConstantFloats;
+  bool isByte = type.getElementType().isInteger(8);
+  int64_t limit =
+      isa<IntegerType>(type.getElementType()) && !isByte ? kConstantIntegers : kConstantNumbers;
   if (type.getNumElements() > limit)
     return nn::WeightOp::create(b, loc, type, tensor.getName().getValue(),
                                 data.getFile().getValue(), data.getOffset(), data.getLength());
@@ -157,8 +200,11 @@ LogicalResult GraphConverter::inlineBlock(onnx::NodeOp node, Block &body, Dictio
   if (failed(convertBlock(body, bindings, depth + 1)))
     return failure();
   for (auto [result, value] : llvm::zip(node.getResults(), body.back().getOperands()))
-    if (Value converted = conversion.values.lookupOrNull(value))
+    if (Value converted = conversion.values.lookupOrNull(value)) {
       conversion.values.map(result, converted);
+      if (IntegerType narrow = conversion.narrow.lookup(value))
+        conversion.narrow[result] = narrow;
+    }
   return success();
 }
 
@@ -181,6 +227,8 @@ LogicalResult GraphConverter::inlineFunction(onnx::NodeOp node, onnx::FunctionOp
     bool given = i < node.getInputs().size() && !isa<NoneType>(node.getInputs()[i].getType());
     conversion.values.map(argument,
                           given ? conversion.values.lookupOrNull(node.getInputs()[i]) : Value());
+    conversion.narrow[argument] =
+        given ? conversion.narrow.lookup(node.getInputs()[i]) : IntegerType();
   }
   return inlineBlock(node, body, inner.getDictionary(b.getContext()), depth);
 }
@@ -236,6 +284,8 @@ LogicalResult GraphConverter::convertBlock(Block &block, DictionaryAttr bindings
       if (!value)
         return failure();
       conversion.values.map(initializer.getResult(), value);
+      if (IntegerType narrow = narrowOf(initializer.getTensor().getType().getElementType()))
+        conversion.narrow[initializer.getResult()] = narrow;
     } else if (auto node = dyn_cast<onnx::NodeOp>(op)) {
       if (failed(convertNode(node, bindings, depth)))
         return failure();
@@ -274,6 +324,10 @@ LogicalResult GraphConverter::convert(onnx::GraphOp graph) {
     Value converted = conversion.values.lookupOrNull(value);
     if (!converted)
       return emitError(NameLoc::get(name), "output is no tensor");
+    if (IntegerType narrow = conversion.narrow.lookup(value))
+      return emitError(NameLoc::get(name), "output has elements of less than a byte; cast or "
+                                           "dequantise it in the model, got: ")
+             << narrow;
     if (failed(checkOutput(declared, typeOf(converted), NameLoc::get(name), conversion)))
       return failure();
     outputs.push_back(converted);

@@ -8,8 +8,11 @@ using namespace mlir;
 using namespace cleave;
 
 static LogicalResult constantOf(Node &n) {
-  if (auto tensor = dyn_cast_or_null<onnx::TensorAttr>(n.attr("value")))
+  if (auto tensor = dyn_cast_or_null<onnx::TensorAttr>(n.attr("value"))) {
+    if (IntegerType narrow = narrowOf(tensor.getType().getElementType()))
+      n.setNarrow(0, narrow);
     return n.give(materialize(tensor, n.b, n.loc()));
+  }
   if (auto value = dyn_cast_or_null<IntegerAttr>(n.attr("value_int")))
     return n.give(n.intScalar(value.getInt()));
   if (n.attr("value_float"))

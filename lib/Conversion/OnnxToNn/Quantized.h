@@ -1,0 +1,65 @@
+//===- Quantized.h - what ops of quantised tensors share ------*- C++ -*-===//
+//
+// A quantised tensor holds integers q that stand for (q - zero) * scale. Scales
+// and zero points come here in a shape that broadcasts to the tensor's; a null
+// zero point is 0.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef CLEAVE_LIB_CONVERSION_ONNXTONN_QUANTIZED_H
+#define CLEAVE_LIB_CONVERSION_ONNXTONN_QUANTIZED_H
+
+#include "Node.h"
+
+namespace cleave {
+
+struct Scaling {
+  mlir::Value scale;
+  mlir::Value zero; ///< null: 0
+};
+
+/// (q - zero) * scale in f32, rounded once to `element`. Null, with a message, for a `q` of
+/// no integers.
+mlir::Value dequantize(Node &n, mlir::Value q, Scaling by, mlir::Type element);
+
+/// round(x / scale) + zero in f32, ties to even, held within `element`, an integer type;
+/// integers of less than a byte come as bytes.
+mlir::Value quantize(Node &n, mlir::Value x, Scaling by, mlir::IntegerType element);
+
+/// round(sums * scale) + zero: what a product of quantised tensors gives.
+mlir::Value requantize(Node &n, mlir::Value sums, Scaling by, mlir::IntegerType element);
+
+/// The scale and zero point of a whole tensor that use all of `element` for its range, 0
+/// included, as DynamicQuantizeLinear.
+Scaling scalingOf(Node &n, mlir::Value x, mlir::IntegerType element);
+
+/// Σk (a - zeroA) * (b - zeroB) in i32, of 8-bit integers [.., m, k] and [.., k, n]; vectors
+/// are a row and a column. Zero points broadcast to [.., m, 1] and [.., 1, n].
+mlir::Value multiplyIntegers(Node &n, mlir::Value a, mlir::Value b, mlir::Value zeroA,
+                             mlir::Value zeroB);
+
+/// Inputs `scale` and `zero` (which may be left out) of a tensor that has one of each, or one
+/// for each place along `axis`. Null scale, with a message, for other shapes.
+Scaling scalingAlong(Node &n, size_t scale, size_t zero, mlir::Value tensor, int64_t axis);
+
+/// Repeats each of `value`'s scales of blocks along `axis`, `block` places each, up to the size
+/// of `x`. Null, with a message, for another number of blocks.
+mlir::Value spread(Node &n, mlir::Value value, mlir::Value x, int64_t axis, int64_t block);
+
+/// The same for the rows or columns of a matrix: zero points and scales of one element, of one
+/// a column (with `ofRows` a row), or of the rank of the matrix.
+mlir::Value ofMatrix(Node &n, mlir::Value value, mlir::Value matrix, bool ofRows);
+
+/// Whether `zero` is null or known to be 0 everywhere.
+bool isZero(Node &n, mlir::Value zero);
+
+/// The integer type of input `i`, which may be of less than a byte; null with a message for
+/// what is no integer.
+mlir::IntegerType integerType(Node &n, size_t i);
+
+/// Failure with a message if `value` is not of 8-bit integers.
+llvm::LogicalResult requireBytes(Node &n, mlir::Value value);
+
+} // namespace cleave
+
+#endif // CLEAVE_LIB_CONVERSION_ONNXTONN_QUANTIZED_H

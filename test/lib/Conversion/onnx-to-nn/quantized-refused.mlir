@@ -1,0 +1,99 @@
+// RUN: cleave-opt %s --convert-onnx-to-nn -split-input-file -verify-diagnostics
+
+onnx.graph "scale_of_another_length" inputs ["q", "s"] outputs ["y"] : [tensor<2x4xf32>] {
+^bb0(%q: tensor<2x4xui8>, %s: tensor<3xf32>):
+  // expected-error @below {{DequantizeLinear wants a scale and a zero point for the whole of 'tensor<2x4xui8>', or one for each place along dimension 1, got: 'tensor<3xf32>'}}
+  %y = onnx.node "DequantizeLinear" "" since 21 "d"(%q, %s) -> ["y"] {} : (tensor<2x4xui8>, tensor<3xf32>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+onnx.graph "number_of_blocks" inputs ["q", "s"] outputs ["y"] : [tensor<2x4xf32>] {
+^bb0(%q: tensor<2x4xui8>, %s: tensor<2x3xf32>):
+  // expected-error @below {{DequantizeLinear wants one scale and zero point for each 2 places along dimension 1 of 'tensor<2x4xui8>', got: 'tensor<2x3xf32>'}}
+  %y = onnx.node "DequantizeLinear" "" since 21 "d"(%q, %s) -> ["y"] {block_size = 2 : i64} : (tensor<2x4xui8>, tensor<2x3xf32>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+onnx.graph "block_size" inputs ["q", "s"] outputs ["y"] : [tensor<2x4xf32>] {
+^bb0(%q: tensor<2x4xui8>, %s: tensor<2x3xf32>):
+  // expected-error @below {{DequantizeLinear has an impossible block size, got: -4}}
+  %y = onnx.node "DequantizeLinear" "" since 21 "d"(%q, %s) -> ["y"] {block_size = -4 : i64} : (tensor<2x4xui8>, tensor<2x3xf32>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+onnx.graph "floats_are_not_quantised" inputs ["q", "s"] outputs ["y"] : [tensor<2x4xf32>] {
+^bb0(%q: tensor<2x4xf32>, %s: tensor<f32>):
+  // expected-error @below {{DequantizeLinear wants quantised integers as input 0, got: 'f32'}}
+  %y = onnx.node "DequantizeLinear" "" since 21 "d"(%q, %s) -> ["y"] {} : (tensor<2x4xf32>, tensor<f32>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+onnx.graph "two_types" inputs ["x", "s", "z"] outputs ["y"] : [tensor<2x4xi8>] {
+^bb0(%x: tensor<2x4xf32>, %s: tensor<f32>, %z: tensor<i8>):
+  // expected-error @below {{QuantizeLinear says two types of its output, got: 'i8' by the zero point and 2 by "output_dtype"}}
+  %y = onnx.node "QuantizeLinear" "" since 21 "d"(%x, %s, %z) -> ["y"] {output_dtype = 2 : i64} : (tensor<2x4xf32>, tensor<f32>, tensor<i8>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+// expected-error @unknown {{output has elements of less than a byte; cast or dequantise it in the model, got: 'i4'}}
+onnx.graph "four_bits_leave" inputs ["x", "s"] outputs ["y"] : [tensor<2x4xi4>] {
+^bb0(%x: tensor<2x4xf32>, %s: tensor<f32>):
+  %y = onnx.node "QuantizeLinear" "" since 21 "d"(%x, %s) -> ["y"] {output_dtype = 22 : i64} : (tensor<2x4xf32>, tensor<f32>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+onnx.graph "four_bits_are_no_numbers" inputs ["s"] outputs ["y"] : [tensor<8x16xf32>] {
+^bb0(%s: tensor<f32>):
+  %w = onnx.initializer <"w", tensor<8x16xi4>, #onnx.data<"m.bin", 0, 64>> : tensor<8x16xi4>
+  // expected-error @below {{Neg reads 'i4' as input 0, which only ops of quantised tensors do; insert a DequantizeLinear}}
+  %y = onnx.node "Neg" "" since 13 "n"(%w) -> ["y"] {} : (tensor<8x16xi4>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+onnx.graph "product_of_wide_integers" inputs ["a"] outputs ["y"] : [tensor<4x4xi32>] {
+^bb0(%a: tensor<4x4xi32>):
+  // expected-error @below {{MatMulInteger wants integers of 8 bits, got: 'tensor<4x4xi32>'}}
+  %y = onnx.node "MatMulInteger" "" since 10 "m"(%a, %a) -> ["y"] {} : (tensor<4x4xi32>, tensor<4x4xi32>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+onnx.graph "bits" inputs ["a", "b", "s"] outputs ["y"] : [tensor<4x4xf32>] {
+^bb0(%a: tensor<4x32xf32>, %b: tensor<4x2x8xui8>, %s: tensor<4x2xf32>):
+  // expected-error @below {{MatMulNBits with "bits" other than 2, 4 and 8, got: 3 is not supported}}
+  %y = onnx.node "MatMulNBits" "com.microsoft" since 1 "m"(%a, %b, %s) -> ["y"] {K = 32 : i64, N = 4 : i64, bits = 3 : i64, block_size = 16 : i64} : (tensor<4x32xf32>, tensor<4x2x8xui8>, tensor<4x2xf32>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+onnx.graph "weights_of_another_shape" inputs ["a", "b", "s"] outputs ["y"] : [tensor<4x4xf32>] {
+^bb0(%a: tensor<4x32xf32>, %b: tensor<4x2x9xui8>, %s: tensor<4x2xf32>):
+  // expected-error @below {{MatMulNBits wants weights of shape [4, 2, 8], got: 'tensor<4x2x9xui8>'}}
+  %y = onnx.node "MatMulNBits" "com.microsoft" since 1 "m"(%a, %b, %s) -> ["y"] {K = 32 : i64, N = 4 : i64, bits = 4 : i64, block_size = 16 : i64} : (tensor<4x32xf32>, tensor<4x2x9xui8>, tensor<4x2xf32>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+onnx.graph "size_is_missing" inputs ["a", "b", "s"] outputs ["y"] : [tensor<4x4xf32>] {
+^bb0(%a: tensor<4x32xf32>, %b: tensor<4x2x8xui8>, %s: tensor<4x2xf32>):
+  // expected-error @below {{MatMulNBits wants attribute "N" from 1 to 2147483647}}
+  %y = onnx.node "MatMulNBits" "com.microsoft" since 1 "m"(%a, %b, %s) -> ["y"] {K = 32 : i64, block_size = 16 : i64} : (tensor<4x32xf32>, tensor<4x2x8xui8>, tensor<4x2xf32>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
