@@ -11,13 +11,16 @@
 
 #include "Dist/Dist.h"
 #include "Nn/Nn.h"
+#include "Rt/Rt.h"
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/SmallPtrSet.h"
 
 using namespace mlir;
 using namespace cleave::kernel;
 namespace dist = cleave::dist;
 namespace nn = cleave::nn;
+namespace rt = cleave::rt;
 
 /// Ops beyond which a kernel is not grown: registers and compile time.
 static constexpr size_t kMaxOps = 48;
@@ -183,7 +186,8 @@ bool Grouping::accepts(Group &group, Operation *op) const {
   if (group.ops.size() >= kMaxOps)
     return false;
   double repeats = evaluations(group, op);
-  bool affordable = repeats <= 1.5 || isView(op) || (isCheap(op) && repeats <= 8);
+  bool isWidening = widening.contains(op);
+  bool affordable = repeats <= 1.5 || isView(op) || ((isCheap(op) || isWidening) && repeats <= 8);
   if (!affordable)
     return false;
   bool feedsRoot = llvm::is_contained(op->getUsers(), group.root);
@@ -192,7 +196,7 @@ bool Grouping::accepts(Group &group, Operation *op) const {
   case RootKind::Row:
     // Rows are read once; scales are read once a row.
     return !feedsRoot || isView(op) || group.root->getOperand(0) == op->getResult(0);
-  case RootKind::Contraction: return isView(op) || (!feedsRoot && repeats <= 1.5);
+  case RootKind::Contraction: return isView(op) || isWidening || (!feedsRoot && repeats <= 1.5);
   case RootKind::Attention: {
     auto attention = cast<nn::AttentionOp>(group.root);
     bool feedsMask = llvm::any_of(op->getUses(), [&](OpOperand &use) {
@@ -201,7 +205,7 @@ bool Grouping::accepts(Group &group, Operation *op) const {
     });
     return !feedsMask || isView(op);
   }
-  case RootKind::Window:
+  case RootKind::Window: return isView(op) || isWidening;
   case RootKind::Scatter: return isView(op);
   }
   return false;
@@ -250,17 +254,36 @@ static void mergeConstants(Block &block) {
   }
 }
 
-/// Each kernel that reads through a view gets one of its own.
-static void duplicateViews(Block &block) {
+void Grouping::findWidening() {
+  auto main = cast<func::FuncOp>(block.getParentOp());
+  if (!main->hasAttr(rt::kLoad))
+    return;
+  auto isLoaded = [&](Value value) {
+    if (auto argument = dyn_cast<BlockArgument>(value))
+      return main.getArgAttr(argument.getArgNumber(), rt::kParam) != nullptr;
+    Operation *op = value.getDefiningOp();
+    return isa<nn::WeightOp, nn::ConstantOp>(op) || widening.contains(op);
+  };
+  for (Operation &op : block)
+    if (op.getNumOperands() > 0 && (isCheap(&op) || isa<nn::DivOp, nn::RemOp>(op)) &&
+        llvm::all_of(op.getOperands(), isLoaded))
+      widening.insert(&op);
+}
+
+/// Each kernel that reads through a view, or weights that become larger, gets one of its own.
+void Grouping::duplicateViews() {
   for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block))) {
-    if (!isView(&op))
+    if (!isView(&op) && !widening.contains(&op))
       continue;
     bool first = true;
     for (OpOperand &use : llvm::make_early_inc_range(op.getUses())) {
       if (!hasGroup(use.getOwner()) || std::exchange(first, false))
         continue;
       OpBuilder builder(&op);
-      use.set(builder.clone(op)->getResult(0));
+      Operation *clone = builder.clone(op);
+      use.set(clone->getResult(0));
+      if (widening.contains(&op))
+        widening.insert(clone);
     }
   }
 }
@@ -290,7 +313,8 @@ void Grouping::releaseViews(int64_t alignment) {
 
 Grouping::Grouping(Block &block, int64_t alignment) : block(block) {
   mergeConstants(block);
-  duplicateViews(block);
+  findWidening();
+  duplicateViews();
   Operation *lastCommand = nullptr;
   for (auto [index, op] : llvm::enumerate(block)) {
     position[&op] = index;

@@ -46,6 +46,10 @@ private:
   void lead(mlir::Operation *op);
   void releaseViews(int64_t alignment);
   bool accepts(Group &group, mlir::Operation *op) const;
+  /// Finds the ops that make weights larger, which SplitLoad left in main: whoever reads
+  /// what they give computes it.
+  void findWidening();
+  void duplicateViews();
   /// How often `group` computes each element of `op`, about.
   double evaluations(Group &group, mlir::Operation *op) const;
   /// Whether any value that enters `group`, or `op`, depends on what leaves
@@ -56,6 +60,7 @@ private:
 
   mlir::Block &block;
   llvm::DenseMap<mlir::Operation *, Group *> groupOf;
+  llvm::DenseSet<mlir::Operation *> widening;
   llvm::DenseMap<mlir::Operation *, int64_t> position;
   /// Of all groups with an op at or before a position, the last position.
   std::vector<int64_t> latest;

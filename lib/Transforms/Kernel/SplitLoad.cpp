@@ -12,16 +12,16 @@
 //                                          return %t
 //                                        }
 //
+// What would be larger than the weights that it is computed from stays in @f (Load.h).
+//
 //===----------------------------------------------------------------------===//
 
+#include "cleave/Analysis/Load.h"
 #include "cleave/Transforms/Kernel/Passes.h"
 
-#include "Dist/Dist.h"
 #include "Nn/Nn.h"
 
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
-#include "llvm/ADT/SetVector.h"
 
 namespace cleave {
 #define GEN_PASS_DEF_SPLITLOAD
@@ -29,34 +29,13 @@ namespace cleave {
 } // namespace cleave
 
 using namespace mlir;
-namespace dist = cleave::dist;
-namespace nn = cleave::nn;
-namespace rt = cleave::rt;
+using namespace cleave;
 
 /// A weight or a constant, possibly under another shape: main reads it as it is.
 static bool isDirect(Value value) {
   while (auto reshape = value.getDefiningOp<nn::ReshapeOp>())
     value = reshape.getInput();
   return isa_and_nonnull<nn::WeightOp, nn::ConstantOp>(value.getDefiningOp());
-}
-
-/// The ops of `function` whose operands are all known at load.
-static llvm::SetVector<Operation *> knownAtLoad(func::FuncOp function) {
-  llvm::SetVector<Operation *> known;
-  for (Operation &op : function.getBody().front()) {
-    if (isa<nn::WeightOp, nn::ConstantOp>(op)) {
-      known.insert(&op);
-      continue;
-    }
-    bool isMovable = isa<dist::SliceOp>(op) ||
-                     (isa<nn::NnDialect>(op.getDialect()) && !isa<nn::BroadcastOp>(op));
-    if (isMovable && llvm::all_of(op.getOperands(), [&](Value operand) {
-          Operation *producer = operand.getDefiningOp();
-          return producer && known.contains(producer);
-        }))
-      known.insert(&op);
-  }
-  return known;
 }
 
 /// Values of `known` that other ops use and that are not read directly.
@@ -84,7 +63,7 @@ static SmallVector<Operation *> slice(const llvm::SetVector<Operation *> &known,
 }
 
 static void split(func::FuncOp function) {
-  llvm::SetVector<Operation *> known = knownAtLoad(function);
+  llvm::SetVector<Operation *> known = opsAtLoad(function);
   llvm::SetVector<Value> params = boundary(known);
 
   OpBuilder builder(function);

@@ -4,6 +4,7 @@
 #include "PipelinePlan.h"
 #include "Reshard.h"
 #include "SearchProblem.h"
+#include "cleave/Analysis/Load.h"
 #include "cleave/Support/NodeName.h"
 #include "cleave/Transforms/Sharding/Search.h"
 
@@ -127,13 +128,11 @@ static void addCollectives(Lists &lists, MeshAttr mesh, std::map<CollectiveKey, 
 // Memory
 //===----------------------------------------------------------------------===//
 
-/// Values made at load: weights, constants, and what follows from them alone.
+/// Values made at load.
 static DenseSet<Value> loadedValues(func::FuncOp func) {
   DenseSet<Value> loaded;
-  for (Operation &op : func.getBody().front().without_terminator())
-    if (llvm::all_of(op.getOperands(), [&](Value v) { return loaded.contains(v); }) &&
-        !isa<dist::CollectiveOpInterface, dist::RecvOp, dist::WaitOp>(op))
-      loaded.insert(op.getResults().begin(), op.getResults().end());
+  for (Operation *op : opsAtLoad(func))
+    loaded.insert(op->getResults().begin(), op->getResults().end());
   return loaded;
 }
 
@@ -145,6 +144,8 @@ static bool readsWeight(Value value) {
 /// Weights and activations of a rank of this class.
 static ExplainedRank memoryOf(func::FuncOp func) {
   DenseSet<Value> loaded = loadedValues(func), counted;
+  // What follows from these alone is computed wherever it is read, and takes no place.
+  DenseSet<Value> unstored = loaded;
   DenseMap<Value, Operation *> lastReader;
   ExplainedRank rank{0, 0, 0, 0, {}};
   for (Operation &op : func.getBody().front())
@@ -158,7 +159,10 @@ static ExplainedRank memoryOf(func::FuncOp func) {
 
   int64_t alive = 0;
   for (Operation &op : func.getBody().front().without_terminator()) {
-    if (op.getNumResults() > 0 && loaded.contains(op.getResult(0)))
+    if (isa<nn::NnDialect>(op.getDialect()) &&
+        llvm::all_of(op.getOperands(), [&](Value v) { return unstored.contains(v); }))
+      unstored.insert(op.getResults().begin(), op.getResults().end());
+    if (op.getNumResults() > 0 && unstored.contains(op.getResult(0)))
       continue;
     for (Value result : op.getResults())
       alive += bytesOf(result);
@@ -166,7 +170,7 @@ static ExplainedRank memoryOf(func::FuncOp func) {
     SmallPtrSet<Value, 4> done;
     for (Value operand : op.getOperands())
       if (lastReader.lookup(operand) == &op && !isa<BlockArgument>(operand) &&
-          !loaded.contains(operand) && done.insert(operand).second)
+          !unstored.contains(operand) && done.insert(operand).second)
         alive -= bytesOf(operand);
     for (Value result : op.getResults())
       if (result.use_empty())

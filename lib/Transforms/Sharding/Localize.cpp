@@ -237,23 +237,19 @@ Value ClassBuilder::wholeSource(Value value) {
   return whole.lookup(value);
 }
 
-/// A part of such a value: the slice is taken before a transpose or a cast, so
+/// A part of such a value: the slice is taken as near to the weight as it commutes, so
 /// that no rank touches more of the file than it holds.
 Value ClassBuilder::takeSource(Value value, ShardingAttr sharding, Location loc) {
   Operation *op = value.getDefiningOp();
-  if (isa_and_nonnull<nn::TransposeOp, nn::CastOp>(op)) {
-    SmallVector<ExtentAttr> dims(sharding.getDims());
-    if (auto transpose = dyn_cast<nn::TransposeOp>(op))
-      for (auto [to, from] : llvm::enumerate(transpose.getPermutation()))
-        dims[from] = sharding.getDims()[to];
-    Value part = take(op->getOperand(0),
-                      ShardingAttr::get(value.getContext(), dims, sharding.getPartial()), loc, "");
-    if (isa<nn::CastOp>(op))
-      return nn::CastOp::create(builder, op->getLoc(), reshard.localType(value.getType(), sharding),
-                                part);
-    return nn::TransposeOp::create(builder, op->getLoc(), part,
-                                   cast<nn::TransposeOp>(op).getPermutation());
-  }
+  if (op && op->getNumOperands() > 0)
+    if (auto operands = sourceShardings(op, sharding, reshard.getMesh())) {
+      IRMapping mapping;
+      for (auto [operand, cut] : llvm::zip_equal(op->getOperands(), *operands))
+        mapping.map(operand, take(operand, cut, loc, ""));
+      Operation *part = builder.clone(*op, mapping);
+      part->getResult(0).setType(reshard.localType(value.getType(), sharding));
+      return part->getResult(0);
+    }
   auto constant = dyn_cast_or_null<nn::ConstantOp>(op);
   auto splat = constant ? dyn_cast<SplatElementsAttr>(constant.getValue()) : nullptr;
   if (splat && sharding.getPartial().empty()) {

@@ -20,6 +20,11 @@ struct LocalOp {
 mlir::FailureOr<llvm::SmallVector<mlir::Value>> localizeOp(mlir::OpBuilder &builder,
                                                            Reshard &reshard, const LocalOp &local);
 
+/// How the operands of `op`, which follows from weights and constants alone, have to be cut
+/// for its result to be as `sharding` says; nothing where no cut of theirs gives that.
+std::optional<llvm::SmallVector<dist::ShardingAttr>>
+sourceShardings(mlir::Operation *op, dist::ShardingAttr sharding, dist::MeshAttr mesh);
+
 } // namespace cleave::sharding
 
 #endif // CLEAVE_LIB_TRANSFORMS_SHARDING_LOCALIZEOPS_H

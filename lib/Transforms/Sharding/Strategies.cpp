@@ -30,14 +30,45 @@ Strategies::Strategies(DimNames &names, ArrayRef<Axis> axes, const Machine &mach
   describe(func);
 }
 
+/// Bytes of the weights that `value` is computed from in one step; 0 if it is one.
+double Strategies::weightBytes(Value value) {
+  Operation *op = value.getDefiningOp();
+  double bytes = 0;
+  if (op && !isa<nn::WeightOp>(op))
+    for (Value operand : op->getOperands())
+      if (info(operand).origin == Origin::Weight)
+        bytes += info(operand).bytes;
+  return bytes;
+}
+
+/// The weight that stands for all: the only one, or the one beside which the others are
+/// small, as scales beside quantised weights.
+nn::WeightOp Strategies::rootOf(ArrayRef<nn::WeightOp> weights) {
+  if (weights.size() == 1 || llvm::is_contained(weights, nullptr))
+    return weights.size() == 1 ? weights.front() : nullptr;
+  nn::WeightOp largest;
+  double most = 0, all = 0;
+  for (nn::WeightOp weight : weights) {
+    double bytes = info(weight.getResult()).bytes;
+    all += bytes;
+    if (bytes > most)
+      largest = weight, most = bytes;
+  }
+  return 3 * most > 2 * all ? largest : nullptr;
+}
+
 void Strategies::describe(func::FuncOp func) {
   auto add = [&](Value value, Origin origin, nn::WeightOp root) {
     auto type = cast<RankedTensorType>(value.getType());
     Shares shares;
     for (const Cut &cut : names.cuts(value))
       shares.push_back({cut.name->size, cut.held});
-    double bytes =
-        static_cast<double>(type.getNumElements()) * nn::elementBytes(type.getElementType());
+    double count = static_cast<double>(type.getNumElements());
+    double bytes = count * nn::elementBytes(type.getElementType());
+    // Weights are held and read as what they are computed from if that is less (Load.h).
+    double read = origin == Origin::Weight ? weightBytes(value) : 0;
+    if (read > 0 && read * 8 >= count)
+      bytes = std::min(bytes, read);
     infos[value] = std::make_unique<ValueInfo>(ValueInfo{origin, bytes, std::move(shares), root});
   };
   for (Value argument : func.getArguments())
@@ -53,8 +84,9 @@ void Strategies::describe(func::FuncOp func) {
       if (from.origin == Origin::Weight && !llvm::is_contained(roots, from.root))
         roots.push_back(from.root);
     }
+    nn::WeightOp root = origin == Origin::Weight ? rootOf(roots) : nullptr;
     for (Value result : op.getResults())
-      add(result, origin, origin == Origin::Weight && roots.size() == 1 ? roots.front() : nullptr);
+      add(result, origin, root);
     if (origin == Origin::Activation)
       active.push_back(&op);
   }

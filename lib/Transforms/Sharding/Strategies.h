@@ -72,6 +72,8 @@ public:
 
 private:
   void describe(mlir::func::FuncOp func);
+  double weightBytes(mlir::Value value);
+  nn::WeightOp rootOf(llvm::ArrayRef<nn::WeightOp> weights);
   llvm::SmallVector<llvm::SmallVector<int, 2>> choicesOf(mlir::Operation *op, const Held &held);
   Strategy strategy(mlir::Operation *op, llvm::ArrayRef<int> choices);
   double seconds(mlir::Operation *op, llvm::ArrayRef<int> choices, llvm::ArrayRef<State> states);

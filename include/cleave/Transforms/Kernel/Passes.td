@@ -22,7 +22,8 @@ def SplitLoad : Pass<"kernel-split-load", "::mlir::ModuleOp"> {
 
     A weight that `@f` uses as it lies in the file, or under another shape, is
     read from the mapped file. A broadcast stays in `@f`: it costs nothing there
-    and memory as a parameter.
+    and memory as a parameter. So does what makes weights larger, as bytes that are
+    dequantised: `@f` is given the bytes.
   }];
   let dependentDialects = ["::cleave::rt::RtDialect"];
 }

@@ -186,3 +186,19 @@ func.func @part_at_an_odd_place(%x: tensor<8xf32>) -> tensor<4xf32> {
   %b = nn.softmax %a dim 0 : tensor<4xf32>
   return %b : tensor<4xf32>
 }
+
+// Two products with one dequantised weight compute it each, and nobody stores it.
+// CHECK-LABEL: @widened_weights_are_computed_where_they_are_read
+// CHECK-COUNT-2: rt.launch @[[K:.*]](
+// CHECK-NOT: rt.launch
+// CHECK: return
+func.func @widened_weights_are_computed_where_they_are_read(%x: tensor<2x64xf32>, %y: tensor<2x64xf32>, %w: tensor<64x96xi8> {rt.param}) -> (tensor<2x96xf32>, tensor<2x96xf32>) attributes {rt.load = @widened_load} {
+  %f = nn.cast %w : tensor<64x96xi8> to tensor<64x96xf32>
+  %a = nn.matmul %x, %f : tensor<2x64xf32>, tensor<64x96xf32>
+  %b = nn.matmul %y, %f : tensor<2x64xf32>, tensor<64x96xf32>
+  return %a, %b : tensor<2x96xf32>, tensor<2x96xf32>
+}
+func.func private @widened_load() -> tensor<64x96xi8> {
+  %w = nn.weight "w" in "m.bin" at 0 length 6144 : tensor<64x96xi8>
+  return %w : tensor<64x96xi8>
+}

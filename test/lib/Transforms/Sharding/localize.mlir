@@ -148,3 +148,53 @@ func.func @main(%x: tensor<7x2xf32>) -> tensor<7x2xf32> {
   return %z : tensor<7x2xf32>
 }
 }
+
+// -----
+
+// k cut: each rank unpacks its own bytes, two elements of k in each.
+// CHECK-LABEL: func.func @main(
+// CHECK: %[[W:.*]] = nn.weight "w"
+// CHECK: %[[B:.*]] = dist.slice %[[W]] dim 1 over ["tp"] counts [4, 4] : tensor<6x8xui8> to tensor<6x4xui8>
+// CHECK: nn.reshape %[[B]] : tensor<6x4xui8> to tensor<6x4x1xui8>
+// CHECK: nn.div %{{.*}} : tensor<6x4x1xui8>, tensor<2xui8>
+// CHECK: nn.reshape %{{.*}} : tensor<6x4x2xui8> to tensor<6x8xui8>
+// CHECK: nn.matmul %{{.*}} : tensor<4x8xf32>, tensor<8x6xf32>
+module attributes {dist.mesh = #dist.mesh<"tp"=2>} {
+func.func @main(%x: tensor<4x16xf32>) -> tensor<4x6xf32> {
+  %w = nn.weight "w" in "m.bin" at 0 length 48 : tensor<6x8xui8>
+  %p = nn.constant dense<[1, 16]> : tensor<2xui8>
+  %r = nn.reshape %w : tensor<6x8xui8> to tensor<6x8x1xui8>
+  %d = nn.div %r, %p : tensor<6x8x1xui8>, tensor<2xui8>
+  %q = nn.reshape %d : tensor<6x8x2xui8> to tensor<6x16xui8>
+  %f = nn.cast %q : tensor<6x16xui8> to tensor<6x16xf32>
+  %t = nn.transpose %f [1, 0] : tensor<6x16xf32>
+  %y = nn.matmul %x, %t {
+    dist.operands = [#dist.sharding<[4, 16 over "tp"]>, #dist.sharding<[16 over "tp", 6]>],
+    dist.results = [#dist.sharding<[4, 6], partial over "tp">]}
+    : tensor<4x16xf32>, tensor<16x6xf32>
+  return %y : tensor<4x6xf32>
+}
+}
+
+// -----
+
+// 10 elements over 2 ranks are 5 each, which no whole bytes are: the slice stays behind.
+// CHECK-LABEL: func.func @main(
+// CHECK: nn.reshape %{{.*}} : tensor<6x5x2xui8> to tensor<6x10xui8>
+// CHECK: dist.slice %{{.*}} dim 1 over ["tp"] counts [5, 5] : tensor<6x10xui8> to tensor<6x5xui8>
+module attributes {dist.mesh = #dist.mesh<"tp"=2>} {
+func.func @main(%x: tensor<4x10xf32>) -> tensor<4x6xf32> {
+  %w = nn.weight "w" in "m.bin" at 0 length 30 : tensor<6x5xui8>
+  %p = nn.constant dense<[1, 16]> : tensor<2xui8>
+  %r = nn.reshape %w : tensor<6x5xui8> to tensor<6x5x1xui8>
+  %d = nn.div %r, %p : tensor<6x5x1xui8>, tensor<2xui8>
+  %q = nn.reshape %d : tensor<6x5x2xui8> to tensor<6x10xui8>
+  %f = nn.cast %q : tensor<6x10xui8> to tensor<6x10xf32>
+  %t = nn.transpose %f [1, 0] : tensor<6x10xf32>
+  %y = nn.matmul %x, %t {
+    dist.operands = [#dist.sharding<[4, 10 over "tp"]>, #dist.sharding<[10 over "tp", 6]>],
+    dist.results = [#dist.sharding<[4, 6], partial over "tp">]}
+    : tensor<4x10xf32>, tensor<10x6xf32>
+  return %y : tensor<4x6xf32>
+}
+}
