@@ -161,15 +161,16 @@ private:
     return tile;
   }
 
-  /// Where panel `panel` is read, packing it if it has to be.
-  Source panelOf(const Index &panel, const Index &kOfB) {
+  /// Where panel `panel` is read, packing k0 to k1 of it if it has to be.
+  Source panelOf(const Index &panel, const Index &kOfB, int64_t k0, int64_t k1) {
     if (!packed) {
       auto leaf = operands.traceB(batch, kOfB, panel * width);
       return {false, leaf->argument, leaf->element, leaf->at};
     }
-    e.nest(shape.k * width, [&](const Index &at) {
-      auto [depth, column] = e.divide(at, width);
-      e.storeScratch(packBase, at, operands.pullB(batch, depth, panel * width + column));
+    e.nest((k1 - k0) * width, [&](const Index &at) {
+      auto [depth, column] = e.divide(at + k0 * width, width);
+      e.storeScratch(packBase, at + k0 * width,
+                     operands.pullB(batch, depth, panel * width + column));
     });
     Source source;
     source.at = kOfB * width + packBase;
@@ -217,7 +218,7 @@ private:
     int64_t parts = shape.m == 1 ? 4 : shape.m == 2 ? 2 : 1;
     e.loop(0, panels, 1, [&](const Index &panel) {
       Index kOfB = free(shape.k);
-      Source from = panelOf(panel, kOfB);
+      Source from = panelOf(panel, kOfB, 0, shape.k);
       Tile tile = tileOf(shape.m, width / lanes, from, kOfB, 0);
       if (isStream(from, kOfB))
         tile.ahead = stream(from, e.value(replace(from.at, kOfB, 0) + kStreamAhead), width, 3);
@@ -278,7 +279,7 @@ private:
   /// `height` rows from `top` times k0 to k1 of a panel.
   void multiplyPanel(const Index &panel, const Index &top, int64_t height, int64_t k0, int64_t k1) {
     Index kOfB = free(shape.k);
-    Source from = panelOf(panel, kOfB);
+    Source from = panelOf(panel, kOfB, k0, k1);
     int64_t vectors = width / lanes;
     forTiles(e, height, rows, [&](const Index &at, int64_t r, const Index &number) {
       Index first = top + at;

@@ -230,6 +230,9 @@ private:
   void request(Request what);
   /// Asks for single elements, where lanes would go ways of their own.
   void narrow();
+  /// Asks for a piece of a loop for each of a few values of `at`, if it runs over them: what
+  /// they choose, as the places of elements in a byte, is then known.
+  void separate(const Index &at, int64_t values);
   bool mayRequest() const { return current && !current->request; }
 
   std::pair<int64_t, int64_t> range(const Index &at) const;

@@ -19,6 +19,17 @@ void Emitter::narrow() {
     request({Request::Narrow, 0, 1});
 }
 
+void Emitter::separate(const Index &at, int64_t values) {
+  constexpr int64_t kFew = 4;
+  if (machine.isParallel || values > kFew || at.terms.size() != 1 || !mayRequest())
+    return;
+  auto [symbol, factor] = at.terms.front();
+  const SymbolInfo &info = symbols[symbol];
+  if (info.owner >= 0 && factor == 1 && info.lanes == 1 &&
+      current->loops[info.owner].extent == values)
+    request({Request::Cut, info.owner, info.low + 1});
+}
+
 void Emitter::rehearse(function_ref<void()> body) {
   size_t mark = symbols.size();
   Memo outerMemo = std::exchange(memo, {});

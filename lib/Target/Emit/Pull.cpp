@@ -234,14 +234,17 @@ static DenseElementsAttr storedElements(DenseElementsAttr dense) {
 }
 
 Value Emitter::pullConstant(nn::ConstantOp op, const Index &at) {
+  auto dense = cast<DenseElementsAttr>(op.getValue());
+  auto [low, high] = range(at);
+  if (!dense.isSplat() && low != high)
+    separate(at, dense.getNumElements());
   if (dry)
     return {};
-  auto dense = cast<DenseElementsAttr>(op.getValue());
   Type element = dense.getElementType();
-  if (dense.isSplat() || at.isConstant()) {
+  if (dense.isSplat() || low == high) {
     DenseElementsAttr one = storedElements(
         dense.isSplat() ? dense.resizeSplat(RankedTensorType::get({1}, element)) : dense);
-    auto attr = one.getValues<Attribute>()[dense.isSplat() ? 0 : at.constant];
+    auto attr = one.getValues<Attribute>()[dense.isSplat() ? 0 : low];
     Value stored = arith::ConstantOp::create(builder, loc, cast<TypedAttr>(attr));
     return widen(stored, element);
   }

@@ -9,6 +9,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "TurnWeights.h"
+
 #include "cleave/Transforms/Kernel/Passes.h"
 
 #include "Nn/Nn.h"
@@ -138,6 +140,7 @@ struct PackWeights : cleave::impl::PackWeightsBase<PackWeights> {
       if (!symbol)
         continue;
       auto load = getOperation().lookupSymbol<func::FuncOp>(symbol.getValue());
+      cleave::kernel::turnWeights(main, load);
       claimDirectWeights(main, load);
       Operation *end = load.getBody().front().getTerminator();
       unsigned first = main.getNumArguments() - end->getNumOperands();
