@@ -110,6 +110,14 @@ run_shared() {
     --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=4 --mesh tp=8
 }
 
+# The ONNX project's cases of quantised tensors and pools.
+run_backend() {
+  local data=../shared/onnx-backend-tests/data.tgz
+  [ -f $data ] || return 0
+  echo "== cases of the ONNX project"
+  run_e2e backend "$build/bin/cleave" $data --mesh 1 --mesh tp=2 --mesh "1 --target simt"
+}
+
 # fuzz NAME SECONDS
 fuzz() {
   local log=$logs/fuzz-$1.log grown
@@ -146,6 +154,7 @@ run_models test/models --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=8 --mesh dp=2,
 run_simulated
 run_artifacts
 run_shared
+run_backend
 run_fuzzers
 
 summary="$passed passed, $failed failed"

@@ -228,6 +228,12 @@ INFER(ConvOp) {
       op.getHigh().size() != spatial)
     return emitOptionalError(loc, "wants one entry for each of ", spatial,
                              " spatial dimensions of input and filter"); // C1
+  Type element = productElement(elementOf(op.getInput()), elementOf(op.getFilter()));
+  if (!element)
+    return emitOptionalError(loc,
+                             "wants input and filter of one element type, or of i8 and ui8, "
+                             "got: ",
+                             TypeRange(op.getOperands())); // C1
   Sizes result = {input[0], filter[0]};
   for (size_t i = 0; i < spatial; ++i) {
     Size window = (filter[i + 2] - 1) * op.getDilations()[i] + 1;
@@ -239,7 +245,7 @@ INFER(ConvOp) {
                                padded.value); // C3
     result.push_back(floorDiv(padded - window, op.getStrides()[i]) + 1);
   }
-  return give(types, result, elementOf(op.getInput()));
+  return give(types, result, element);
 }
 
 INFER(ReduceOp) {

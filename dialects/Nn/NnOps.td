@@ -66,19 +66,20 @@ def Nn_ConvOp : Nn_InferredOp<"conv"> {
   let summary = "cross-correlation of [n, (g c), x…] with [(g o), c, kx…]";
   let description = [{
     result[n, (g o), y…] = Σ input[n, (g c), y * stride + k * dilation - low] *
-    filter[(g o), c, k…]; outside the input is zero.
+    filter[(g o), c, k…]; outside the input is zero. Element types are those of
+    nn.matmul.
 
     Constraints:
-    - (C1) input and filter have one rank, 3 or more, and `strides`, `dilations`,
-      `low`, `high` one entry a spatial dimension.
+    - (C1) input and filter have one rank, 3 or more, and multiply; `strides`,
+      `dilations`, `low`, `high` have one entry a spatial dimension.
     - (C2) channels are `groups` times the filter's, and `groups` divides the
       number of filters.
     - (C3) a window fits into the padded input.
   }];
-  let arguments = (ins Nn_FloatTensor:$input, Nn_FloatTensor:$filter,
+  let arguments = (ins Nn_Tensor:$input, Nn_Tensor:$filter,
     DenseI64ArrayAttr:$strides, DenseI64ArrayAttr:$dilations,
     DenseI64ArrayAttr:$low, DenseI64ArrayAttr:$high, I64Attr:$groups);
-  let results = (outs Nn_FloatTensor:$result);
+  let results = (outs Nn_Tensor:$result);
   let assemblyFormat = [{
     $input `,` $filter `strides` $strides `dilations` $dilations `low` $low `high` $high
     `groups` $groups attr-dict `:` type($input) `,` type($filter)

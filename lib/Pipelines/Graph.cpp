@@ -27,5 +27,6 @@ void cleave::buildGraphPipeline(OpPassManager &passes, const GraphOptions &optio
   graph.addPass(createCanonicalizerPass());
   graph.addPass(createFuseAttention());
   graph.addPass(createCanonicalizerPass());
+  graph.addPass(createMultiplyBytes());
   graph.addPass(createCSEPass());
 }

@@ -44,7 +44,8 @@ static LogicalResult run(ConvOp op, Operands operands, HostTensor &result) {
   int64_t perGroup = filter.shape()[0] / op.getGroups();
   forEachIndex(result.shape(), [&](ArrayRef<int64_t> index, int64_t out) {
     int64_t firstChannel = index[1] / perGroup * filter.shape()[1];
-    double sum = 0;
+    double floatSum = 0;
+    uint64_t intSum = 0;
     forEachIndex(filter.shape().drop_front(), [&](ArrayRef<int64_t> tap, int64_t) {
       int64_t from = index[0] * inputStrides[0] + (firstChannel + tap[0]) * inputStrides[1];
       int64_t weight = index[1] * filterStrides[0] + tap[0] * filterStrides[1];
@@ -56,9 +57,15 @@ static LogicalResult run(ConvOp op, Operands operands, HostTensor &result) {
         from += at * inputStrides[i + 1];
         weight += tap[i] * filterStrides[i + 1];
       }
-      sum += input.floats[from] * filter.floats[weight];
+      if (input.isFloat())
+        floatSum += input.floats[from] * filter.floats[weight];
+      else
+        intSum += uint64_t(input.ints[from]) * uint64_t(filter.ints[weight]);
     });
-    result.floats[out] = sum;
+    if (input.isFloat())
+      result.floats[out] = floatSum;
+    else
+      result.ints[out] = static_cast<int64_t>(intSum);
   });
   return success();
 }

@@ -224,8 +224,10 @@ void addElementwise(ConvertTable &table);
 void addMovement(ConvertTable &table);
 void addQuantized(ConvertTable &table);
 void addQuantizedContrib(ConvertTable &table);
+void addQuantizedWindows(ConvertTable &table);
 void addRows(ConvertTable &table);
 void addShapes(ConvertTable &table);
+void addWindows(ConvertTable &table);
 
 } // namespace cleave
 

@@ -35,8 +35,10 @@ static const ConvertTable &convertTable() {
     addMovement(table);
     addQuantized(table);
     addQuantizedContrib(table);
+    addQuantizedWindows(table);
     addRows(table);
     addShapes(table);
+    addWindows(table);
     return table;
   }();
   return instance;

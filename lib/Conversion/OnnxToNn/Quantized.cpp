@@ -131,7 +131,7 @@ Value cleave::requantize(Node &n, Value sums, Scaling by, IntegerType element) {
   return saturate(n, x, by.zero, element);
 }
 
-static Value reduced(Node &n, nn::ReduceKind kind, Value x, ArrayRef<int64_t> dims) {
+Value cleave::reduced(Node &n, nn::ReduceKind kind, Value x, ArrayRef<int64_t> dims) {
   return n.make<nn::ReduceOp>(x, {{"kind", nn::ReduceKindAttr::get(n.b.getContext(), kind)},
                                   {"dims", n.b.getDenseI64ArrayAttr(dims)}});
 }
@@ -169,8 +169,7 @@ Scaling cleave::scalingOf(Node &n, Value x, IntegerType element) {
 // Scales and zero points
 //===----------------------------------------------------------------------===//
 
-/// One element, or one for each place along `axis`, in the rank of `tensor`.
-static Value along(Node &n, Value value, Value tensor, int64_t axis) {
+Value cleave::along(Node &n, Value value, Value tensor, int64_t axis) {
   if (!value)
     return nullptr;
   if (typeOf(value).getNumElements() == 1)
@@ -214,7 +213,7 @@ Value cleave::spread(Node &n, Value value, Value x, int64_t axis, int64_t block)
   bool fits = rankOf(value) == rankOf(x);
   for (int64_t dim = 0; fits && dim < rankOf(x); ++dim)
     fits = shapeOf(value)[dim] ==
-           (dim == axis ? llvm::divideCeil(shapeOf(x)[dim], block) : shapeOf(x)[dim]);
+           (dim == axis ? (shapeOf(x)[dim] + block - 1) / block : shapeOf(x)[dim]);
   if (!fits)
     return n.error() << n.op.getOpType() << " wants one scale and zero point for each " << block
                      << " places along dimension " << axis << " of " << x.getType()

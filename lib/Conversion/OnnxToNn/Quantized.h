@@ -38,6 +38,10 @@ Scaling scalingOf(Node &n, mlir::Value x, mlir::IntegerType element);
 mlir::Value multiplyIntegers(Node &n, mlir::Value a, mlir::Value b, mlir::Value zeroA,
                              mlir::Value zeroB);
 
+/// `value`, of one element or of one for each place along `axis`, as it broadcasts to `tensor`.
+/// Null, with a message, for other shapes.
+mlir::Value along(Node &n, mlir::Value value, mlir::Value tensor, int64_t axis);
+
 /// Inputs `scale` and `zero` (which may be left out) of a tensor that has one of each, or one
 /// for each place along `axis`. Null scale, with a message, for other shapes.
 Scaling scalingAlong(Node &n, size_t scale, size_t zero, mlir::Value tensor, int64_t axis);
@@ -49,6 +53,9 @@ mlir::Value spread(Node &n, mlir::Value value, mlir::Value x, int64_t axis, int6
 /// The same for the rows or columns of a matrix: zero points and scales of one element, of one
 /// a column (with `ofRows` a row), or of the rank of the matrix.
 mlir::Value ofMatrix(Node &n, mlir::Value value, mlir::Value matrix, bool ofRows);
+
+/// nn.reduce along `dims`.
+mlir::Value reduced(Node &n, nn::ReduceKind kind, mlir::Value x, llvm::ArrayRef<int64_t> dims);
 
 /// Whether `zero` is null or known to be 0 everywhere.
 bool isZero(Node &n, mlir::Value zero);

@@ -259,8 +259,25 @@ static LogicalResult giveQuantized(Node &n, Value x, size_t i, size_t like) {
   return by.scale ? n.give(quantize(n, x, by, element)) : failure();
 }
 
-template <typename Op> static LogicalResult qlinearBinary(Node &n) {
-  return giveQuantized(n, n.make<Op>({numbersIn(n, 0), numbersIn(n, 3)}), 6, 0);
+static LogicalResult qlinearAdd(Node &n) {
+  return giveQuantized(n, n.make<nn::AddOp>({numbersIn(n, 0), numbersIn(n, 3)}), 6, 0);
+}
+
+// The product of the integers is exact, and scaled once, as ONNX Runtime does: where it is
+// near a tie each rounding counts.
+static LogicalResult qlinearMul(Node &n) {
+  Type f32 = n.b.getF32Type();
+  Value a = n.in(0), b = n.in(3);
+  Scaling byA = scalingAlong(n, 1, 2, a, 0), byB = scalingAlong(n, 4, 5, b, 0);
+  IntegerType element = integerType(n, 0);
+  if (!byA.scale || !byB.scale || !element)
+    return failure();
+  Value one = n.scalar(f32, 1);
+  Value product = n.make<nn::MulOp>(
+      {dequantize(n, a, {one, byA.zero}, f32), dequantize(n, b, {one, byB.zero}, f32)});
+  Scaling by = scalingAlong(n, 6, 7, product, 0);
+  by.scale = n.make<nn::DivOp>({n.make<nn::MulOp>({byA.scale, byB.scale}), by.scale});
+  return n.give(requantize(n, product, by, element));
 }
 
 static LogicalResult qlinearSigmoid(Node &n) {
@@ -305,10 +322,10 @@ void cleave::addQuantizedContrib(ConvertTable &table) {
   table["com.microsoft.MatMulIntegerToFloat"] = matmulIntegerToFloat;
   table["com.microsoft.MatMulNBits"] = matmulNBits;
   table["com.microsoft.QGemm"] = qgemm;
-  table["com.microsoft.QLinearAdd"] = qlinearBinary<nn::AddOp>;
+  table["com.microsoft.QLinearAdd"] = qlinearAdd;
   table["com.microsoft.QLinearConcat"] = qlinearConcat;
   table["com.microsoft.QLinearGlobalAveragePool"] = qlinearGlobalAveragePool;
   table["com.microsoft.QLinearLeakyRelu"] = qlinearLeakyRelu;
-  table["com.microsoft.QLinearMul"] = qlinearBinary<nn::MulOp>;
+  table["com.microsoft.QLinearMul"] = qlinearMul;
   table["com.microsoft.QLinearSigmoid"] = qlinearSigmoid;
 }

@@ -16,7 +16,7 @@ static void emitRoot(Emitter &emitter, Operation *root) {
   llvm::TypeSwitch<Operation *>(root)
       .Case<nn::MatmulOp, nn::ConvOp>([&](auto op) {
         Product product = productOf(emitter, op);
-        if (isProductType(op->getOperand(0).getType()))
+        if (isProductType(op->getOperand(0).getType()) || isByteProduct(op))
           emitProduct(emitter, product);
         else
           emitSums(emitter, product);

@@ -9,6 +9,9 @@
 // its elements have fixed strides. Partial sums of a long K wait in the first
 // f32 output. What follows is pulled from the sums.
 //
+// Bytes are multiplied as f32, which holds sums of some hundreds of their products exactly:
+// these are added up in i32. So integers cost what floats do, and weights a quarter to read.
+//
 //===----------------------------------------------------------------------===//
 
 #include "Roots.h"
@@ -17,6 +20,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
 using namespace cleave;
@@ -33,6 +37,12 @@ constexpr int64_t kBlockOfRows = 128;
 constexpr int64_t kStreamAhead = 1024;
 constexpr int64_t kLineBytes = 64;
 
+/// Products of two bytes of these types whose sums f32 holds exactly.
+int64_t exactProducts(Type lhs, Type rhs) {
+  auto most = [](Type type) { return type.isUnsignedInteger() ? 255 : 128; };
+  return (int64_t(1) << 24) / (most(lhs) * most(rhs)) / 8 * 8;
+}
+
 /// Where an operand is read: an argument with strides, or scratch.
 struct Source {
   bool isScratch = true;
@@ -44,7 +54,8 @@ struct Source {
 struct PanelProduct {
   PanelProduct(Emitter &e, const Product &product)
       : e(e), b(e.builder), loc(e.loc), root(product.root), outputs(e.kernel, root),
-        shape(product.sizes), operands(product.operands), lanes(e.machine.lanes) {}
+        shape(product.sizes), operands(product.operands), lanes(e.machine.lanes),
+        isBytes(cleave::cpu::isByteProduct(root)) {}
 
   void run() {
     if (shape.batch * shape.m * shape.n == 0)
@@ -90,10 +101,53 @@ private:
     rows = tileRows(e.machine, width / lanes);
   }
 
-  static bool isReadable(const std::optional<Emitter::Leaf> &leaf) {
+  bool isReadable(const std::optional<Emitter::Leaf> &leaf) const {
     // The lane is the symbol made last.
     return leaf && !leaf->at.terms.empty() && leaf->at.terms.back().second == 1 &&
-           isa<FloatType>(leaf->element);
+           (isa<FloatType>(leaf->element) || isBytes);
+  }
+
+  //===--- bytes, whose sums are i32 and wait as the bits of f32 ---===//
+
+  Type typeOf(Type element, Value like) { return e.vectorOf(element, e.laneCount(like)); }
+
+  /// A factor as it is multiplied, where it is an integer of `element`, or i32.
+  Value toFloat(Value x, Type element) {
+    if (!isBytes || e.isDry() || isa<FloatType>(getElementTypeOrSelf(x.getType())))
+      return x;
+    Type type = typeOf(b.getF32Type(), x);
+    return element.isUnsignedInteger() ? arith::UIToFPOp::create(b, loc, type, x).getResult()
+                                       : arith::SIToFPOp::create(b, loc, type, x).getResult();
+  }
+  Value toBits(Value sum) {
+    return isBytes ? arith::BitcastOp::create(b, loc, typeOf(b.getF32Type(), sum), sum).getResult()
+                   : sum;
+  }
+  Value ofBits(Value bits) {
+    return isBytes && !e.isDry()
+               ? arith::BitcastOp::create(b, loc, typeOf(b.getI32Type(), bits), bits).getResult()
+               : bits;
+  }
+
+  /// `start` and the products of `tile` from k0 to k1.
+  SmallVector<Value> addUp(const Tile &tile, int64_t k0, int64_t k1, ArrayRef<Value> start,
+                           int64_t parts = 1) {
+    if (!isBytes)
+      return tile.multiply(e, e.indexConstant(k0), e.indexConstant(k1), start, parts);
+    auto element = [&](unsigned i) { return getElementTypeOrSelf(root->getOperand(i).getType()); };
+    int64_t most = exactProducts(element(0), element(1));
+    Value end = e.indexConstant(k1);
+    return e.loop(e.indexConstant(k0), end, most, start, [&](Value k, ValueRange before) {
+      Value last = arith::AddIOp::create(b, loc, k, e.indexConstant(most));
+      last = arith::MinUIOp::create(b, loc, last, end);
+      SmallVector<Value> none(before.size(), e.zero(lanes));
+      SmallVector<Value> sums = tile.multiply(e, k, last, none, parts);
+      for (auto [sum, more] : llvm::zip_equal(sums, before)) {
+        Value whole = arith::FPToSIOp::create(b, loc, more.getType(), sum);
+        sum = arith::AddIOp::create(b, loc, more, whole);
+      }
+      return sums;
+    });
   }
 
   void findA() {
@@ -109,7 +163,7 @@ private:
       rowsBase = e.reserve(shape.m * shape.k);
     e.nest(shape.m * shape.k, [&](const Index &at) {
       auto [r, c] = e.divide(at, shape.k);
-      e.storeScratch(rowsBase, at, operands.pullA(batch, r, c));
+      e.storeScratch(rowsBase, at, toFloat(operands.pullA(batch, r, c), b.getI32Type()));
     });
     a.at = row * shape.k + k + rowsBase;
     a.element = b.getF32Type();
@@ -127,7 +181,8 @@ private:
 
   Value loadElements(const Source &source, Value address, int64_t count) {
     if (!source.isScratch)
-      return e.loadArgument(source.argument, source.element, address, count);
+      return toFloat(e.loadArgument(source.argument, source.element, address, count),
+                     source.element);
     return e.loadScratch(0, Index::of(e.symbol(address, 1)), count);
   }
 
@@ -170,7 +225,7 @@ private:
     e.nest((k1 - k0) * width, [&](const Index &at) {
       auto [depth, column] = e.divide(at + k0 * width, width);
       e.storeScratch(packBase, at + k0 * width,
-                     operands.pullB(batch, depth, panel * width + column));
+                     toFloat(operands.pullB(batch, depth, panel * width + column), b.getI32Type()));
     });
     Source source;
     source.at = kOfB * width + packBase;
@@ -182,7 +237,10 @@ private:
     return batch * (shape.m * shape.n) + r * shape.n + column;
   }
 
-  SmallVector<Value> zeros(int64_t count) { return SmallVector<Value>(count, e.zero(lanes)); }
+  SmallVector<Value> zeros(int64_t count) {
+    Type element = isBytes ? Type(b.getI32Type()) : b.getF32Type();
+    return SmallVector<Value>(count, e.constantOf(element, 0, lanes));
+  }
 
   /// Pulls what follows from `sums` and stores it.
   void finish(ArrayRef<Value> sums, int64_t height, const Index &first, const Index &column) {
@@ -192,10 +250,10 @@ private:
       if (tileBase < 0)
         tileBase = e.reserve(rows * width);
       for (int64_t i = 0; i < height * vectors; ++i)
-        e.storeScratch(tileBase, Index(i * lanes) + e.laneSymbol(lanes), sums[i]);
+        e.storeScratch(tileBase, Index(i * lanes) + e.laneSymbol(lanes), toBits(sums[i]));
       e.loop(0, height, 1, [&](const Index &r) {
         for (int64_t v = 0; v < vectors; ++v)
-          outputs.storeBehind(e, e.loadScratch(tileBase, r * width + v * lanes, lanes),
+          outputs.storeBehind(e, ofBits(e.loadScratch(tileBase, r * width + v * lanes, lanes)),
                               resultAt(first + r, column + v * lanes + e.laneSymbol(lanes)));
       });
       return;
@@ -222,8 +280,7 @@ private:
       Tile tile = tileOf(shape.m, width / lanes, from, kOfB, 0);
       if (isStream(from, kOfB))
         tile.ahead = stream(from, e.value(replace(from.at, kOfB, 0) + kStreamAhead), width, 3);
-      SmallVector<Value> sums = tile.multiply(e, e.indexConstant(0), e.indexConstant(shape.k),
-                                              zeros(shape.m * (width / lanes)), parts);
+      SmallVector<Value> sums = addUp(tile, 0, shape.k, zeros(shape.m * (width / lanes)), parts);
       finish(sums, shape.m, 0, panel * width);
     });
   }
@@ -289,14 +346,14 @@ private:
       SmallVector<Value> start = zeros(r * vectors);
       if (k0 > 0)
         eachSum(r, first, panel, [&](int64_t i, Value memory, Value place) {
-          start[i] = vector::LoadOp::create(b, loc, VectorType::get({lanes}, b.getF32Type()),
-                                            memory, place);
+          start[i] = ofBits(vector::LoadOp::create(b, loc, VectorType::get({lanes}, b.getF32Type()),
+                                                   memory, place));
         });
-      SmallVector<Value> sums = tile.multiply(e, e.indexConstant(k0), e.indexConstant(k1), start);
+      SmallVector<Value> sums = addUp(tile, k0, k1, start);
       if (k1 == shape.k)
         return finish(sums, r, first, panel * width);
       eachSum(r, first, panel, [&](int64_t i, Value memory, Value place) {
-        vector::StoreOp::create(b, loc, sums[i], memory, place);
+        vector::StoreOp::create(b, loc, toBits(sums[i]), memory, place);
       });
     });
   }
@@ -351,8 +408,8 @@ private:
       });
       e.nest(shape.k * columns, [&](const Index &at) {
         auto [depth, column] = e.divide(at, columns);
-        e.storeScratch(raggedBase, depth * tailWidth + column,
-                       operands.pullB(batch, depth, first + column));
+        Value x = operands.pullB(batch, depth, first + column);
+        e.storeScratch(raggedBase, depth * tailWidth + column, toFloat(x, b.getI32Type()));
       });
       from.at = kOfB * tailWidth + raggedBase;
       from.element = b.getF32Type();
@@ -362,15 +419,14 @@ private:
       raggedTile = e.reserve(height * tailWidth);
     forTiles(e, shape.m, height, [&](const Index &top, int64_t r, const Index &) {
       Tile tile = tileOf(r, vectors, from, kOfB, top);
-      SmallVector<Value> sums =
-          tile.multiply(e, e.indexConstant(0), e.indexConstant(shape.k), zeros(r * vectors));
+      SmallVector<Value> sums = addUp(tile, 0, shape.k, zeros(r * vectors));
       for (int64_t i = 0; i < r * vectors; ++i)
-        e.storeScratch(raggedTile, Index(i * lanes) + e.laneSymbol(lanes), sums[i]);
+        e.storeScratch(raggedTile, Index(i * lanes) + e.laneSymbol(lanes), toBits(sums[i]));
       e.loop(0, r, 1, [&](const Index &i) {
         Index start = resultAt(top + i, first);
         e.define(root->getResult(0), [&](const Index &at) {
           Index place = at - start;
-          return e.loadScratch(raggedTile, i * tailWidth + place, e.lanesOf(place));
+          return ofBits(e.loadScratch(raggedTile, i * tailWidth + place, e.lanesOf(place)));
         });
         e.nest(columns, [&](const Index &at) { outputs.storeBehind(e, start + at); });
         e.undefine(root->getResult(0));
@@ -396,7 +452,7 @@ private:
   ProductSizes shape;
   const ProductOperands &operands;
   int64_t lanes, width = 0, panels = 0, rows = 0;
-  bool packed = false;
+  bool packed = false, isBytes;
   int64_t packBase = -1, rowsBase = -1, tileBase = -1, sumsBase = -1, raggedBase = -1,
           raggedTile = -1;
   std::optional<unsigned> waitingOutput; ///< holds partial sums, else scratch does
@@ -405,6 +461,11 @@ private:
 };
 
 } // namespace
+
+bool cleave::cpu::isByteProduct(Operation *root) {
+  return llvm::all_of(root->getOperandTypes(),
+                      [](Type type) { return getElementTypeOrSelf(type).isInteger(8); });
+}
 
 void cleave::cpu::emitProduct(Emitter &e, const Product &product) {
   PanelProduct(e, product).run();

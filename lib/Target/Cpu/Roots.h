@@ -9,7 +9,9 @@ namespace cleave::cpu {
 
 /// Reductions of contiguous rows in f32: a row lies in scratch.
 void emitRows(emit::Emitter &emitter, mlir::Operation *root);
-/// Floats narrower than f64.
+/// Whether both operands of a product are of 8-bit integers.
+bool isByteProduct(mlir::Operation *root);
+/// Of floats narrower than f64, or of bytes.
 void emitProduct(emit::Emitter &emitter, const emit::Product &product);
 void emitScatterNd(emit::Emitter &emitter, nn::ScatterNdOp root);
 void emitCacheUpdate(emit::Emitter &emitter, nn::CacheUpdateOp root);

@@ -397,5 +397,7 @@ void cleave::cuda::emitTensorProduct(Emitter &emitter, const emit::Product &prod
   auto typeOf = [&](unsigned i) {
     return getElementTypeOrSelf(product.root->getOperand(i).getType());
   };
-  TensorProduct(emitter, product, typeOf(0), typeOf(1), block, chip).run();
+  // A convolution multiplies its filter, the second operand, from the left.
+  unsigned left = isa<nn::ConvOp>(product.root);
+  TensorProduct(emitter, product, typeOf(left), typeOf(1 - left), block, chip).run();
 }

@@ -8,8 +8,7 @@ using namespace mlir;
 using namespace cleave;
 using namespace cleave::emit;
 
-/// An element of `tensor` as it is multiplied: bytes as the i32 that they are added up in.
-static Value pullFactor(Emitter &e, Value tensor, const Index &at) {
+Value cleave::emit::pullFactor(Emitter &e, Value tensor, const Index &at) {
   Value x = e.pull(tensor, at);
   Type element = cast<RankedTensorType>(tensor.getType()).getElementType();
   if (e.isDry() || !element.isInteger(8))

@@ -38,13 +38,13 @@ struct Window {
       flat = flat * size + e.clamp(at, size);
     }
     if (isOutside)
-      return e.isDry() ? Value() : e.zero(1);
-    Value x = e.pull(op.getInput(), flat);
+      return e.isDry() ? Value() : zero(1);
+    Value x = pullFactor(e, op.getInput(), flat);
     if (!inside || e.isDry())
       return x;
     int64_t lanes = std::max(e.laneCount(inside), e.laneCount(x));
     return arith::SelectOp::create(e.builder, e.loc, e.broadcast(inside, lanes),
-                                   e.broadcast(x, lanes), e.zero(lanes));
+                                   e.broadcast(x, lanes), zero(lanes));
   }
 
   Emitter &e;
@@ -52,6 +52,14 @@ struct Window {
   SmallVector<int64_t> taps, places, image;
 
 private:
+  /// Of the type that products have.
+  Value zero(int64_t lanes) {
+    auto type = cast<RankedTensorType>(op.getResult().getType());
+    Type element = type.getElementType();
+    bool isNarrow = isa<FloatType>(element) && element.getIntOrFloatBitWidth() < 32;
+    return e.constantOf(isNarrow ? e.builder.getF32Type() : element, 0, lanes);
+  }
+
   /// Adds to `inside` that `at` < `bound` is `isInside`; true if it never is.
   bool narrow(Value &inside, const Index &at, int64_t bound, bool isInside) {
     Emitter::Test test = e.isBelow(at, bound);
@@ -99,7 +107,7 @@ Product cleave::emit::productOf(Emitter &e, nn::ConvOp root) {
   };
   ProductOperands operands;
   operands.pullA = [=, &e](const Index &b, const Index &m, const Index &k) mutable {
-    return e.pull(root.getFilter(), atA(b, m, k));
+    return pullFactor(e, root.getFilter(), atA(b, m, k));
   };
   operands.pullB = [=](const Index &b, const Index &k, const Index &n) {
     return window->pull(b, k, n);

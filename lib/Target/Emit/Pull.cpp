@@ -143,12 +143,24 @@ std::optional<Index> Emitter::through(Operation *op, const Index &at) {
   return std::nullopt;
 }
 
+/// Whether `op` gives the number that a narrower float is in registers anyway.
+static bool isWidening(Operation *op) {
+  auto cast = dyn_cast<nn::CastOp>(op);
+  Type from = cast ? nn::elementOf(cast.getInput()) : Type();
+  return cast && nn::elementOf(cast.getResult()).isF32() && isa<FloatType>(from) &&
+         from.getIntOrFloatBitWidth() == 16;
+}
+
 std::optional<Emitter::Leaf> Emitter::trace(Value tensor, const Index &at) {
   Leaf leaf{0, {}, at};
   auto follow = [&] {
     while (Operation *op = tensor.getDefiningOp()) {
       if (defined.contains(tensor) || isa<dist::SliceOp>(op))
         return;
+      if (isWidening(op)) {
+        tensor = op->getOperand(0);
+        continue;
+      }
       std::optional<Index> next = through(op, leaf.at);
       if (!next)
         return;

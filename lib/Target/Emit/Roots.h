@@ -83,6 +83,8 @@ ProductSizes sizesOf(nn::ConvOp root);
 Product productOf(Emitter &emitter, nn::MatmulOp root);
 Product productOf(Emitter &emitter, nn::ConvOp root);
 
+/// An element of `tensor` as it is multiplied: bytes as the i32 that they are added up in.
+Value pullFactor(Emitter &emitter, Value tensor, const Index &at);
 /// Whether `tensor` is multiplied in f32.
 bool isProductType(Type tensor);
 /// A product of any type, one element at a time.

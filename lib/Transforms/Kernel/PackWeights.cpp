@@ -88,14 +88,22 @@ struct Panels {
 struct PackWeights : cleave::impl::PackWeightsBase<PackWeights> {
   using PackWeightsBase::PackWeightsBase;
 
+  /// Whether all that reads `value`, as it is or as f32, are products whose right operand it is.
+  static bool isRightOperand(Value value) {
+    return llvm::all_of(value.getUses(), [](OpOperand &use) {
+      auto cast = dyn_cast<nn::CastOp>(use.getOwner());
+      if (cast && nn::elementOf(cast.getResult()).isF32())
+        return isRightOperand(cast.getResult());
+      return isa<nn::MatmulOp>(use.getOwner()) && use.getOperandNumber() == 1;
+    });
+  }
+
   /// Whether `value` is a right operand only, and worth a layout.
   bool isPackable(Value value) {
     auto type = cast<RankedTensorType>(value.getType());
     return type.getRank() >= 2 && isa<FloatType>(type.getElementType()) &&
            type.getElementTypeBitWidth() <= 32 && type.getNumElements() > 0 &&
-           llvm::all_of(value.getUses(), [](OpOperand &use) {
-             return isa<nn::MatmulOp>(use.getOwner()) && use.getOperandNumber() == 1;
-           });
+           isRightOperand(value);
   }
 
   void pack(func::FuncOp main, func::FuncOp load, unsigned argument, unsigned result) {

@@ -322,8 +322,10 @@ Value Localizer::conv(nn::ConvOp op) {
   RankedTensorType result = reshard.localType(op.getType(), local.given.front());
   // Without a channel there is nothing to compute, but what brought the operand here
   // has to be waited for as on the other ranks.
-  if (groups == 0)
-    return reshard.reshape(local.operands[0], result.getShape(), loc);
+  if (groups == 0) {
+    Value none = reshard.reshape(local.operands[0], result.getShape(), loc);
+    return none.getType() == result ? none : nn::CastOp::create(builder, loc, result, none);
+  }
   return nn::ConvOp::create(builder, loc, local.operands[0], local.operands[1], op.getStrides(),
                             op.getDilations(), op.getLow(), op.getHigh(), groups);
 }

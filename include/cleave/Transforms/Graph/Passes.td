@@ -51,3 +51,18 @@ def FuseAttention : Pass<"graph-fuse-attention", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::cleave::nn::NnDialect"];
   let statistics = [Statistic<"numFused", "fused", "attentions recognised">];
 }
+
+def MultiplyBytes : Pass<"graph-multiply-bytes", "::mlir::func::FuncOp"> {
+  let summary = "multiplies the 8-bit integers of dequantised operands";
+  let description = [{
+    Of a product or convolution whose operands are both dequantised from 8 bits, with
+    scales and zero points that do not vary along what is summed, the integers are
+    multiplied, and the sums scaled once. Zero points are corrections by sums of rows
+    and columns, which wrap in i32 as the product does.
+
+    Weights alone stay what they are: the other operand would have to be quantised,
+    which is not the compiler's to decide.
+  }];
+  let dependentDialects = ["::cleave::nn::NnDialect"];
+  let statistics = [Statistic<"numMultiplied", "multiplied", "products of integers made">];
+}

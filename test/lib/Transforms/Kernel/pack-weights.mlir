@@ -43,3 +43,35 @@ func.func @weight_with_another_use_stays(%x: tensor<2x5xf32>, %i: tensor<3xi64>)
   %z = nn.gather %w, %i axis 0 : tensor<5x96xf32>, tensor<3xi64>
   return %y, %z : tensor<2x96xf32>, tensor<3x96xf32>
 }
+
+// Halves that a product reads as f32 are panels of halves.
+// CHECK-LABEL: @weight_that_is_widened
+// CHECK-SAME: tensor<8x256x48xf16> {rt.param}
+// CHECK: nn.cast %{{.*}} : tensor<256x384xf16> to tensor<256x384xf32>
+// CHECK: nn.matmul
+// NARROW-LABEL: @weight_that_is_widened
+func.func @weight_that_is_widened(%x: tensor<2x256xf32>) -> tensor<2x384xf32> {
+  %w = nn.weight "w" in "m.bin" at 0 length 196608 : tensor<256x384xf16>
+  %f = nn.cast %w : tensor<256x384xf16> to tensor<256x384xf32>
+  %y = nn.matmul %x, %f : tensor<2x256xf32>, tensor<256x384xf32>
+  return %y : tensor<2x384xf32>
+}
+
+// Columns of what bytes become lie together: the transpose is in front of the arithmetic.
+// CHECK-LABEL: @dequantised_weight_is_turned
+// CHECK-SAME: %[[W:[a-z0-9]+]]: tensor<256x384xi8> {rt.param}, %[[S:[a-z0-9]+]]: tensor<1x384xf32> {rt.param}
+// CHECK-NEXT: %[[F:.*]] = nn.cast %[[W]]
+// CHECK-NEXT: %[[D:.*]] = nn.mul %[[F]], %[[S]]
+// CHECK-NEXT: nn.matmul %{{.*}}, %[[D]]
+// CHECK: func private @dequantised_weight_is_turned_load
+// CHECK-COUNT-2: nn.transpose
+// NARROW-LABEL: @dequantised_weight_is_turned
+func.func @dequantised_weight_is_turned(%x: tensor<2x256xf32>) -> tensor<2x384xf32> {
+  %w = nn.weight "w" in "m.bin" at 0 length 98304 : tensor<384x256xi8>
+  %s = nn.weight "s" in "m.bin" at 98304 length 1536 : tensor<384x1xf32>
+  %f = nn.cast %w : tensor<384x256xi8> to tensor<384x256xf32>
+  %d = nn.mul %f, %s : tensor<384x256xf32>, tensor<384x1xf32>
+  %t = nn.transpose %d [1, 0] : tensor<384x256xf32>
+  %y = nn.matmul %x, %t : tensor<2x256xf32>, tensor<256x384xf32>
+  return %y : tensor<2x384xf32>
+}

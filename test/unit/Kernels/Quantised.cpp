@@ -1,0 +1,146 @@
+//===- Quantised.cpp - weights that are held as bytes ---------------------===//
+//
+// Weights of 4 and 8 bits lie in a file and become numbers in the kernel of the
+// product that reads them. Sizes are such that SplitLoad leaves them bytes.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Harness.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <random>
+
+using namespace cleave::test;
+
+namespace {
+
+std::string tensor(std::vector<int> shape, const std::string &type) {
+  std::string text = "tensor<";
+  for (int size : shape)
+    text += std::to_string(size) + "x";
+  return text + type + ">";
+}
+
+/// A file of drawn bytes, which are weights and, four of them, scales between 0.5 and 1.
+class Weights {
+public:
+  Weights(const std::string &name, int64_t bytes, int64_t scales)
+      : path(testing::TempDir() + name + std::to_string(::getpid())), bytes(bytes) {
+    std::mt19937 random(bytes);
+    std::ofstream file(path, std::ios::binary);
+    for (int64_t i = 0; i < bytes; ++i)
+      file.put(static_cast<char>(random()));
+    for (int64_t i = 0; i < scales; ++i) {
+      float scale = 0.5f + 0.5f * (random() % 256) / 256;
+      file.write(reinterpret_cast<const char *>(&scale), sizeof scale);
+    }
+  }
+  ~Weights() { std::remove(path.c_str()); }
+
+  std::string weight(const std::string &name, const std::string &type) const {
+    return " %" + name + " = nn.weight \"" + name + "\" in \"" + path + "\" at 0 length " +
+           std::to_string(bytes) + " : " + type + "\n";
+  }
+  std::string scale(const std::string &name, int64_t count, const std::string &type) const {
+    return " %" + name + " = nn.weight \"" + name + "\" in \"" + path + "\" at " +
+           std::to_string(bytes) + " length " + std::to_string(4 * count) + " : " + type + "\n";
+  }
+
+private:
+  std::string path;
+  int64_t bytes;
+};
+
+/// x [m, k] times weights of 8 bits, [n, k] or with `isTurned` [k, n], a scale a column.
+std::string ofBytes(const Weights &file, int m, int k, int n, bool isTurned,
+                    const std::string &type) {
+  std::vector<int> shape = isTurned ? std::vector<int>{k, n} : std::vector<int>{n, k};
+  std::vector<int> scales = isTurned ? std::vector<int>{1, n} : std::vector<int>{n, 1};
+  std::string w = tensor(shape, type), f = tensor(shape, "f32"), s = tensor(scales, "f32");
+  std::string x = tensor({m, k}, "f32"), b = tensor({k, n}, "f32"), y = tensor({m, n}, "f32");
+  std::string text = "func.func @main(%x: " + x + ") -> " + y + " {\n" + file.weight("w", w) +
+                     file.scale("s", n, s) + " %f = nn.cast %w : " + w + " to " + f +
+                     "\n %d = nn.mul %f, %s : " + f + ", " + s + "\n";
+  std::string right = "%d";
+  if (!isTurned) {
+    text += " %t = nn.transpose %d [1, 0] : " + f + "\n";
+    right = "%t";
+  }
+  return text + " %y = nn.matmul %x, " + right + " : " + x + ", " + b + "\n return %y : " + y +
+         "\n}";
+}
+
+TEST(Quantised, WeightsOfBytes) {
+  EXPECT_TRUE(rc::check([] {
+    int m = *rc::gen::element(1, 2, 5, 17, 70);
+    int k = *rc::gen::element(300, 512), n = *rc::gen::element(96, 100, 129);
+    bool isTurned = *rc::gen::arbitrary<bool>();
+    std::string type = *rc::gen::element<std::string>("i8", "ui8");
+    Weights file("bytes", int64_t(n) * k, n);
+    Check check;
+    // Sums of up to 512 products of numbers below 2 and 256.
+    check.absolute = 512 * 2 * 256 * 0x1p-20;
+    RC_ASSERT(differs(ofBytes(file, m, k, n, isTurned, type), check) == "");
+  }));
+}
+
+/// x [m, k] times weights of `bits` bits [n, k], a scale for each 32 of k.
+std::string ofBits(const Weights &file, int m, int k, int n, int bits) {
+  int each = 8 / bits, blocks = k / 32;
+  std::string w = tensor({n, k / each, 1}, "ui8"), u = tensor({n, k / each, each}, "ui8"),
+              q = tensor({n, blocks, 32}, "ui8"), f = tensor({n, blocks, 32}, "f32"),
+              s = tensor({n, blocks, 1}, "f32"), r = tensor({n, k}, "f32"),
+              x = tensor({m, k}, "f32"), b = tensor({k, n}, "f32"), y = tensor({m, n}, "f32");
+  std::string places = bits == 4 ? "1, 16" : "1, 4, 16, 64";
+  std::string p = tensor({each}, "ui8");
+  return "func.func @main(%x: " + x + ") -> " + y + " {\n" + file.weight("w", w) +
+         file.scale("s", int64_t(n) * blocks, s) + " %p = nn.constant dense<[" + places +
+         "]> : " + p + "\n %m = nn.constant dense<" + std::to_string(1 << bits) +
+         "> : tensor<ui8>\n %z = nn.constant dense<" + std::to_string(1 << (bits - 1)) +
+         ".0> : tensor<f32>\n %u = nn.div %w, %p : " + w + ", " + p +
+         "\n %v = nn.rem %u, %m : " + u + ", tensor<ui8>\n %q = nn.reshape %v : " + u + " to " + q +
+         "\n %f = nn.cast %q : " + q + " to " + f + "\n %c = nn.sub %f, %z : " + f +
+         ", tensor<f32>\n %d = nn.mul %c, %s : " + f + ", " + s + "\n %r = nn.reshape %d : " + f +
+         " to " + r + "\n %t = nn.transpose %r [1, 0] : " + r + "\n %y = nn.matmul %x, %t : " + x +
+         ", " + b + "\n return %y : " + y + "\n}";
+}
+
+TEST(Quantised, WeightsOfFewBits) {
+  EXPECT_TRUE(rc::check([] {
+    int m = *rc::gen::element(1, 3, 16, 40), bits = *rc::gen::element(2, 4);
+    int k = *rc::gen::element(256, 512), n = *rc::gen::element(96, 130);
+    Weights file("bits", int64_t(n) * k * bits / 8, int64_t(n) * k / 32);
+    Check check;
+    // Sums of up to 512 products of numbers below 2 and 8.
+    check.absolute = 512 * 2 * 8 * 0x1p-20;
+    RC_ASSERT(differs(ofBits(file, m, k, n, bits), check) == "");
+  }));
+}
+
+TEST(Quantised, WindowsOfBytes) {
+  EXPECT_TRUE(rc::check([] {
+    auto kind = rc::gen::element<std::string>("i8", "ui8");
+    int groups = *rc::gen::element(1, 2), filters = *rc::gen::element(4, 20);
+    int size = *rc::gen::element(7, 16), stride = *rc::gen::element(1, 2);
+    int low = *rc::gen::inRange(0, 2), high = *rc::gen::inRange(0, 2);
+    std::string x = tensor({2, 6, size, 9}, *kind), f = tensor({filters, 6 / groups, 3, 3}, *kind);
+    int down = (size + low + high - 3) / stride + 1;
+    std::string y = tensor({2, filters, down, 9}, "i32");
+    Check check;
+    check.draw.least = -100, check.draw.most = 255;
+    RC_ASSERT(differs("func.func @main(%x: " + x + ", %f: " + f + ") -> " + y +
+                          " {\n %y = nn.conv %x, %f strides [" + std::to_string(stride) +
+                          ", 1] dilations [1, 1] low [" + std::to_string(low) + ", 1] high [" +
+                          std::to_string(high) + ", 1] groups " + std::to_string(groups) + " : " +
+                          x + ", " + f + "\n return %y : " + y + "\n}",
+                      check) == "");
+  }));
+}
+
+} // namespace
