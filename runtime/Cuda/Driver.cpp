@@ -6,6 +6,7 @@
 #include "../Host/Library.h"
 
 #include <cstdio>
+#include <cstring>
 #include <dlfcn.h>
 #include <mutex>
 #include <string>
@@ -43,7 +44,8 @@ static int32_t load(bool simulated, Driver &driver, cleave_error *error) {
   if (CUresult result = driver.cuInit(0)) {
     char text[512];
     driver.describe(result, text, sizeof text);
-    return fail(error, CLEAVE_REFUSED, "the driver of NVIDIA's GPUs does not start: %s", text);
+    return fail(error, CLEAVE_REFUSED, "%s does not start: %s",
+                simulated ? "the simulator" : "the driver of NVIDIA's GPUs", text);
   }
   return CLEAVE_OK;
 }
@@ -58,6 +60,8 @@ void Driver::describe(CUresult result, char *text, size_t room) const {
     return;
   char found[448] = "";
   report(found, sizeof found);
+  if (size_t length = strlen(found); length && found[length - 1] == '\n')
+    found[length - 1] = 0;
   if (*found)
     snprintf(text + used, room - size_t(used), ": %s", found);
 }
