@@ -5,6 +5,8 @@
 #include "../Core/Error.h"
 #include "../Host/Library.h"
 
+#include "cleave/Runtime/Session.h"
+
 #include <cstdio>
 #include <cstring>
 #include <dlfcn.h>
@@ -77,4 +79,32 @@ int32_t cleave::runtime::openDriver(bool simulated, const Driver *&driver, cleav
   isOpen[simulated] = true;
   driver = &drivers[simulated];
   return CLEAVE_OK;
+}
+
+int32_t cleave::runtime::openDriver(bool simulated, const Driver *&driver, uint32_t &gpus,
+                                    cleave_error *error) {
+  if (int32_t status = openDriver(simulated, driver, error))
+    return status;
+  int count = 0;
+  if (CUresult result = driver->cuDeviceGetCount(&count)) {
+    char text[512];
+    driver->describe(result, text, sizeof text);
+    return fail(error, CLEAVE_REFUSED, "the GPUs of this machine cannot be counted: %s", text);
+  }
+  if (count <= 0)
+    return fail(error, CLEAVE_REFUSED,
+                "this machine has no GPU that CUDA can use; compile the model with --target cpu");
+  gpus = uint32_t(count);
+  return CLEAVE_OK;
+}
+
+int32_t cleave_device_check(uint32_t device, cleave_error *error) {
+  const Driver *driver = nullptr;
+  uint32_t gpus;
+  switch (device) {
+  case CLEAVE_DEVICE_CPU: return CLEAVE_OK;
+  case CLEAVE_DEVICE_CUDA:
+  case CLEAVE_DEVICE_SIMT: return openDriver(device == CLEAVE_DEVICE_SIMT, driver, gpus, error);
+  }
+  return fail(error, CLEAVE_REFUSED, "the device does not exist, got: %u", device);
 }

@@ -81,8 +81,10 @@ std::string Driver::readVariables(std::vector<int> &visible) {
   read("CLEAVE_SIMT_VISIBLE", "numbers of devices that there are, each once, as in 0 or 3,1",
        [&](const char *text) { return parseVisible(text, devices, visible); });
   constexpr const char *bytes = "a number of bytes above 0, as in 512M or 16G";
-  read("CLEAVE_SIMT_MEMORY", bytes, [&](const char *text) { return parseBytes(text, memoryBytes); });
-  read("CLEAVE_SIMT_PINNED", bytes, [&](const char *text) { return parseBytes(text, pinnedBytes); });
+  read("CLEAVE_SIMT_MEMORY", bytes,
+       [&](const char *text) { return parseBytes(text, memoryBytes); });
+  read("CLEAVE_SIMT_PINNED", bytes,
+       [&](const char *text) { return parseBytes(text, pinnedBytes); });
   read("CLEAVE_SIMT_CAPABILITY", "a compute capability, as in 9.0",
        [&](const char *text) { return parseVersion(text, capability); });
   major = capability[0];

@@ -170,6 +170,8 @@ static int bench(const BenchOptions &options) {
   llvm::Expected<std::vector<Configuration>> configurations = configurationsOf(options);
   if (!configurations)
     return fail(configurations.takeError());
+  if (llvm::Error error = requireTarget(options))
+    return fail(std::move(error));
   bool times = options.wantsTimes(configurations->size() == 1);
   std::vector<Measurement> measurements;
   size_t failed = 0;

@@ -16,11 +16,11 @@ MODEL = os.path.join(MODELS, "llama_mobius.onnx")
 failed = 0
 
 
-def expect(err="", status=0, arguments=(), **variables):
+def expect(err="", status=0, arguments=(), command=("run", MODEL, "--dim", "sequence_len=2", "--dim",
+                                                    "past_sequence_len=2"), **variables):
     """Runs the model; the pattern has to match all that is said beside the results."""
     global failed
-    done = subprocess.run([CLEAVE, "run", MODEL, "--target", "simt", "--dim", "sequence_len=2",
-                           "--dim", "past_sequence_len=2", *arguments],
+    done = subprocess.run([CLEAVE, *command, "--target", "simt", *arguments],
                           capture_output=True, text=True, timeout=300, env=os.environ | variables)
     if done.returncode != status or not re.fullmatch(err, done.stderr):
         failed += 1
@@ -53,6 +53,10 @@ with tempfile.TemporaryDirectory() as folder:
     expect("", 0, ["--mesh", "tp=4"], CLEAVE_SIMT_DEVICES="4", CLEAVE_SIMT_MEMORY="256K")
     expect(r"cleave: the simulator libcleave-simt.so cannot be loaded: .*; say with CLEAVE_PLUGINS where it is\n", 2,
            CLEAVE_PLUGINS=folder)
+    # That is said before anything is read.
+    for command in (["run", "none.onnx"], ["check", "none.onnx", "--mesh", "tp=2"], ["bench", "none.onnx"]):
+        expect("cleave: the simulator libcleave-simt.so cannot be loaded: .*\n", 2, command=command, CLEAVE_PLUGINS=folder)
+        expect("cleave: none.onnx: .*\n", 2, command=command)
     for name, values, wanted in [
         ("DEVICES", ["", "0", "65", "two", "2 ", "99999999999"], "a number of devices between 1 and 64"),
         ("VISIBLE", ["", "1", "0,", "0,0", "-1"], "numbers of devices that there are, each once, as in 0 or 3,1"),
