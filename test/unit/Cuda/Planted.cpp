@@ -202,6 +202,11 @@ const Kernel kernels[] = {
      R"(func.func @main(%x: tensor<70x40xf32>) -> tensor<40x70xf32> {
        %y = nn.transpose %x [1, 0] : tensor<70x40xf32>
        return %y : tensor<40x70xf32> })"},
+    {"two transposes",
+     R"(func.func @main(%x: tensor<70x40xf32>) -> (tensor<40x70xf32>, tensor<40x70xf32>) {
+       %y = nn.transpose %x [1, 0] : tensor<70x40xf32>
+       %z = nn.tanh %y : tensor<40x70xf32>
+       return %y, %z : tensor<40x70xf32>, tensor<40x70xf32> })"},
     {"product",
      R"(func.func @main(%x: tensor<70x40xf32>, %w: tensor<40x50xf32>) -> tensor<70x50xf32> {
        %y = nn.matmul %x, %w : tensor<70x40xf32>, tensor<40x50xf32>
@@ -276,6 +281,7 @@ const Bug bugs[] = {
     {"transpose", "store far off"},
     {"transpose", "load of the next"},
     {"transpose", "global load of the next"},
+    {"two transposes", "no barrier", 1},
     {"product", "no barrier"},
     {"product", "no barrier", 1},
     {"product", "late barrier"},
