@@ -75,14 +75,14 @@ int32_t Session::prepare(cleave_error *error) {
   if (int32_t status = mapFiles(error))
     return status;
   if (program.device != CLEAVE_DEVICE_CPU) {
+    // What is to be found or broken on its way has to pass the host.
+    connects = !wantsChecks && fault.kind < Fault::Drop;
     gpu = std::make_unique<Gpu>(program, firstRank, endRank, process ? process->place() : 0,
-                                deadlineMs, timing);
+                                deadlineMs, connects, timing);
     if (int32_t status = gpu->prepare(error))
       return status;
     if (int32_t status = gpu->upload(files, error))
       return status;
-    // What is to be found or broken on its way has to pass the host.
-    connects = !wantsChecks && fault.kind < Fault::Drop;
   }
   if (int32_t status = allocate(error))
     return status;

@@ -26,7 +26,7 @@ bool Gpu::connect(const Nccl &nccl, const ncclUniqueId &id, Waiter &waiter, clea
   std::vector<Seat> seats;
   for (uint32_t r = firstRank; r < endRank; ++r)
     seats.push_back({of(r).device->context, reinterpret_cast<void *>(of(r).arena),
-                     program.programs[program.class_of_rank[r]].arena_bytes});
+                     program.programs[program.class_of_rank[r]].arena_bytes, of(r).isArenaNccls});
   cliques =
       std::make_unique<Cliques>(nccl, *driver, program, firstRank, std::move(seats), deadlineMs);
   bool done = cliques->connect(id, waiter, error);

@@ -6,15 +6,17 @@
 #include "../Core/Verify.h"
 
 #include <algorithm>
+#include <utility>
 
 using namespace cleave::runtime;
 
 static void *pointerTo(CUdeviceptr memory) { return reinterpret_cast<void *>(memory); }
 
 Gpu::Gpu(const cleave_program &program, uint32_t firstRank, uint32_t endRank, uint32_t firstDevice,
-         uint32_t deadlineMs, bool timing)
+         uint32_t deadlineMs, bool connects, bool timing)
     : program(program), firstRank(firstRank), endRank(endRank), firstDevice(firstDevice),
-      deadlineMs(deadlineMs), timing(timing), ranks(endRank - firstRank), groups(program) {}
+      deadlineMs(deadlineMs), connects(connects), timing(timing), ranks(endRank - firstRank),
+      groups(program) {}
 
 Gpu::~Gpu() {
   // What waits for another rank would wait for ever.
@@ -40,6 +42,8 @@ Gpu::~Gpu() {
       for (CUdeviceptr memory : *list)
         driver->cuMemFree(memory);
     rank.upload.reset();
+    if (rank.isArenaNccls)
+      nccl->ncclMemFree(pointerTo(std::exchange(rank.arena, 0)));
     for (CUdeviceptr memory :
          {rank.params, rank.arena, rank.coordinates, rank.faults, rank.passing})
       driver->cuMemFree(memory);
@@ -86,6 +90,9 @@ int32_t Gpu::prepare(cleave_error *error) {
   for (uint32_t i = 0; i < wanted; ++i)
     if (int32_t status = openDevice((firstDevice + i) % uint32_t(count), error))
       return status;
+  std::string problem;
+  if (connects && !isShared() && program.num_groups)
+    nccl = findNccl(problem);
   for (uint32_t rank = firstRank; rank < endRank; ++rank) {
     of(rank).device = devices[(rank - firstRank) % wanted].get();
     if (int32_t status = allocate(rank, error))
@@ -200,6 +207,27 @@ int32_t Gpu::take(uint32_t rank, CUdeviceptr &memory, uint64_t bytes, cleave_err
                        (unsigned long long)wanted);
 }
 
+/// What ranks exchange lies there: where NCCL opens windows to it, it has to be NCCL's own.
+int32_t Gpu::takeArena(uint32_t r, cleave_error *error) {
+  Rank &rank = of(r);
+  uint64_t bytes = program.programs[program.class_of_rank[r]].arena_bytes;
+  void *memory = nullptr;
+  if (!nccl || !nccl->hasWindows() || !bytes)
+    return take(r, rank.arena, bytes, error);
+  ncclResult_t result = nccl->ncclMemAlloc(&memory, bytes);
+  rank.isArenaNccls = result == ncclSuccess;
+  rank.arena = reinterpret_cast<CUdeviceptr>(memory);
+  if (rank.isArenaNccls)
+    return CLEAVE_OK;
+  // Mostly because there is too little.
+  if (int32_t status = take(r, rank.arena, bytes, error))
+    return status;
+  return runtime::fail(error, CLEAVE_REFUSED,
+                       "NCCL gives rank %u no memory that others may reach, %s; NCCL_DEBUG=INFO "
+                       "says more, with NCCL_CUMEM_ENABLE=0 it takes plain memory",
+                       r, nccl->ncclGetErrorString(result));
+}
+
 int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
   Rank &rank = of(r);
   const cleave_rank_program &own = program.programs[program.class_of_rank[r]];
@@ -210,13 +238,14 @@ int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
   rank.numFaults = std::max({own.num_load, own.num_main, 1u});
   const std::pair<CUdeviceptr *, uint64_t> blocks[] = {
       {&rank.params, own.param_bytes},
-      {&rank.arena, own.arena_bytes},
       {&rank.faults, 4 * uint64_t(rank.numFaults)},
       {&rank.coordinates, 8 * uint64_t(program.num_axes)},
       {&rank.passing, passingBytes(r)}};
   for (auto [memory, bytes] : blocks)
     if (int32_t status = take(r, *memory, bytes, error))
       return status;
+  if (int32_t status = takeArena(r, error))
+    return status;
   const int64_t *coordinates = program.coordinates + size_t(r) * program.num_axes;
   if (program.num_axes)
     if (CUresult result =

@@ -34,9 +34,10 @@ namespace cleave::runtime {
 /// A failed call says what is wrong in `problem`.
 class Gpu {
 public:
-  /// `firstDevice` is that of `firstRank`; `timing`: marks the commands of `main`.
+  /// `firstDevice` is that of `firstRank`; `connects`: exchanges from GPU to GPU, if it can;
+  /// `timing`: marks the commands of `main`.
   Gpu(const cleave_program &program, uint32_t firstRank, uint32_t endRank, uint32_t firstDevice,
-      uint32_t deadlineMs, bool timing);
+      uint32_t deadlineMs, bool connects, bool timing);
   ~Gpu();
 
   /// Opens the driver and the devices, loads the code, and takes the memory of all ranks.
@@ -137,6 +138,7 @@ private:
     Device *device = nullptr;
     CUstream stream = nullptr;
     CUdeviceptr params = 0, arena = 0, coordinates = 0, faults = 0;
+    bool isArenaNccls = false;                      ///< who gave it
     CUdeviceptr passing = 0;                        ///< what a command of `load` reads of files
     std::vector<std::pair<uint64_t, Range>> aboard; ///< there, by place
     std::unique_ptr<Upload> upload;
@@ -188,6 +190,7 @@ private:
   /// Of parameters, and of what `main` reads of files as it is.
   uint64_t weightBytes(uint32_t rank) const;
   int32_t take(uint32_t rank, CUdeviceptr &memory, uint64_t bytes, cleave_error *error);
+  int32_t takeArena(uint32_t rank, cleave_error *error);
 
   // What a stream is given; captured, or at once.
   bool issueBegin(Rank &rank, bool load);
@@ -235,9 +238,10 @@ private:
 
   const cleave_program &program;
   const uint32_t firstRank, endRank, firstDevice, deadlineMs;
-  const bool timing;
+  const bool connects, timing;
   const Driver *driver = nullptr;
-  int version = 0; ///< of CUDA, that the driver has
+  int version = 0;            ///< of CUDA, that the driver has
+  const Nccl *nccl = nullptr; ///< where arenas are to be its memory
   const std::vector<MappedFile> *files = nullptr;
   std::set<Range> kept; ///< that `main` reads
   std::vector<std::unique_ptr<Device>> devices;
