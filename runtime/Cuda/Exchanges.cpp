@@ -184,8 +184,7 @@ bool Gpu::join(Rank &rank, Lane &lane, uint32_t count) {
   if (count <= lane.ended)
     return true;
   lane.ended = count;
-  rank.endsInKernel = false;
-  return check(rank, driver->cuStreamWaitEvent(rank.stream, lane.ends[count - 1], 0));
+  return put(rank, driver->cuStreamWaitEvent(rank.stream, lane.ends[count - 1], 0));
 }
 
 bool Gpu::joinCollectives(Rank &rank, uint32_t count) {
@@ -211,9 +210,10 @@ bool Gpu::issueExchange(uint32_t r, const Step &step, Waiter &waiter) {
   const cleave_command &command = *step.command;
   if (isCollective(command.op))
     return issueBeside(r, rank.lanes.at(collectives), step, waiter);
-  rank.endsInKernel = false;
-  if (command.op == CLEAVE_OP_RECV)
+  if (command.op == CLEAVE_OP_RECV) {
+    rank.endsInKernel = false;
     return checkCall(r, cliques->issue(r, step, rank.stream), waiter);
+  }
   Lane &lane = rank.lanes.at(groups.peerOf(command, r));
   return command.op == CLEAVE_OP_SEND ? issueBeside(r, lane, step, waiter)
                                       : join(rank, lane, lane.ended + 1);

@@ -193,6 +193,8 @@ private:
   int32_t takeArena(uint32_t rank, cleave_error *error);
 
   // What a stream is given; captured, or at once.
+  /// Anything but a kernel: the next one begins behind it, and no earlier.
+  bool put(Rank &rank, CUresult result);
   bool issueBegin(Rank &rank, bool load);
   bool issueNext(uint32_t rank, bool load, const Step &step, Waiter &waiter);
   bool issue(Rank &rank, const Step &step);
