@@ -253,14 +253,11 @@ int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
       return fail(result, "a GPU does not take what is copied to it", error);
   rank.inputs.resize(program.num_inputs);
   rank.outputs.resize(program.num_outputs);
-  for (bool load : {true, false}) {
-    uint32_t count;
-    const cleave_command *list = listOf(program, r, load, count);
-    for (uint32_t i = 0; i < count; ++i)
-      for (uint32_t b = 0; b < list[i].num_buffers; ++b)
-        if (int32_t status = allocateBuffer(r, program.buffers[list[i].first_buffer + b], error))
+  for (bool load : {true, false})
+    for (const cleave_command &command : listOf(program, r, load))
+      for (const cleave_buffer &buffer : buffersOf(program, command))
+        if (int32_t status = allocateBuffer(r, buffer, error))
           return status;
-  }
   if (int32_t status = timing ? makeMarks(r, error) : int32_t(CLEAVE_OK))
     return status;
   return allocateStaging(r, error);
@@ -268,9 +265,7 @@ int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
 
 int32_t Gpu::makeMarks(uint32_t r, cleave_error *error) {
   Rank &rank = of(r);
-  uint32_t count;
-  listOf(program, r, /*load=*/false, count);
-  rank.marks.resize(1 + 2 * size_t(count));
+  rank.marks.resize(1 + 2 * listOf(program, r, /*load=*/false).size());
   for (CUevent &event : rank.marks)
     if (CUresult result = driver->cuEventCreate(&event, CU_EVENT_DEFAULT))
       return fail(result, "a GPU gives no events to time commands by", error);
@@ -308,13 +303,13 @@ int32_t Gpu::allocateStaging(uint32_t r, cleave_error *error) {
   // Sends come behind what the others share, whose size is known at the end.
   auto each = [&](auto step) {
     for (bool load : {true, false}) {
-      uint32_t count;
-      const cleave_command *list = listOf(program, r, load, count);
-      rank.stages[load].resize(count);
-      for (uint32_t i = 0; i < count; ++i) {
+      std::span<const cleave_command> list = listOf(program, r, load);
+      rank.stages[load].resize(list.size());
+      for (size_t i = 0; i < list.size(); ++i) {
         uint64_t bytes = 0;
-        for (uint32_t b = 0; isExchange(list[i].op) && b < list[i].num_buffers; ++b)
-          bytes += round(program.buffers[list[i].first_buffer + b].bytes);
+        if (isExchange(list[i].op))
+          for (const cleave_buffer &buffer : buffersOf(program, list[i]))
+            bytes += round(buffer.bytes);
         step(list[i].op == CLEAVE_OP_SEND, bytes, rank.stages[load][i]);
       }
     }
@@ -356,7 +351,7 @@ int32_t Gpu::allocateStaging(uint32_t r, cleave_error *error) {
 
 void *Gpu::address(uint32_t r, const cleave_command &command, uint32_t b) {
   Rank &rank = of(r);
-  const cleave_buffer &buffer = program.buffers[command.first_buffer + b];
+  const cleave_buffer &buffer = buffersOf(program, command)[b];
   switch (buffer.space) {
   case CLEAVE_SPACE_FILE:
     return pointerTo(passes(buffer) ? rank.passing + passingBytes(command, b)

@@ -210,8 +210,7 @@ private:
   bool markBegin(uint32_t rank, bool load, size_t index);
   bool markEnd(uint32_t rank, bool load, size_t index, const cleave_command &command);
   size_t indexOf(uint32_t rank, bool load, const Step &step) const {
-    uint32_t count;
-    return size_t(step.command - listOf(program, rank, load, count));
+    return size_t(step.command - listOf(program, rank, load).data());
   }
   /// Where it is at work on a command.
   CUstream streamOf(uint32_t rank, const cleave_command &command);

@@ -45,12 +45,9 @@ static ncclRedOp_t reductionOf(const cleave_command &command) {
 /// Calls `act` with every command of every rank, in one order.
 template <typename Act> static void eachCommand(const cleave_program &program, Act act) {
   for (uint32_t r = 0; r < program.num_ranks; ++r)
-    for (bool load : {true, false}) {
-      uint32_t count;
-      const cleave_command *list = listOf(program, r, load, count);
-      for (uint32_t i = 0; i < count; ++i)
-        act(r, list[i]);
-    }
+    for (bool load : {true, false})
+      for (const cleave_command &command : listOf(program, r, load))
+        act(r, command);
 }
 
 std::string Cliques::missingIn(const cleave_program &program) {
