@@ -78,7 +78,7 @@ func.func @rows(%x: tensor<1x1024x8192xf16>, %gate: tensor<8192x1280xf16>, %up: 
 // CHECK-LABEL: func.func @mixed
 // CHECK: dist.all_gather %arg0 dim 0 over ["tp"] counts [4096, 4096]
 // CHECK: nn.add %{{.*}}, %arg1
-// CHECK: nn.concat {{.*}} axis 1 : 
+// CHECK: nn.concat {{.*}} axis 1 :
 module attributes {dist.mesh = #dist.mesh<"tp"=2>} {
 func.func @mixed(%x: tensor<4096x2048xf16>, %other: tensor<8192x2048xf16>, %w: tensor<2048x8192xf16>) -> tensor<4096x8192xf16> {
   %g = dist.all_gather %x dim 0 over ["tp"] counts [4096, 4096] : tensor<4096x2048xf16> to tensor<8192x2048xf16>
