@@ -69,9 +69,9 @@ int32_t Gpu::fail(CUresult result, const char *what, cleave_error *error) {
 
 int32_t Gpu::prepare(cleave_error *error) {
   findKept();
-  if (int32_t status = openDriver(isSimulated(), driver, error))
+  uint32_t count;
+  if (int32_t status = openDriver(isSimulated(), driver, count, error))
     return status;
-  int count = 0;
   if (CUresult result = driver->cuDriverGetVersion(&version))
     return fail(result, "the driver of NVIDIA's GPUs does not say how old it is", error);
   if (uint32_t(version) < program.cuda_version)
@@ -80,15 +80,9 @@ int32_t Gpu::prepare(cleave_error *error) {
                          "%d.%d; install one of CUDA %u.%u or newer",
                          version / 1000, version % 1000 / 10, program.cuda_version / 1000,
                          program.cuda_version % 1000 / 10);
-  if (CUresult result = driver->cuDeviceGetCount(&count))
-    return fail(result, "the GPUs of this machine cannot be counted", error);
-  if (count == 0)
-    return runtime::fail(error, CLEAVE_REFUSED,
-                         "this machine has no GPU that CUDA can use; compile "
-                         "the model with --target cpu");
-  uint32_t wanted = std::min(uint32_t(count), endRank - firstRank);
+  uint32_t wanted = std::min(count, endRank - firstRank);
   for (uint32_t i = 0; i < wanted; ++i)
-    if (int32_t status = openDevice((firstDevice + i) % uint32_t(count), error))
+    if (int32_t status = openDevice((firstDevice + i) % count, error))
       return status;
   std::string problem;
   if (connects && !isShared() && program.num_groups)

@@ -3,7 +3,6 @@
 #include "Cliques.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <set>
@@ -65,11 +64,7 @@ template <typename Body> static ncclResult_t onComm(ncclComm_t comm, Body &&body
 ncclResult_t ncclGetVersion(int *version) {
   if (!version)
     return ncclInvalidArgument;
-  int major = NCCL_MAJOR, minor = NCCL_MINOR, patch = NCCL_PATCH;
-  const char *text = getenv("CLEAVE_SIMT_NCCL");
-  if (text && sscanf(text, "%d.%d.%d", &major, &minor, &patch) != 3)
-    return ncclInvalidArgument;
-  *version = NCCL_VERSION(major, minor, patch);
+  *version = Driver::get().ncclVersion;
   return ncclSuccess;
 }
 

@@ -81,6 +81,10 @@ typedef struct cleave_span {
   uint64_t begin, end;
 } cleave_span;
 
+/// Whether this machine has what programs for `device`, a cleave_device, run on; else it
+/// is refused with the remedy, before anybody has made such a program.
+int32_t cleave_device_check(uint32_t device, cleave_error *error);
+
 /// Verifies `program`, maps its files, takes the memory of all ranks and runs
 /// `load`. `options` may be null; those of a caller that knows fewer fields, or more
 /// and leaves them 0, are good. Writes null to `session` when it fails.

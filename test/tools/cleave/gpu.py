@@ -16,11 +16,11 @@ MODEL = os.path.join(MODELS, "llama_mobius.onnx")
 failed = 0
 
 
-def expect(err="", status=0, arguments=(), **variables):
+def expect(err="", status=0, arguments=(), command=("run", MODEL, "--dim", "sequence_len=2", "--dim",
+                                                    "past_sequence_len=2"), **variables):
     """Runs the model; the pattern has to match all that is said beside the results."""
     global failed
-    done = subprocess.run([CLEAVE, "run", MODEL, "--target", "simt", "--dim", "sequence_len=2",
-                           "--dim", "past_sequence_len=2", *arguments],
+    done = subprocess.run([CLEAVE, *command, "--target", "simt", *arguments],
                           capture_output=True, text=True, timeout=300, env=os.environ | variables)
     if done.returncode != status or not re.fullmatch(err, done.stderr):
         failed += 1
@@ -53,6 +53,23 @@ with tempfile.TemporaryDirectory() as folder:
     expect("", 0, ["--mesh", "tp=4"], CLEAVE_SIMT_DEVICES="4", CLEAVE_SIMT_MEMORY="256K")
     expect(r"cleave: the simulator libcleave-simt.so cannot be loaded: .*; say with CLEAVE_PLUGINS where it is\n", 2,
            CLEAVE_PLUGINS=folder)
-    expect(r"cleave: the driver of NVIDIA's GPUs does not start: CUDA_ERROR_INVALID_VALUE \(invalid argument\)\n", 2,
-           CLEAVE_SIMT_SCHEDULE="wild")
+    # That is said before anything is read.
+    for command in (["run", "none.onnx"], ["check", "none.onnx", "--mesh", "tp=2"], ["bench", "none.onnx"]):
+        expect("cleave: the simulator libcleave-simt.so cannot be loaded: .*\n", 2, command=command, CLEAVE_PLUGINS=folder)
+        expect("cleave: none.onnx: .*\n", 2, command=command)
+    for name, values, wanted in [
+        ("DEVICES", ["", "0", "65", "two", "2 ", "99999999999"], "a number of devices between 1 and 64"),
+        ("VISIBLE", ["", "1", "0,", "0,0", "-1"], "numbers of devices that there are, each once, as in 0 or 3,1"),
+        ("MEMORY", ["", "0", "-1", "16T", "99999999999G"], "a number of bytes above 0, as in 512M or 16G"),
+        ("PINNED", ["0", "1.5G"], "a number of bytes above 0, as in 512M or 16G"),
+        ("CAPABILITY", ["9", "9.", "sm_90", "9.0a"], "a compute capability, as in 9.0"),
+        ("DRIVER", ["12", "12.4.1", "-12.4"], "a version of CUDA, as in 12.4"),
+        ("NCCL", ["2.18", "2..1"], "a version of NCCL, as in 2.18.1"),
+        ("SCHEDULE", ["", "wild", "shuffled:", "shuffled:-1"],
+         "greedy, shuffled, or shuffled with a seed, as in shuffled:7"),
+    ]:
+        for value in values:
+            expect(re.escape("cleave: the simulator does not start: CUDA_ERROR_INVALID_VALUE (invalid argument): "
+                             f'CLEAVE_SIMT_{name} is to be {wanted}, got: "{value}"\n'), 2,
+                   **{f"CLEAVE_SIMT_{name}": value})
 sys.exit(failed != 0)
