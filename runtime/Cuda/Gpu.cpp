@@ -6,15 +6,17 @@
 #include "../Core/Verify.h"
 
 #include <algorithm>
+#include <utility>
 
 using namespace cleave::runtime;
 
 static void *pointerTo(CUdeviceptr memory) { return reinterpret_cast<void *>(memory); }
 
 Gpu::Gpu(const cleave_program &program, uint32_t firstRank, uint32_t endRank, uint32_t firstDevice,
-         uint32_t deadlineMs, bool timing)
+         uint32_t deadlineMs, bool connects, bool timing)
     : program(program), firstRank(firstRank), endRank(endRank), firstDevice(firstDevice),
-      deadlineMs(deadlineMs), timing(timing), ranks(endRank - firstRank), groups(program) {}
+      deadlineMs(deadlineMs), connects(connects), timing(timing), ranks(endRank - firstRank),
+      groups(program) {}
 
 Gpu::~Gpu() {
   // What waits for another rank would wait for ever.
@@ -40,6 +42,8 @@ Gpu::~Gpu() {
       for (CUdeviceptr memory : *list)
         driver->cuMemFree(memory);
     rank.upload.reset();
+    if (rank.isArenaNccls)
+      nccl->ncclMemFree(pointerTo(std::exchange(rank.arena, 0)));
     for (CUdeviceptr memory :
          {rank.params, rank.arena, rank.coordinates, rank.faults, rank.passing})
       driver->cuMemFree(memory);
@@ -80,6 +84,9 @@ int32_t Gpu::prepare(cleave_error *error) {
   for (uint32_t i = 0; i < wanted; ++i)
     if (int32_t status = openDevice((firstDevice + i) % count, error))
       return status;
+  std::string problem;
+  if (connects && !isShared() && program.num_groups)
+    nccl = findNccl(problem);
   for (uint32_t rank = firstRank; rank < endRank; ++rank) {
     of(rank).device = devices[(rank - firstRank) % wanted].get();
     if (int32_t status = allocate(rank, error))
@@ -194,6 +201,27 @@ int32_t Gpu::take(uint32_t rank, CUdeviceptr &memory, uint64_t bytes, cleave_err
                        (unsigned long long)wanted);
 }
 
+/// What ranks exchange lies there: where NCCL opens windows to it, it has to be NCCL's own.
+int32_t Gpu::takeArena(uint32_t r, cleave_error *error) {
+  Rank &rank = of(r);
+  uint64_t bytes = program.programs[program.class_of_rank[r]].arena_bytes;
+  void *memory = nullptr;
+  if (!nccl || !nccl->hasWindows() || !bytes)
+    return take(r, rank.arena, bytes, error);
+  ncclResult_t result = nccl->ncclMemAlloc(&memory, bytes);
+  rank.isArenaNccls = result == ncclSuccess;
+  rank.arena = reinterpret_cast<CUdeviceptr>(memory);
+  if (rank.isArenaNccls)
+    return CLEAVE_OK;
+  // Mostly because there is too little.
+  if (int32_t status = take(r, rank.arena, bytes, error))
+    return status;
+  return runtime::fail(error, CLEAVE_REFUSED,
+                       "NCCL gives rank %u no memory that others may reach, %s; NCCL_DEBUG=INFO "
+                       "says more, with NCCL_CUMEM_ENABLE=0 it takes plain memory",
+                       r, nccl->ncclGetErrorString(result));
+}
+
 int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
   Rank &rank = of(r);
   const cleave_rank_program &own = program.programs[program.class_of_rank[r]];
@@ -204,13 +232,14 @@ int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
   rank.numFaults = std::max({own.num_load, own.num_main, 1u});
   const std::pair<CUdeviceptr *, uint64_t> blocks[] = {
       {&rank.params, own.param_bytes},
-      {&rank.arena, own.arena_bytes},
       {&rank.faults, 4 * uint64_t(rank.numFaults)},
       {&rank.coordinates, 8 * uint64_t(program.num_axes)},
       {&rank.passing, passingBytes(r)}};
   for (auto [memory, bytes] : blocks)
     if (int32_t status = take(r, *memory, bytes, error))
       return status;
+  if (int32_t status = takeArena(r, error))
+    return status;
   const int64_t *coordinates = program.coordinates + size_t(r) * program.num_axes;
   if (program.num_axes)
     if (CUresult result =
@@ -218,14 +247,11 @@ int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
       return fail(result, "a GPU does not take what is copied to it", error);
   rank.inputs.resize(program.num_inputs);
   rank.outputs.resize(program.num_outputs);
-  for (bool load : {true, false}) {
-    uint32_t count;
-    const cleave_command *list = listOf(program, r, load, count);
-    for (uint32_t i = 0; i < count; ++i)
-      for (uint32_t b = 0; b < list[i].num_buffers; ++b)
-        if (int32_t status = allocateBuffer(r, program.buffers[list[i].first_buffer + b], error))
+  for (bool load : {true, false})
+    for (const cleave_command &command : listOf(program, r, load))
+      for (const cleave_buffer &buffer : buffersOf(program, command))
+        if (int32_t status = allocateBuffer(r, buffer, error))
           return status;
-  }
   if (int32_t status = timing ? makeMarks(r, error) : int32_t(CLEAVE_OK))
     return status;
   return allocateStaging(r, error);
@@ -233,9 +259,7 @@ int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
 
 int32_t Gpu::makeMarks(uint32_t r, cleave_error *error) {
   Rank &rank = of(r);
-  uint32_t count;
-  listOf(program, r, /*load=*/false, count);
-  rank.marks.resize(1 + 2 * size_t(count));
+  rank.marks.resize(1 + 2 * listOf(program, r, /*load=*/false).size());
   for (CUevent &event : rank.marks)
     if (CUresult result = driver->cuEventCreate(&event, CU_EVENT_DEFAULT))
       return fail(result, "a GPU gives no events to time commands by", error);
@@ -273,13 +297,13 @@ int32_t Gpu::allocateStaging(uint32_t r, cleave_error *error) {
   // Sends come behind what the others share, whose size is known at the end.
   auto each = [&](auto step) {
     for (bool load : {true, false}) {
-      uint32_t count;
-      const cleave_command *list = listOf(program, r, load, count);
-      rank.stages[load].resize(count);
-      for (uint32_t i = 0; i < count; ++i) {
+      std::span<const cleave_command> list = listOf(program, r, load);
+      rank.stages[load].resize(list.size());
+      for (size_t i = 0; i < list.size(); ++i) {
         uint64_t bytes = 0;
-        for (uint32_t b = 0; isExchange(list[i].op) && b < list[i].num_buffers; ++b)
-          bytes += round(program.buffers[list[i].first_buffer + b].bytes);
+        if (isExchange(list[i].op))
+          for (const cleave_buffer &buffer : buffersOf(program, list[i]))
+            bytes += round(buffer.bytes);
         step(list[i].op == CLEAVE_OP_SEND, bytes, rank.stages[load][i]);
       }
     }
@@ -321,7 +345,7 @@ int32_t Gpu::allocateStaging(uint32_t r, cleave_error *error) {
 
 void *Gpu::address(uint32_t r, const cleave_command &command, uint32_t b) {
   Rank &rank = of(r);
-  const cleave_buffer &buffer = program.buffers[command.first_buffer + b];
+  const cleave_buffer &buffer = buffersOf(program, command)[b];
   switch (buffer.space) {
   case CLEAVE_SPACE_FILE:
     return pointerTo(passes(buffer) ? rank.passing + passingBytes(command, b)

@@ -266,6 +266,10 @@ const Kernel kernels[] = {
      R"(func.func @main(%q: tensor<1x2x20x16xf32>, %k: tensor<1x2x70x16xf32>, %v: tensor<1x2x70x16xf32>) -> tensor<1x2x20x16xf32> {
        %y = nn.attention %q, %k, %v scale 0.25 causal : tensor<1x2x20x16xf32>, tensor<1x2x70x16xf32>, tensor<1x2x70x16xf32>
        return %y : tensor<1x2x20x16xf32> })"},
+    {"attention in parts",
+     R"(func.func @main(%q: tensor<1x4x1x32xf32>, %k: tensor<1x1x290x32xf32>, %v: tensor<1x1x290x32xf32>) -> tensor<1x4x1x32xf32> {
+       %y = nn.attention %q, %k, %v scale 0.2 : tensor<1x4x1x32xf32>, tensor<1x1x290x32xf32>, tensor<1x1x290x32xf32>
+       return %y : tensor<1x4x1x32xf32> })"},
 };
 
 struct Bug {
@@ -379,7 +383,9 @@ const Bug bugs[] = {
     {"attention", "no barrier", 3},
     {"attention", "no warp barrier"},
     {"attention", "shuffle of some", 3},
-    {"attention", "no predicate", 1},
+    {"attention", "no predicate", 2},
+    {"attention in parts", "no fence"},
+    {"attention in parts", "first instead of last"},
 };
 static_assert(std::size(bugs) >= 40);
 
