@@ -6,6 +6,7 @@
 #include "../Core/Verify.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 using namespace cleave::runtime;
@@ -187,18 +188,31 @@ int32_t Gpu::take(uint32_t rank, CUdeviceptr &memory, uint64_t bytes, cleave_err
   for (uint32_t r = 0; r < program.num_ranks; ++r)
     together += weightBytes(r) + program.programs[program.class_of_rank[r]].arena_bytes;
   // Some is left for code and for the driver.
-  uint64_t usable = all / 10 * 9, passing = passingBytes(rank);
-  usable = usable > passing ? usable - passing : 1;
+  uint64_t usable = all / 10 * 9, passing = passingBytes(rank), least = 0, example = 0;
   uint64_t taken = ranks.size() < program.num_ranks ? program.num_ranks : devices.size();
-  uint64_t wanted = std::max<uint64_t>((together + usable - 1) / usable, taken + 1);
+  if (usable > passing) {
+    // Were all parts equal, and nothing whole on all ranks, the least would do. Most sizes are
+    // even over powers of two; and who follows, and is told again, soon comes to an end.
+    least = std::max((together - 1) / (usable - passing) + 1, taken + 1);
+    example = std::bit_ceil(std::max<uint64_t>(least, program.num_ranks + 1));
+  }
+  constexpr uint64_t mostRanks = 4096; // of a mesh
+  std::string advice;
+  if (example && example <= mostRanks)
+    advice = "cut the model over more GPUs, at least " + std::to_string(least) +
+             ", as with --mesh tp=" + std::to_string(example);
+  else if (passing)
+    advice =
+        "no number of GPUs of this size is enough, since what weights are made from comes "
+        "whole; take larger ones, or run what cleave compile makes, whose ranks read their own";
+  else
+    advice = "no mesh has as many GPUs of this size as are wanted; take larger ones";
   return runtime::fail(error, CLEAVE_REFUSED,
                        "the GPU has no memory for rank %u, which needs %llu bytes of weights, %llu "
-                       "to make them, %llu of activations; %llu of %llu are free: cut the model "
-                       "over more GPUs, at least %llu, as with --mesh tp=%llu",
+                       "to make them, %llu of activations; %llu of %llu are free: %s",
                        rank, (unsigned long long)weightBytes(rank), (unsigned long long)passing,
                        (unsigned long long)own.arena_bytes, (unsigned long long)unused,
-                       (unsigned long long)all, (unsigned long long)wanted,
-                       (unsigned long long)wanted);
+                       (unsigned long long)all, advice.c_str());
 }
 
 /// What ranks exchange lies there: where NCCL opens windows to it, it has to be NCCL's own.

@@ -29,6 +29,14 @@ def expect(err="", status=0, arguments=(), command=("run", MODEL, "--dim", "sequ
     return done.stdout
 
 
+def refusal(ranks, memory):
+    """Why the model does not run over so many GPUs with so much memory; empty where it does."""
+    done = subprocess.run([CLEAVE, "run", MODEL, "--target", "simt", "--dim", "sequence_len=2", "--dim",
+                           "past_sequence_len=2", "--mesh", f"tp={ranks}"], capture_output=True, text=True,
+                          env=os.environ | {"CLEAVE_SIMT_MEMORY": memory, "CLEAVE_SIMT_DEVICES": str(min(ranks, 64))})
+    return done.stderr.strip().splitlines()[-1] if done.returncode else ""
+
+
 with tempfile.TemporaryDirectory() as folder:
     outputs = []
     nccl = {"CLEAVE_SIMT_NCCL": "2.28.9"}
@@ -53,8 +61,18 @@ with tempfile.TemporaryDirectory() as folder:
     assert all(its == outputs[0] for its in outputs)
 
     expect(r"cleave: the GPU has no memory for rank 0, which needs \d+ bytes of weights, \d+ to make "
-           r"them, \d+ of activations; \d+ of 262144 are free: cut the model over more GPUs, at least (\d+), as with --mesh tp=\1\n", 2,
+           r"them, \d+ of activations; \d+ of 262144 are free: cut the model over more GPUs, at least 3, as with --mesh tp=4\n", 2,
            CLEAVE_SIMT_MEMORY="256K")
+    # Who follows the advice comes to an end: to ranks that run, or to be told that none will.
+    for memory, end in (("1", "no mesh has as many GPUs"), ("64K", "no number of GPUs of this size is enough"),
+                        ("120K", "")):
+        ranks = 1
+        while ranks:
+            said = refusal(ranks, memory)
+            advised = re.search(r"--mesh tp=(\d+)$", said)
+            assert not advised or int(advised[1]) >= 2 * ranks, (memory, said)
+            ranks = int(advised[1]) if advised else 0
+        assert re.search(end, said) if end else not said, (memory, said)
     # No GPU holds more of a model than its part, and one weight on its way.
     expect("", 0, ["--mesh", "tp=4"], CLEAVE_SIMT_DEVICES="4", CLEAVE_SIMT_MEMORY="256K")
     expect(r"cleave: the simulator libcleave-simt.so cannot be loaded: .*; say with CLEAVE_PLUGINS where it is\n", 2,
