@@ -191,10 +191,22 @@ INFER(CacheUpdateOp) { return give(types, sizesOf(op.getCache()), elementOf(op.g
 // Contractions, rows, attention
 //===----------------------------------------------------------------------===//
 
+/// What a product of these is; null where they do not multiply.
+static Type productElement(Type lhs, Type rhs) {
+  auto isByte = [](Type type) { return type.isInteger(8); };
+  if (isByte(lhs) && isByte(rhs))
+    return IntegerType::get(lhs.getContext(), 32);
+  if (lhs != rhs)
+    return nullptr;
+  bool isByteFloat = isa<FloatType>(lhs) && lhs.getIntOrFloatBitWidth() == 8;
+  return isByteFloat ? Float32Type::get(lhs.getContext()) : lhs;
+}
+
 INFER(MatmulOp) {
   Sizes lhs = sizesOf(op.getLhs()), rhs = sizesOf(op.getRhs());
-  if (lhs.size() < 2 || rhs.size() < 2 || elementOf(op.getLhs()) != elementOf(op.getRhs()))
-    return emitOptionalError(loc, "wants two matrices of one element type, got: ",
+  Type element = productElement(elementOf(op.getLhs()), elementOf(op.getRhs()));
+  if (lhs.size() < 2 || rhs.size() < 2 || !element)
+    return emitOptionalError(loc, "wants two matrices of one element type, or of i8 and ui8, got: ",
                              TypeRange(op.getOperands())); // C1
   Size rows = lhs[lhs.size() - 2], columns = rhs.back();
   bool multiplies = lhs.back().value == rhs[rhs.size() - 2].value;
@@ -205,7 +217,7 @@ INFER(MatmulOp) {
     return emitOptionalError(loc, "shapes do not multiply, got: ",
                              TypeRange(op.getOperands())); // C2
   result->append({rows, columns});
-  return give(types, *result, elementOf(op.getLhs()));
+  return give(types, *result, element);
 }
 
 INFER(ConvOp) {

@@ -150,6 +150,14 @@ bool Session::readsFile(uint32_t index) const {
   return false;
 }
 
+const char *Session::exchange() const {
+  if (program.num_ranks == 1)
+    return "";
+  if (gpu && gpu->isConnected())
+    return gpu->exchange();
+  return process ? process->api->name : "threads";
+}
+
 int32_t Session::mapFiles(cleave_error *error) {
   for (uint32_t i = 0; i < program.num_files; ++i)
     if (readsFile(i))

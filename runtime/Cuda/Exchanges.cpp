@@ -29,6 +29,7 @@ bool Gpu::connect(const Nccl &nccl, const ncclUniqueId &id, Waiter &waiter, clea
                      program.programs[program.class_of_rank[r]].arena_bytes, of(r).isArenaNccls});
   cliques =
       std::make_unique<Cliques>(nccl, *driver, program, firstRank, std::move(seats), deadlineMs);
+  via = "NCCL " + ncclVersionText(nccl.version);
   bool done = cliques->connect(id, waiter, error);
   for (uint32_t r = firstRank; r < endRank && done; ++r)
     done = makeLanes(r, error) == CLEAVE_OK;

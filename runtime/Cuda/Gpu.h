@@ -63,6 +63,8 @@ public:
   /// fiber. Again after `disconnect`. As Cliques::connect.
   bool connect(const Nccl &nccl, const ncclUniqueId &id, Waiter &waiter, cleave_error *error);
   bool isConnected() const { return cliques != nullptr; }
+  /// Through what, as in `NCCL 2.28.9`.
+  const char *exchange() const { return via.c_str(); }
   /// After a failed run: ends exchanges that are under way, and forgets all graphs.
   void disconnect();
   /// Which GPU a rank is on, whoever else sees it.
@@ -249,7 +251,7 @@ private:
   std::vector<Rank> ranks;
   std::unique_ptr<Cliques> cliques;
   const Groups groups;
-  std::string why;
+  std::string via, why;
 };
 
 } // namespace cleave::runtime

@@ -23,6 +23,21 @@ inline float fromE4M3(uint8_t bits) {
   return bits & 128 ? -value : value;
 }
 
+/// What A and B of an operand type are.
+inline uint32_t leftOf(uint32_t type) {
+  return type == CLEAVE_SIMT_S8_U8   ? CLEAVE_SIMT_S8
+         : type == CLEAVE_SIMT_U8_S8 ? CLEAVE_SIMT_U8
+                                     : type;
+}
+inline uint32_t rightOf(uint32_t type) {
+  return type == CLEAVE_SIMT_S8_U8   ? CLEAVE_SIMT_U8
+         : type == CLEAVE_SIMT_U8_S8 ? CLEAVE_SIMT_S8
+                                     : type;
+}
+inline bool isOfIntegers(uint32_t type) {
+  return leftOf(type) == CLEAVE_SIMT_S8 || leftOf(type) == CLEAVE_SIMT_U8;
+}
+
 /// The element of a register, in the type of the sum.
 template <typename Sum> Sum element(uint32_t type, uint32_t bits, uint32_t index) {
   switch (type) {
@@ -40,7 +55,7 @@ template <typename Sum> Sum element(uint32_t type, uint32_t bits, uint32_t index
 
 /// How many of them 32 bits hold.
 inline uint32_t elementsOf(uint32_t type) {
-  switch (type) {
+  switch (leftOf(type)) {
   case CLEAVE_SIMT_TF32: return 1;
   case CLEAVE_SIMT_S8:
   case CLEAVE_SIMT_U8:

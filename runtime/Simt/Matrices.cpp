@@ -115,10 +115,11 @@ private:
       uint32_t g = lane / 4, q = lane % 4;
       for (uint32_t r = 0; r < numA; ++r)
         for (uint32_t e = 0; e < per; ++e)
-          a[g + 8 * (r % 2)][q * per + e + r / 2 * 4 * per] = element<Sum>(first.type, in[r], e);
+          a[g + 8 * (r % 2)][q * per + e + r / 2 * 4 * per] =
+              element<Sum>(leftOf(first.type), in[r], e);
       for (uint32_t r = 0; r < numB; ++r)
         for (uint32_t e = 0; e < per; ++e)
-          b[q * per + e + r * 4 * per][g] = element<Sum>(first.type, in[numA + r], e);
+          b[q * per + e + r * 4 * per][g] = element<Sum>(rightOf(first.type), in[numA + r], e);
       for (uint32_t i = 0; i < 4; ++i)
         c[g + i / 2 * 8][2 * q + i % 2] = sumAt(in + numA + numB, i);
     }
@@ -157,7 +158,7 @@ void device::multiply(uint32_t *result, const uint32_t *operands, uint32_t depth
   Product product{operands, result, depth, type};
   auto finish = [](Execution &, Gathering &gathering) {
     uint32_t type = static_cast<Product *>(gathering.slots[0])->type;
-    if (type == CLEAVE_SIMT_S8 || type == CLEAVE_SIMT_U8)
+    if (isOfIntegers(type))
       Tile<int32_t>(gathering).multiply();
     else
       Tile<float>(gathering).multiply();

@@ -109,10 +109,10 @@ public:
     if (first.left)
       readRegisters(a.get());
     else
-      readShared(Descriptor(first.leftDescriptor), gathering.warp % 4 * 16, 16,
+      readShared(Descriptor(first.leftDescriptor), gathering.warp % 4 * 16, 16, leftOf(first.type),
                  first.flags & CLEAVE_SIMT_LEFT_BY_COLUMNS,
                  [&](uint64_t row, uint64_t k, Sum value) { a[row * depth + k] = value; });
-    readShared(Descriptor(first.rightDescriptor), 0, first.columns,
+    readShared(Descriptor(first.rightDescriptor), 0, first.columns, rightOf(first.type),
                first.flags & CLEAVE_SIMT_RIGHT_BY_ROWS,
                [&](uint64_t row, uint64_t k, Sum value) { b[k * first.columns + row] = value; });
     bool negates = bool(first.flags & CLEAVE_SIMT_NEGATES_LEFT) !=
@@ -136,8 +136,8 @@ private:
 
   /// Rows from `begin` on, as elements of row and k.
   template <typename Act>
-  void readShared(const Descriptor &from, uint64_t begin, uint64_t count, bool byColumns,
-                  Act &&act) {
+  void readShared(const Descriptor &from, uint64_t begin, uint64_t count, uint32_t type,
+                  bool byColumns, Act &&act) {
     if (!from.isAligned())
       execution.diverged(site, "a descriptor begins at shared memory+" +
                                    std::to_string(from.start) + ", where its swizzle of " +
@@ -151,13 +151,13 @@ private:
       for (uint64_t chunk = 0; chunk < 2; ++chunk) {
         const uint32_t *words = read(from.byRows(begin + row, chunk));
         for (uint32_t i = 0; i < 4 * per; ++i)
-          act(row, chunk * 4 * per + i, element<Sum>(first.type, words[i / per], i % per));
+          act(row, chunk * 4 * per + i, element<Sum>(type, words[i / per], i % per));
       }
     for (uint64_t chunk = 0; byColumns && chunk < count / 8; ++chunk)
       for (uint64_t k = 0; k < depth; ++k) {
         const uint32_t *words = read(from.byColumns(begin / 8 + chunk, k));
         for (uint32_t i = 0; i < 8; ++i)
-          act(chunk * 8 + i, k, element<Sum>(first.type, words[i / 2], i % 2));
+          act(chunk * 8 + i, k, element<Sum>(type, words[i / 2], i % 2));
       }
   }
 
@@ -166,7 +166,7 @@ private:
       for (uint32_t r = 0; r < 4; ++r)
         for (uint32_t e = 0; e < per; ++e)
           a[(lane / 4 + 8 * (r % 2)) * depth + lane % 4 * per + e + r / 2 * 4 * per] =
-              element<Sum>(first.type, product(lane).left[r], e);
+              element<Sum>(leftOf(first.type), product(lane).left[r], e);
   }
 
   /// Calls `act` with the place of each sum, and where a lane has it.
@@ -208,7 +208,7 @@ static void finishProduct(Execution &execution, Gathering &gathering) {
                      "there is no wgmma.fence between it and what has touched its registers");
   if (!products.worker)
     products.worker = execution.addWorker("a product of warp " + std::to_string(gathering.warp));
-  if (first.type == CLEAVE_SIMT_S8 || first.type == CLEAVE_SIMT_U8)
+  if (isOfIntegers(first.type))
     WarpProduct<int32_t>(execution, gathering).multiply(products);
   else
     WarpProduct<float>(execution, gathering).multiply(products);

@@ -107,6 +107,10 @@ void cleave_session_destroy(cleave_session *session);
 /// rank is another process than rank 0, the session's.
 const void *cleave_session_output(const cleave_session *session, uint32_t rank, uint32_t index);
 
+/// What ranks exchange through: `threads` of this process, `mpi`, `sockets`, or from GPU to
+/// GPU, as in `NCCL 2.28.9`; "" where there is one rank. Stays valid as long as the session.
+const char *cleave_session_exchange(const cleave_session *session);
+
 /// Why it runs slower than was asked for, a line for people; "" where it does not. Stays
 /// valid as long as the session.
 const char *cleave_session_remark(const cleave_session *session);

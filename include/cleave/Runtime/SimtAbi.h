@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define CLEAVE_SIMT_VERSION 4u
+#define CLEAVE_SIMT_VERSION 5u
 #define CLEAVE_SIMT_SYMBOL "cleave_simt_image"
 /// "SIMT", in the bytes of a little-endian machine.
 #define CLEAVE_SIMT_MAGIC 0x544d4953u
@@ -112,7 +112,8 @@ enum cleave_simt_operation {
   CLEAVE_SIMT_ROOT
 };
 enum cleave_simt_scope { CLEAVE_SIMT_BLOCK, CLEAVE_SIMT_DEVICE };
-/// Operands of multiply, and of its sum: f32 or s32, or f16.
+/// Operands of multiply, and of its sum: f32 or s32, or f16. Where there are two, they are those
+/// of A and of B.
 enum cleave_simt_operand {
   CLEAVE_SIMT_F16,
   CLEAVE_SIMT_BF16,
@@ -121,7 +122,9 @@ enum cleave_simt_operand {
   CLEAVE_SIMT_U8,
   CLEAVE_SIMT_F16_F16,
   CLEAVE_SIMT_E4M3,
-  CLEAVE_SIMT_E5M2
+  CLEAVE_SIMT_E5M2,
+  CLEAVE_SIMT_S8_U8,
+  CLEAVE_SIMT_U8_S8
 };
 /// Of arrivals at an mbarrier and tests of it.
 enum cleave_simt_mbarrier {

@@ -15,6 +15,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Parts.h"
 #include "Roots.h"
 #include "Tiles.h"
 #include "WarpGroup.h"
@@ -54,6 +55,11 @@ struct Operand {
   bool hasBatches() const { return map.num_dims > 2; }
 };
 
+/// Of one of the operands.
+Type elementOf(const emit::Product &product, unsigned number) {
+  return getElementTypeOrSelf(product.root->getOperand(number).getType());
+}
+
 /// What brings tiles of `outer` rows of an operand with these sizes; nothing where its elements
 /// do not lie in memory as a GPU copies them.
 std::optional<Operand> operandOf(Emitter &e, const emit::ProductOperands::Trace &trace,
@@ -67,11 +73,13 @@ std::optional<Operand> operandOf(Emitter &e, const emit::ProductOperands::Trace 
   for (auto [symbol, factor] : leaf->at.terms)
     if (factor < 0 || !llvm::is_contained({batch, row, depth}, symbol))
       return std::nullopt;
-  constexpr int64_t bytes = 2, align = 16;
+  const int64_t bytes = element.getIntOrFloatBitWidth() / 8, panel = kPanel * 2 / bytes;
+  constexpr int64_t align = 16;
   auto strideOf = [&](Symbol symbol) { return bytes * leaf->at.factor(symbol); };
   Operand operand = {};
   operand.isDeep = strideOf(depth) == bytes;
-  if (!operand.isDeep && strideOf(row) != bytes)
+  // Bytes are multiplied along K only.
+  if (!operand.isDeep && (strideOf(row) != bytes || bytes == 1))
     return std::nullopt;
   bool hasBatches = sizes[0] > 1 && strideOf(batch) > 0;
   int64_t stride = strideOf(operand.isDeep ? row : depth);
@@ -81,14 +89,14 @@ std::optional<Operand> operandOf(Emitter &e, const emit::ProductOperands::Trace 
   auto number = [](int64_t x) { return static_cast<uint64_t>(x); };
   cleave_map &map = operand.map;
   map.buffer = leaf->argument;
-  map.element_bytes = bytes;
+  map.element_bytes = static_cast<uint32_t>(bytes);
   map.num_dims = hasBatches ? 3 : 2;
-  map.swizzle = bytes * kPanel;
+  map.swizzle = 2 * kPanel;
   map.offset = number(offset);
   const int64_t along = sizes[operand.isDeep ? 2 : 1], down = sizes[operand.isDeep ? 1 : 2];
   const uint64_t all[] = {number(along), number(down), number(sizes[0])};
-  const uint64_t strides[] = {bytes, number(stride), number(strideOf(batch))};
-  const uint32_t box[] = {kPanel, uint32_t(operand.isDeep ? outer : kPanel), 1};
+  const uint64_t strides[] = {number(bytes), number(stride), number(strideOf(batch))};
+  const uint32_t box[] = {uint32_t(panel), uint32_t(operand.isDeep ? outer : kPanel), 1};
   for (unsigned i = 0; i < map.num_dims; ++i) {
     map.sizes[i] = all[i];
     map.strides[i] = strides[i];
@@ -102,14 +110,13 @@ std::optional<Operand> operandOf(Emitter &e, const emit::ProductOperands::Trace 
 std::optional<std::pair<Operand, Operand>> operandsOf(Emitter &e, const emit::Product &product,
                                                       int64_t columns) {
   const emit::ProductSizes &sizes = product.sizes;
-  auto type = cast<RankedTensorType>(product.root->getOperand(0).getType());
   auto traceB = [&](const Index &batch, const Index &n, const Index &k) {
     return product.operands.traceB(batch, k, n);
   };
   auto left = operandOf(e, product.operands.traceA, {sizes.batch, sizes.m, sizes.k},
-                        type.getElementType(), kGroupTileRows);
+                        elementOf(product, 0), kGroupTileRows);
   auto right =
-      operandOf(e, traceB, {sizes.batch, sizes.n, sizes.k}, type.getElementType(), columns);
+      operandOf(e, traceB, {sizes.batch, sizes.n, sizes.k}, elementOf(product, 1), columns);
   if (!left || !right)
     return std::nullopt;
   right->base = left->tile.bytes();
@@ -119,8 +126,9 @@ std::optional<std::pair<Operand, Operand>> operandsOf(Emitter &e, const emit::Pr
 struct BulkProduct {
   BulkProduct(Emitter &e, const emit::Product &product, ThreadBlock &block, const Chip &chip)
       : e(e), b(e.builder), loc(e.loc), sizes(product.sizes), block(block),
-        outputs(e.kernel, product.root), columns(groupColumns(sizes, chip)),
-        warps(e, block, elementOf(product)), group(e, warps, elementOf(product)) {
+        outputs(e.kernel, product.root), element(elementOf(product, 0)), words(e, element),
+        columns(groupColumns(sizes, chip)), warps(e, block, element, elementOf(product, 1)),
+        group(e, warps, element, elementOf(product, 1)) {
     std::tie(left, right) = *operandsOf(e, product, columns);
   }
 
@@ -145,10 +153,6 @@ struct BulkProduct {
   }
 
 private:
-  static Type elementOf(const emit::Product &product) {
-    return cast<RankedTensorType>(product.root->getOperand(0).getType()).getElementType();
-  }
-
   Value equals(Value x, int64_t y) {
     return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, warps.number(y));
   }
@@ -207,7 +211,9 @@ private:
            });
   }
 
-  int64_t steps() const { return ceilDiv(sizes.k, kPanel); }
+  /// Elements of K in a step.
+  int64_t depth() const { return kPanel * perHalf(element); }
+  int64_t steps() const { return ceilDiv(sizes.k, depth()); }
 
   void setRegisters(uint32_t count, NVVM::SetMaxRegisterAction action) {
     NVVM::SetMaxRegisterOp::create(b, loc, count, action);
@@ -233,7 +239,7 @@ private:
                             b, loc, b.getI64Type(), barrier, warps.number(stageBytes),
                             NVVM::MemScopeKind::CTA, /*relaxed=*/false, Value());
                         Value k = arith::IndexCastOp::create(b, loc, b.getI32Type(), number);
-                        k = warps.times(k, kPanel);
+                        k = warps.times(k, depth());
                         bring(left, batch, row, k, to, barrier);
                         bring(right, batch, column, k, to, barrier);
                         auto [other, turned] = next(stage, parity);
@@ -271,7 +277,7 @@ private:
     isSpeaker = equals(warps.lane, 0);
     walk([&](const TilePlace &place, ValueRange turn) {
       size_t numSums = columns / 2;
-      SmallVector<Value> carried(numSums, e.zero(1));
+      SmallVector<Value> carried(numSums, words.zero(1));
       carried.append({turn[0], turn[1], turn[0]});
       auto step = [&](Value number, ValueRange values) {
         Value stage = values[numSums], parity = values[numSums + 1], last = values[numSums + 2];
@@ -331,7 +337,8 @@ private:
             Index from = memory + row * kSlabStride + column;
             inside(e, sizes, place.batch, firstRow + row, firstColumn + column,
                    [&](const Index &to) {
-                     outputs.storeBehind(e, e.loadScratch(slabs, from, e.lanesOf(from)), to);
+                     Value sum = e.loadScratch(slabs, from, e.lanesOf(from));
+                     outputs.storeBehind(e, words.ofWords(sum), to);
                    });
           },
           Emitter::Tail::Exact, /*allowVectors=*/sizes.n % kLanes == 0);
@@ -345,6 +352,8 @@ private:
   emit::ProductSizes sizes;
   ThreadBlock &block;
   Outputs outputs;
+  Type element; ///< of the left operand
+  Accumulator words;
   int64_t columns; ///< of a tile
   Fragments warps;
   WarpGroup group;

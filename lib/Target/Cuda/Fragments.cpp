@@ -8,8 +8,9 @@
 using namespace mlir;
 using namespace cleave::cuda;
 
-Fragments::Fragments(Emitter &emitter, ThreadBlock &block, Type element)
-    : e(emitter), b(e.builder), loc(e.loc), element(element), word(b.getI32Type()) {
+Fragments::Fragments(Emitter &emitter, ThreadBlock &block, Type element, Type other)
+    : e(emitter), b(e.builder), loc(e.loc), element(element), other(other ? other : element),
+      word(b.getI32Type()) {
   auto cast = [&](Value x) { return arith::IndexCastOp::create(b, loc, word, x).getResult(); };
   lane = cast(block.lane);
   warp = cast(block.warpNumber);
@@ -104,8 +105,9 @@ void Fragments::copy(Value to, const Emitter::Leaf &from, Value isThere, int64_t
   Value global = LLVM::AddrSpaceCastOp::create(
       b, loc, LLVM::LLVMPointerType::get(b.getContext(), kGlobalSpace), memory);
   Value at = arith::IndexCastOp::create(b, loc, b.getI64Type(), e.value(from.at));
-  Value source = LLVM::GEPOp::create(b, loc, global.getType(), b.getI16Type(), global,
-                                     ArrayRef<LLVM::GEPArg>{at});
+  Type stored = b.getIntegerType(from.element.getIntOrFloatBitWidth());
+  Value source =
+      LLVM::GEPOp::create(b, loc, global.getType(), stored, global, ArrayRef<LLVM::GEPArg>{at});
   Value bytes;
   if (isThere)
     bytes = arith::SelectOp::create(b, loc, isThere, number(2 * kMatrix), number(0));
@@ -117,8 +119,17 @@ void Fragments::commit() { NVVM::CpAsyncCommitGroupOp::create(b, loc); }
 
 void Fragments::wait(int64_t groups) { NVVM::CpAsyncWaitGroupOp::create(b, loc, groups); }
 
+void Fragments::storeWord(Value to, Value x) {
+  LLVM::StoreOp::create(b, loc, x, pointer(to), /*alignment=*/4);
+}
+
 void Fragments::store(Value to, Value x) {
   int64_t lanes = e.laneCount(x);
+  if (getElementTypeOrSelf(x.getType()).isInteger(32)) {
+    Value bytes = arith::TruncIOp::create(b, loc, e.vectorOf(b.getI8Type(), lanes), x);
+    LLVM::StoreOp::create(b, loc, bytes, pointer(to), /*alignment=*/lanes);
+    return;
+  }
   auto one = [&](int64_t i) {
     return vector::ExtractOp::create(b, loc, x, ArrayRef<int64_t>{i}).getResult();
   };
@@ -152,9 +163,17 @@ SmallVector<Value> Fragments::load(const SharedTile &tile, Value from, Value poi
 // Products
 //===----------------------------------------------------------------------===//
 
+static NVVM::MMATypes mmaTypeOf(Type element) {
+  if (element.isF16())
+    return NVVM::MMATypes::f16;
+  if (element.isBF16())
+    return NVVM::MMATypes::bf16;
+  return element.isUnsignedInteger() ? NVVM::MMATypes::u8 : NVVM::MMATypes::s8;
+}
+
 void Fragments::accumulate(ValueRange left, ValueRange right, MutableArrayRef<Value> sums,
                            size_t at) {
-  bool isHalf = element.isF16();
+  bool isHalf = element.isF16(), isByte = element.isInteger(8);
   auto operands = [&](ValueRange registers) {
     SmallVector<Value> list(registers);
     if (isHalf)
@@ -162,22 +181,25 @@ void Fragments::accumulate(ValueRange left, ValueRange right, MutableArrayRef<Va
         x = LLVM::BitcastOp::create(b, loc, VectorType::get({2}, element), x);
     return list;
   };
-  auto type = isHalf ? NVVM::MMATypes::f16 : NVVM::MMATypes::bf16;
-  SmallVector<Type> types(4, b.getF32Type());
   MutableArrayRef<Value> own = sums.slice(at, 4);
+  SmallVector<Type> types(4, own[0].getType());
+  auto overflow = isByte ? std::optional(NVVM::MMAIntOverflow::wrapped) : std::nullopt;
   Value all = NVVM::MmaOp::create(
       b, loc, LLVM::LLVMStructType::getLiteral(b.getContext(), types), operands(left),
-      operands(right), own, ArrayRef<int64_t>{kStep, kMatrix, kStep}, std::nullopt, std::nullopt,
-      std::array{type, type}, std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
+      operands(right), own, ArrayRef<int64_t>{kStep, kMatrix, kStep * perHalf(element)},
+      std::nullopt, overflow, std::array{mmaTypeOf(element), mmaTypeOf(other)},
+      std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
   llvm::copy(members(all), own.begin());
 }
 
 void Fragments::spill(ArrayRef<Value> sums, int64_t memory, const Index &place, int64_t stride) {
   Value own = add(times(over(lane, 4), stride), times(modulo(lane, 4), 2));
   Index at = place + index(own, kMatrix * stride);
-  auto two = VectorType::get({2}, b.getF32Type());
+  auto two = VectorType::get({2}, sums[0].getType()), words = VectorType::get({2}, b.getF32Type());
   for (size_t i = 0; i < sums.size(); i += 2) {
     Value both = vector::FromElementsOp::create(b, loc, two, sums.slice(i, 2));
+    if (two != words)
+      both = arith::BitcastOp::create(b, loc, words, both);
     int64_t block = int64_t(i) / 4, half = int64_t(i) / 2 % 2;
     Index there = at + (half * kMatrix * stride + block * kMatrix);
     e.storeScratch(memory, there + e.laneSymbol(2), both);

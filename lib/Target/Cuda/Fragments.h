@@ -4,6 +4,11 @@
 // (mma.sync.m16n8k16). Of each matrix a lane holds a fragment, as the PTX ISA lays it out:
 // with g = lane / 4 and q = lane % 4, rows g and g + 8 and columns 2 q and 2 q + 1 of C.
 //
+// Of 8-bit types it multiplies A[16, 32] with B[32, 8] (m16n8k32), and two neighbours along K
+// lie as one element of 16 bits would: what is said of elements of K in tiles, steps and
+// fragments is said of such halves of a word. K has to run along the rows of both, since
+// what transposes matrices does not take halves apart.
+//
 //===----------------------------------------------------------------------===//
 
 #ifndef CLEAVE_LIB_TARGET_CUDA_FRAGMENTS_H
@@ -17,6 +22,9 @@ namespace cleave::cuda {
 inline constexpr int64_t kMatrix = 8;
 /// What one multiplication takes of rows of A, and of K.
 inline constexpr int64_t kStep = 16;
+
+/// Elements of K in one of 16 bits.
+inline int64_t perHalf(mlir::Type element) { return 16 / element.getIntOrFloatBitWidth(); }
 
 /// Rows of 16-bit elements in shared memory, a power of two of chunks of 16 bytes each. The
 /// chunks of a row are permuted by its number, so that the same chunk of 8 rows that follow
@@ -36,8 +44,8 @@ Value packBf16(mlir::OpBuilder &b, mlir::Location loc, Value low, Value high);
 /// Emits, in i32, what a warp does with its fragments.
 class Fragments {
 public:
-  /// Of `element`, f16 or bf16.
-  Fragments(Emitter &emitter, ThreadBlock &block, mlir::Type element);
+  /// Of `element`, f16 or bf16, or of bytes, of which those of B may be `other` ones.
+  Fragments(Emitter &emitter, ThreadBlock &block, mlir::Type element, mlir::Type other = {});
 
   Value number(int64_t constant);
   Value number(const Index &at);
@@ -69,8 +77,10 @@ public:
   void commit();
   void wait(int64_t groups);
 
-  /// Rounds f32, one or a vector of an even number, and stores it to byte `to`.
+  /// Rounds f32, one or a vector of an even number, and stores it to byte `to`; i32 as bytes.
   void store(Value to, Value x);
+  /// Stores four bytes.
+  void storeWord(Value to, Value x);
 
   /// Four matrices, 16 by 16 elements, of the tile at byte `from`: `down` and `along` times as
   /// far from where the lanes point; `transposed` each while loading.
@@ -95,7 +105,7 @@ private:
   Emitter &e;
   mlir::OpBuilder &b;
   mlir::Location loc;
-  mlir::Type element, word;
+  mlir::Type element, other, word;
   Value shared;
 };
 

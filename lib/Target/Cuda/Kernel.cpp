@@ -22,8 +22,15 @@ Launch cleave::cuda::launchElements(int64_t elements) {
   return {ceilDiv(steps, threads), threads, 0};
 }
 
+/// Of the operands.
+static Type elementOf(Operation *root) {
+  return getElementTypeOrSelf(root->getOperand(0).getType());
+}
+
 static bool isTiled(Operation *root) {
-  return isa<nn::MatmulOp, nn::ConvOp>(root) && emit::isProductType(root->getOperand(0).getType());
+  if (!isa<nn::MatmulOp, nn::ConvOp>(root))
+    return false;
+  return emit::isProductType(root->getOperand(0).getType()) || elementOf(root).isInteger(8);
 }
 
 static int64_t elementsOf(func::FuncOp kernel) {
@@ -71,8 +78,9 @@ static emit::Machine machineOf(const Chip &chip) {
 
 /// Whether tensor cores take the operands of a tiled product as they are.
 static bool isTensorProduct(Operation *root, const Chip &chip) {
-  Type element = cast<RankedTensorType>(root->getOperand(0).getType()).getElementType();
-  return chip.hasTensorCores && (element.isF16() || element.isBF16()) && sizesOf(root).k > 0;
+  Type element = elementOf(root);
+  return chip.hasTensorCores && (element.isF16() || element.isBF16() || element.isInteger(8)) &&
+         sizesOf(root).k > 0;
 }
 
 static Launch launchOfTensorProduct(func::FuncOp kernel, Operation *root, const Chip &chip) {
@@ -83,7 +91,7 @@ static Launch launchOfTensorProduct(func::FuncOp kernel, Operation *root, const 
     if (auto launch = launchBulkProduct(emitter, productOf(emitter, root), chip))
       return *launch;
   }
-  return launchTensorProduct(sizesOf(root), chip);
+  return launchTensorProduct(sizesOf(root), elementOf(root), chip);
 }
 
 /// How the results are read decides, which only an emitter tells; this one emits nothing.

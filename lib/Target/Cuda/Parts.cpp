@@ -4,11 +4,38 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 
 #include <cmath>
 
 using namespace mlir;
 using namespace cleave::cuda;
+
+Accumulator::Accumulator(Emitter &e, Type factor) : e(e), element(e.builder.getF32Type()) {
+  if (isa<IntegerType>(factor))
+    element = e.builder.getI32Type();
+}
+
+Value Accumulator::add(Value x, Value y) const {
+  return element.isF32() ? arith::AddFOp::create(e.builder, e.loc, x, y).getResult()
+                         : arith::AddIOp::create(e.builder, e.loc, x, y).getResult();
+}
+
+Value Accumulator::multiplyAdd(Value x, Value y, Value sum) const {
+  if (element.isF32())
+    return math::FmaOp::create(e.builder, e.loc, x, y, sum);
+  return add(sum, arith::MulIOp::create(e.builder, e.loc, x, y));
+}
+
+Value Accumulator::as(Type type, Value x) const {
+  if (!x || getElementTypeOrSelf(x.getType()) == type)
+    return x;
+  return arith::BitcastOp::create(e.builder, e.loc, e.vectorOf(type, e.laneCount(x)), x);
+}
+
+Value Accumulator::toWords(Value x) const { return as(e.builder.getF32Type(), x); }
+
+Value Accumulator::ofWords(Value words) const { return as(element, words); }
 
 int64_t cleave::cuda::partsOf(const Chip &chip, int64_t blocks, int64_t each, const Work &work) {
   if (blocks >= chip.multiprocessors)
@@ -42,13 +69,13 @@ void Parts::store(const Index &at, Value value) {
   e.storeWorkspace((result * count + number) * floats + at, value);
 }
 
-Value Parts::sum(const Index &at) {
-  Value zero = e.isDry() ? Value() : e.zero(e.lanesOf(at));
-  return e.carry(0, count, zero, [&](const Index &part, ValueRange before) {
+Value Parts::sum(const Index &at, const Accumulator &sums) {
+  Value zero = e.isDry() ? Value() : sums.zero(e.lanesOf(at));
+  Value all = e.carry(0, count, zero, [&](const Index &part, ValueRange before) {
     Value x = load(part, at);
-    return SmallVector<Value>{
-        e.isDry() ? x : arith::AddFOp::create(e.builder, e.loc, before[0], x).getResult()};
+    return SmallVector<Value>{e.isDry() ? x : sums.add(before[0], sums.ofWords(x))};
   })[0];
+  return sums.toWords(all);
 }
 
 void Parts::whenLast(function_ref<void()> body) {

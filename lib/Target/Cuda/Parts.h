@@ -13,6 +13,27 @@
 
 namespace cleave::cuda {
 
+/// What products are added up in: f32, or i32 where bytes are multiplied. Scratch and workspace
+/// are words of f32, which hold the bits of either.
+class Accumulator {
+public:
+  Accumulator(Emitter &emitter, mlir::Type factor);
+
+  mlir::Type type() const { return element; }
+  Value zero(int64_t lanes) const { return e.constantOf(element, 0, lanes); }
+  Value add(Value x, Value y) const;
+  Value multiplyAdd(Value x, Value y, Value sum) const;
+  /// Between registers and memory.
+  Value toWords(Value x) const;
+  Value ofWords(Value words) const;
+
+private:
+  Value as(mlir::Type type, Value x) const;
+
+  Emitter &e;
+  mlir::Type element;
+};
+
 /// What a block would do alone.
 struct Work {
   int64_t readBytes;   ///< in all
@@ -36,8 +57,9 @@ public:
   /// The float at `at` of a part, which is that of this block without a number.
   Value load(const Index &number, const Index &at);
   void store(const Index &at, Value value);
-  /// The sum over all parts, in their order.
-  Value sum(const Index &at);
+  /// The sum over all parts, in their order; of f32, or of words, as words.
+  Value sum(const Index &at) { return sum(at, Accumulator(e, e.builder.getF32Type())); }
+  Value sum(const Index &at, const Accumulator &sums);
   /// Everything that blocks have stored for this result is seen in `body`, which only the
   /// last of them runs; all threads meet.
   void whenLast(mlir::function_ref<void()> body);

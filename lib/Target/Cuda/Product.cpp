@@ -3,7 +3,8 @@
 // c[b, m, n] = Σk a[b, m, k] * b[b, k, n]: a block has a tile of c, or where
 // tiles are few a part of K of one (Parts.h), a thread a square of 4 x 4 in it.
 // For each step of K the block pulls what it needs of a and b into shared memory,
-// whatever computes them, in f32. What follows is pulled from the sums.
+// whatever computes them, in f32, or in i32 if they are bytes. What follows is pulled from
+// the sums.
 //
 //===----------------------------------------------------------------------===//
 
@@ -11,7 +12,6 @@
 #include "Roots.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Math/IR/Math.h"
 
 using namespace mlir;
 using namespace cleave;
@@ -47,7 +47,8 @@ struct Plan {
 struct TiledProduct {
   TiledProduct(Emitter &e, const emit::Product &product, ThreadBlock &block, const Chip &chip)
       : e(e), b(e.builder), loc(e.loc), product(product), sizes(product.sizes), block(block),
-        outputs(e.kernel, product.root), plan(sizes, chip),
+        outputs(e.kernel, product.root),
+        words(e, getElementTypeOrSelf(product.root->getOperand(0).getType())), plan(sizes, chip),
         parts(e, block, plan.parts, plan.floats()), rows(plan.rows), stride(kDepth + kSide) {
     baseA = e.reserve(rows * stride);
     baseB = e.reserve(kDepth * kColumns);
@@ -55,7 +56,7 @@ struct TiledProduct {
 
   void run() {
     findTile();
-    SmallVector<Value> zeros(kSide, e.zero(kSide));
+    SmallVector<Value> zeros(kSide, words.zero(kSide));
     auto firstOf = [&](const Index &part) {
       return e.value(e.divide(part * plan.steps, plan.parts).first * kDepth);
     };
@@ -75,10 +76,11 @@ struct TiledProduct {
       return row * kColumns + threadColumn + e.laneSymbol(kSide);
     };
     for (int64_t i = 0; i < kSide; ++i)
-      e.when(e.isBelow(threadRow + i, plan.rowsOfPart), [&] { parts.store(placeOf(i), sums[i]); });
+      e.when(e.isBelow(threadRow + i, plan.rowsOfPart),
+             [&] { parts.store(placeOf(i), words.toWords(sums[i])); });
     parts.whenLast([&] {
       for (int64_t i = 0; i < kSide; ++i)
-        sums[i] = parts.sum(placeOf(i));
+        sums[i] = words.ofWords(parts.sum(placeOf(i), words));
       finish(sums);
     });
   }
@@ -108,7 +110,7 @@ private:
     if (e.isDry() || !test.value)
       return x;
     int64_t lanes = e.laneCount(x);
-    return arith::SelectOp::create(b, loc, e.broadcast(test.value, lanes), x, e.zero(lanes));
+    return arith::SelectOp::create(b, loc, e.broadcast(test.value, lanes), x, words.zero(lanes));
   }
 
   void fill(const Index &depth) {
@@ -118,14 +120,14 @@ private:
       Index m = e.clamp(top + row, sizes.m);
       Value x =
           inside(depth + k, [&](const Index &k) { return product.operands.pullA(batch, m, k); });
-      e.storeScratch(baseA, row * stride + k, x);
+      e.storeScratch(baseA, row * stride + k, words.toWords(x));
     });
     e.nest(kDepth * kColumns, [&](const Index &at) {
       auto [k, column] = e.divide(at, kColumns);
       Index n = e.clamp(left + column, sizes.n);
       Value x =
           inside(depth + k, [&](const Index &k) { return product.operands.pullB(batch, k, n); });
-      e.storeScratch(baseB, at, x);
+      e.storeScratch(baseB, at, words.toWords(x));
     });
     e.team.reset();
   }
@@ -136,12 +138,14 @@ private:
     for (int64_t k = 0; k < kDepth; k += kSide) {
       SmallVector<Value> left;
       for (int64_t i = 0; i < kSide; ++i)
-        left.push_back(e.loadScratch(baseA, (threadRow + i) * stride + k + lanes, kSide));
+        left.push_back(
+            words.ofWords(e.loadScratch(baseA, (threadRow + i) * stride + k + lanes, kSide)));
       for (int64_t j = 0; j < kSide; ++j) {
-        Value right = e.loadScratch(baseB, threadColumn + (k + j) * kColumns + lanes, kSide);
+        Value right =
+            words.ofWords(e.loadScratch(baseB, threadColumn + (k + j) * kColumns + lanes, kSide));
         for (int64_t i = 0; i < kSide; ++i) {
           Value one = vector::ExtractOp::create(b, loc, left[i], ArrayRef<int64_t>{j});
-          sums[i] = math::FmaOp::create(b, loc, e.broadcast(one, kSide), right, sums[i]);
+          sums[i] = words.multiplyAdd(e.broadcast(one, kSide), right, sums[i]);
         }
       }
     }
@@ -178,6 +182,7 @@ private:
   emit::ProductSizes sizes;
   ThreadBlock &block;
   Outputs outputs;
+  Accumulator words;
   Plan plan;
   Parts parts;
   int64_t rows, stride, baseA, baseB;

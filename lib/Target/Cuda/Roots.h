@@ -34,14 +34,14 @@ void emitLongColumns(Emitter &emitter, mlir::Operation *root, ThreadBlock &block
 std::optional<Launch> launchColumnSums(mlir::Operation *root, const Chip &chip);
 void emitColumnSums(Emitter &emitter, mlir::Operation *root, ThreadBlock &block, const Chip &chip);
 
-/// Floats narrower than f64, in tiles of shared memory.
+/// Floats narrower than f64, and bytes, in tiles of shared memory.
 Launch launchProduct(const emit::ProductSizes &sizes, const Chip &chip);
 void emitProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block,
                  const Chip &chip);
 
-/// Of f16 or bf16, on tensor cores; K is not empty. Large ones by groups of warps where
-/// there are such.
-Launch launchTensorProduct(const emit::ProductSizes &sizes, const Chip &chip);
+/// Of `element`, f16, bf16 or bytes, on tensor cores; K is not empty. Large ones by groups of
+/// warps where there are such.
+Launch launchTensorProduct(const emit::ProductSizes &sizes, mlir::Type element, const Chip &chip);
 void emitTensorProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block,
                        const Chip &chip);
 

@@ -16,7 +16,8 @@ struct Matrix {
 
 /// Brings tiles of one matrix to shared memory, with zeros behind its edges. What lies in
 /// memory in whole chunks is copied asynchronously; anything else is pulled, whatever
-/// computes it, rounded, and stored to the same places.
+/// computes it, rounded, and stored to the same places. Bytes whose columns lie together are
+/// pulled four by four and change places.
 class Staging {
 public:
   Staging(Emitter &emitter, ThreadBlock &block, Fragments &warps, mlir::Type element,
@@ -24,14 +25,21 @@ public:
 
   /// Whether the elements of a row are neighbours in memory.
   bool runsAlongRows() const { return isContiguous; }
+  /// Whether they are bytes, and columns come four at a time.
+  bool turns() const { return isTurnable; }
 
   /// The tile that begins at `row` and `column`, multiples of its size, to byte `to`; all
   /// threads take part.
   void fill(const SharedTile &tile, const Index &row, const Index &column, Value to);
+  /// The same of a matrix that `turns`, to a tile whose rows are its columns from `column` on.
+  void fillTurned(const SharedTile &tile, const Index &row, const Index &column, Value to);
 
 private:
   void copy(const SharedTile &tile, const Index &row, const Index &column, Value to);
   void compute(const SharedTile &tile, const Index &row, const Index &column, Value to);
+  /// The element at a place, 0 behind an edge; in all lanes of `column`.
+  Value pull(const Index &row, const Index &column);
+  int64_t columnsOf(const SharedTile &tile) const { return tile.columns * 2 / bytes; }
 
   Emitter &e;
   mlir::OpBuilder &b;
@@ -39,7 +47,9 @@ private:
   ThreadBlock &block;
   Fragments &warps;
   Matrix matrix;
-  bool isContiguous = false, isCopied = false;
+  int64_t bytes;   ///< of an element
+  int64_t ofChunk; ///< elements
+  bool isContiguous = false, isCopied = false, isTurnable = false;
 };
 
 } // namespace cleave::cuda

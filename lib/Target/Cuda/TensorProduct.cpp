@@ -1,11 +1,12 @@
-//===- TensorProduct.cpp - products of f16 and bf16 on tensor cores -------===//
+//===- TensorProduct.cpp - products on tensor cores -----------------------===//
 //
 // c[b, m, n] = Σk a[b, m, k] * b[b, k, n]: a block has a tile of c, its warps have parts
 // of it or, where there are few rows, parts of K, which several blocks divide where tiles
 // are few (Parts.h). K is walked in steps that lie in several stages of shared memory: while
 // one is multiplied the next are on their way.
 //
-// Each operand comes its own way (Staging.h), along K or across it, whichever way it lies.
+// Each operand comes its own way (Staging.h), along K or across it, whichever way it lies;
+// bytes always along K. K is counted in elements of 16 bits.
 //
 // Sums leave their fragments through shared memory, so that what follows is emitted once,
 // for whole vectors of a row.
@@ -58,6 +59,12 @@ struct Tile {
   }
 };
 
+/// The same with K in elements of 16 bits.
+emit::ProductSizes inHalves(emit::ProductSizes sizes, Type element) {
+  sizes.k = ceilDiv(sizes.k, perHalf(element));
+  return sizes;
+}
+
 /// Large tiles read each operand least often; smaller ones waste less of few rows, and give
 /// more blocks, of which the smallest divide K. A tile is large enough if its blocks keep two
 /// thirds of the chip busy. All but those of groups fit into the shared memory that needs no
@@ -77,7 +84,8 @@ Tile tileFor(const emit::ProductSizes &sizes, const Chip &chip) {
 
 /// An operand as [outer, k], outer being rows of c for A and columns for B.
 struct Operand {
-  bool isDeep; ///< whether K runs along the rows of `tile`, or down
+  bool isDeep;           ///< whether K runs along the rows of `tile`, or down
+  bool isTurned = false; ///< whether it lies the other way
   SharedTile tile;
   int64_t base; ///< of the tile in a stage
   Index origin; ///< of the block, in the outer dimension
@@ -86,18 +94,19 @@ struct Operand {
 };
 
 struct TensorProduct {
-  TensorProduct(Emitter &e, const emit::Product &product, Type element, ThreadBlock &block,
-                const Chip &chip)
+  TensorProduct(Emitter &e, const emit::Product &product, Type element, Type other,
+                ThreadBlock &block, const Chip &chip)
       : e(e), b(e.builder), loc(e.loc), product(product), sizes(product.sizes), block(block),
-        outputs(e.kernel, product.root), warps(e, block, element), element(element),
-        group(e, warps, element), tile(tileFor(sizes, chip)),
+        outputs(e.kernel, product.root), words(e, element), warps(e, block, element, other),
+        element(element), other(other), group(e, warps, element, other),
+        tile(tileFor(inHalves(sizes, element), chip)),
         parts(e, block, tile.parts, tile.rowsOfPart(sizes) * tile.columns) {}
 
   void run() {
     findTile();
     left.base = 0, right.base = left.tile.bytes();
     stageBytes = left.tile.bytes() + right.tile.bytes();
-    int64_t steps = ceilDiv(sizes.k, tile.depth);
+    int64_t steps = ceilDiv(sizes.k, depth());
     stages = std::clamp<int64_t>(steps, 2 + tile.isGrouped, tile.stages);
     int64_t sumFloats = tile.deep() * slabRows() * tile.down() * stride();
     memory = e.reserve(std::max(stages * stageBytes / 4, sumFloats));
@@ -109,6 +118,8 @@ private:
   int64_t stride() const { return tile.columns + kMatrix; }
   /// Rows of each warp that leave their fragments at a time.
   int64_t slabRows() const { return std::min<int64_t>(tile.warpRows, 32); }
+  /// Elements of K in a step.
+  int64_t depth() const { return tile.depth * perHalf(element); }
   int64_t stepsOfWarp() const { return tile.depth / kStep / tile.deep(); }
 
   void findTile() {
@@ -142,14 +153,22 @@ private:
   void prepare(Operand &operand, Matrix deep, Matrix across, int64_t outer, Value warpOuter,
                bool isLeft) {
     auto stage = [&](Matrix &matrix) {
-      return std::make_unique<Staging>(e, block, warps, element, matrix);
+      return std::make_unique<Staging>(e, block, warps, isLeft ? element : other, matrix);
     };
     // What runs neither way is pulled row by row of A and of B.
     std::unique_ptr<Staging> rows = stage(isLeft ? deep : across);
     std::unique_ptr<Staging> columns = stage(isLeft ? across : deep);
     bool isTurned = !rows->runsAlongRows() && columns->runsAlongRows();
-    operand.staging = std::move(isTurned ? columns : rows);
     operand.isDeep = isLeft != isTurned;
+    if (perHalf(element) > 1) {
+      // Bytes that lie across are turned on their way, or pulled one by one.
+      std::unique_ptr<Staging> &other = isLeft ? columns : rows;
+      operand.isTurned = !operand.isDeep && other->turns();
+      operand.isDeep = true;
+      operand.staging = std::move(isLeft == operand.isTurned ? columns : rows);
+    } else {
+      operand.staging = std::move(isTurned ? columns : rows);
+    }
     int64_t panel = tile.isGrouped ? kPanel : 0;
     operand.tile = operand.isDeep ? SharedTile{outer, tile.depth, panel}
                                   : SharedTile{tile.depth, outer, panel};
@@ -171,7 +190,9 @@ private:
   void fill(const Index &k, Value stage) {
     for (Operand *operand : {&left, &right}) {
       Value to = warps.add(stage, operand->base);
-      if (operand->isDeep)
+      if (operand->isTurned)
+        operand->staging->fillTurned(operand->tile, k, operand->origin, to);
+      else if (operand->isDeep)
         operand->staging->fill(operand->tile, operand->origin, k, to);
       else
         operand->staging->fill(operand->tile, k, operand->origin, to);
@@ -203,10 +224,10 @@ private:
     // Where nothing is copied a wait costs nothing.
     for (int64_t i = 0; i < before; ++i) {
       if (i < steps)
-        fill((begin + i) * tile.depth, byteOf(i));
+        fill((begin + i) * depth(), byteOf(i));
       warps.commit();
     }
-    SmallVector<Value> carried(tile.warpRows * tile.warpColumns / kWarp, e.zero(1));
+    SmallVector<Value> carried(tile.warpRows * tile.warpColumns / kWarp, words.zero(1));
     size_t numSums = carried.size();
     carried.append({byteOf(0), byteOf(before)});
     auto step = [&](Value number, ValueRange values) {
@@ -217,7 +238,7 @@ private:
       block.sync();
       Value ahead = arith::AddIOp::create(b, loc, number, e.indexConstant(before));
       Value isThere = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, ahead, end);
-      e.when(isThere, [&] { fill(Index::of(e.symbol(ahead, steps)) * tile.depth, writing); });
+      e.when(isThere, [&] { fill(Index::of(e.symbol(ahead, steps)) * depth(), writing); });
       warps.commit();
       ValueRange sums = values.take_front(numSums);
       SmallVector<Value> after =
@@ -314,7 +335,7 @@ private:
       inside(e, sizes, batch, left.origin + down, right.origin + column, [&](const Index &place) {
         Value sum = total(row * stride() + column, rows);
         if (tile.parts == 1)
-          outputs.storeBehind(e, sum, place);
+          outputs.storeBehind(e, words.ofWords(sum), place);
         else
           parts.store(down * tile.columns + column, sum);
       });
@@ -325,19 +346,20 @@ private:
   void storeWhole() {
     share(tile.rowsOfPart(sizes), [&](const Index &row, const Index &column) {
       inside(e, sizes, batch, left.origin + row, right.origin + column, [&](const Index &place) {
-        outputs.storeBehind(e, parts.sum(row * tile.columns + column), place);
+        Value sum = parts.sum(row * tile.columns + column, words);
+        outputs.storeBehind(e, words.ofWords(sum), place);
       });
     });
   }
 
-  /// Of the warps that divided K, always in their order.
+  /// Of the warps that divided K, always in their order; words.
   Value total(const Index &at, int64_t rows) {
     int64_t lanes = e.lanesOf(at);
     Value sum = e.loadScratch(memory, at, lanes);
     for (int64_t i = 1; i < tile.deep(); ++i) {
       Value more = e.loadScratch(memory, at + i * rows * stride(), lanes);
       if (!e.isDry())
-        sum = arith::AddFOp::create(b, loc, sum, more);
+        sum = words.toWords(words.add(words.ofWords(sum), words.ofWords(more)));
     }
     return sum;
   }
@@ -349,8 +371,9 @@ private:
   emit::ProductSizes sizes;
   ThreadBlock &block;
   Outputs outputs;
+  Accumulator words;
   Fragments warps;
-  Type element;
+  Type element, other;
   WarpGroup group;
   Tile tile;
   Parts parts;
@@ -362,14 +385,17 @@ private:
 
 } // namespace
 
-Launch cleave::cuda::launchTensorProduct(const emit::ProductSizes &sizes, const Chip &chip) {
-  Tile tile = tileFor(sizes, chip);
+Launch cleave::cuda::launchTensorProduct(const emit::ProductSizes &sizes, Type element,
+                                         const Chip &chip) {
+  Tile tile = tileFor(inHalves(sizes, element), chip);
   return launchParts(tile.blocks(sizes), tile.parts, tile.warps * kWarp,
                      tile.rowsOfPart(sizes) * tile.columns);
 }
 
 void cleave::cuda::emitTensorProduct(Emitter &emitter, const emit::Product &product,
                                      ThreadBlock &block, const Chip &chip) {
-  Type type = product.root->getOperand(0).getType();
-  TensorProduct(emitter, product, cast<RankedTensorType>(type).getElementType(), block, chip).run();
+  auto typeOf = [&](unsigned i) {
+    return getElementTypeOrSelf(product.root->getOperand(i).getType());
+  };
+  TensorProduct(emitter, product, typeOf(0), typeOf(1), block, chip).run();
 }

@@ -82,6 +82,14 @@ SmallVector<Value> WarpGroup::pin(ValueRange registers) {
   return members(all.getResult(0));
 }
 
+static NVVM::WGMMATypes wgmmaTypeOf(Type element) {
+  if (element.isF16())
+    return NVVM::WGMMATypes::f16;
+  if (element.isBF16())
+    return NVVM::WGMMATypes::bf16;
+  return element.isUnsignedInteger() ? NVVM::WGMMATypes::u8 : NVVM::WGMMATypes::s8;
+}
+
 SmallVector<Value> WarpGroup::multiply(const Operand &left, const Operand &right, int64_t depth,
                                        ValueRange sums) {
   return multiply(left, right, depth, sums, /*adds=*/true);
@@ -97,8 +105,8 @@ SmallVector<Value> WarpGroup::multiply(const Operand &left, const Operand &right
                                        ValueRange sums, bool adds) {
   NVVM::WgmmaFenceAlignedOp::create(b, loc);
   MLIRContext *context = b.getContext();
-  auto type = element.isF16() ? NVVM::WGMMATypes::f16 : NVVM::WGMMATypes::bf16;
-  SmallVector<Type> types(sums.size(), b.getF32Type());
+  bool isByte = element.isInteger(8);
+  SmallVector<Type> types(sums.size(), sums[0].getType());
   auto struct_ = LLVM::LLVMStructType::getLiteral(context, types);
   Value all = LLVM::PoisonOp::create(b, loc, struct_);
   for (auto [i, sum] : llvm::enumerate(sums))
@@ -109,10 +117,11 @@ SmallVector<Value> WarpGroup::multiply(const Operand &left, const Operand &right
   for (int64_t i = 0; i < depth / kStep; ++i)
     all = NVVM::WgmmaMmaAsyncOp::create(
         b, loc, struct_, all, step(left, i), step(right, i),
-        NVVM::MMAShapeAttr::get(context, kGroupRows, columns, kStep), type, type,
-        NVVM::WGMMATypes::f32, adds || i ? NVVM::WGMMAScaleOut::one : NVVM::WGMMAScaleOut::zero,
-        NVVM::WGMMAScaleIn::one, NVVM::WGMMAScaleIn::one, layout(left.isDeep),
-        layout(!right.isDeep), nullptr);
+        NVVM::MMAShapeAttr::get(context, kGroupRows, columns, kStep * perHalf(element)),
+        wgmmaTypeOf(element), wgmmaTypeOf(other),
+        isByte ? NVVM::WGMMATypes::s32 : NVVM::WGMMATypes::f32,
+        adds || i ? NVVM::WGMMAScaleOut::one : NVVM::WGMMAScaleOut::zero, NVVM::WGMMAScaleIn::one,
+        NVVM::WGMMAScaleIn::one, layout(left.isDeep), layout(!right.isDeep), nullptr);
   NVVM::WgmmaGroupSyncAlignedOp::create(b, loc);
   return members(all);
 }

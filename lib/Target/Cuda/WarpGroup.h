@@ -1,7 +1,8 @@
 //===- WarpGroup.h - products of four warps -------------------*- C++ -*-===//
 //
 // From sm_90a on four warps multiply together (wgmma): A[64, 16] with B[16, n], of 16-bit
-// floats, each warp 16 of the rows. B is in shared memory, A too or in registers. It goes on
+// floats, or twice as much of K of bytes, each warp 16 of the rows. B is in shared memory, A too
+// or in registers. It goes on
 // while the warps do something else, until they wait.
 //
 //===----------------------------------------------------------------------===//
@@ -20,8 +21,10 @@ inline constexpr int64_t kPanel = 64;
 
 class WarpGroup {
 public:
-  WarpGroup(Emitter &emitter, Fragments &warps, mlir::Type element)
-      : e(emitter), b(e.builder), loc(e.loc), warps(warps), element(element) {}
+  /// Of the types of A and B, as `Fragments`.
+  WarpGroup(Emitter &emitter, Fragments &warps, mlir::Type element, mlir::Type other = {})
+      : e(emitter), b(e.builder), loc(e.loc), warps(warps), element(element),
+        other(other ? other : element) {}
 
   /// The number of this group, of which ptxas sees that a warp has it in common: what is computed
   /// with it is then computed once for all lanes, as descriptors want it.
@@ -65,7 +68,7 @@ private:
   mlir::OpBuilder &b;
   mlir::Location loc;
   Fragments &warps;
-  mlir::Type element;
+  mlir::Type element, other;
 };
 
 } // namespace cleave::cuda

@@ -2,9 +2,23 @@
 
 #include "Roots.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
 using namespace mlir;
 using namespace cleave;
 using namespace cleave::emit;
+
+/// An element of `tensor` as it is multiplied: bytes as the i32 that they are added up in.
+static Value pullFactor(Emitter &e, Value tensor, const Index &at) {
+  Value x = e.pull(tensor, at);
+  Type element = cast<RankedTensorType>(tensor.getType()).getElementType();
+  if (e.isDry() || !element.isInteger(8))
+    return x;
+  Type wide = e.vectorOf(e.builder.getI32Type(), e.laneCount(x));
+  return element.isUnsignedInteger()
+             ? arith::ExtUIOp::create(e.builder, e.loc, wide, x).getResult()
+             : arith::ExtSIOp::create(e.builder, e.loc, wide, x).getResult();
+}
 
 namespace {
 
@@ -51,10 +65,10 @@ Product cleave::emit::productOf(Emitter &e, nn::MatmulOp root) {
   };
   ProductOperands operands;
   operands.pullA = [=, &e](const Index &b, const Index &m, const Index &k) {
-    return e.pull(lhs, atA(b, m, k));
+    return pullFactor(e, lhs, atA(b, m, k));
   };
   operands.pullB = [=, &e](const Index &b, const Index &k, const Index &n) {
-    return e.pull(rhs, atB(b, k, n));
+    return pullFactor(e, rhs, atB(b, k, n));
   };
   operands.traceA = [=, &e](const Index &b, const Index &m, const Index &k) {
     return e.trace(lhs, atA(b, m, k));

@@ -65,7 +65,7 @@ struct ProductOperands {
   using Pull = std::function<Value(const Index &, const Index &, const Index &)>;
   using Trace =
       std::function<std::optional<Emitter::Leaf>(const Index &, const Index &, const Index &)>;
-  /// By batch, row, k and by batch, k, column.
+  /// By batch, row, k and by batch, k, column. Bytes come as i32.
   Pull pullA, pullB;
   /// The same places in memory, if they lie there; nothing for what is computed.
   Trace traceA, traceB;

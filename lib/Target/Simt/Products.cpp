@@ -33,6 +33,8 @@ static bool parseShape(StringRef name, uint32_t &columns, unsigned &type) {
              .Case(".f32.e5m2.e5m2", CLEAVE_SIMT_E5M2)
              .Case(".s32.s8.s8", CLEAVE_SIMT_S8)
              .Case(".s32.u8.u8", CLEAVE_SIMT_U8)
+             .Case(".s32.s8.u8", CLEAVE_SIMT_S8_U8)
+             .Case(".s32.u8.s8", CLEAVE_SIMT_U8_S8)
              .Default(~0u);
   uint32_t wanted = type == CLEAVE_SIMT_TF32                              ? 8
                     : type == CLEAVE_SIMT_F16 || type == CLEAVE_SIMT_BF16 ? 16

@@ -59,6 +59,10 @@ static Value *lowerMultiply(Target &target, CallInst &call, StringRef name, Stri
                       .Case("tf32", CLEAVE_SIMT_TF32)
                       .Case("s8", CLEAVE_SIMT_S8)
                       .Case("u8", CLEAVE_SIMT_U8)
+                      .Case("s8.u8", CLEAVE_SIMT_S8_U8)
+                      .Case("u8.s8", CLEAVE_SIMT_U8_S8)
+                      .Case("f32.e4m3.e4m3.f32", CLEAVE_SIMT_E4M3)
+                      .Case("f32.e5m2.e5m2.f32", CLEAVE_SIMT_E5M2)
                       .Default(~0u);
   if (type == ~0u)
     return nullptr;

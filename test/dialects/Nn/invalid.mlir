@@ -179,6 +179,14 @@ func.func @matmul_c1(%x: tensor<4xf32>) {
 
 // -----
 
+func.func @matmul_c1_of_two_types(%x: tensor<4x4xi8>, %y: tensor<4x4xi32>) {
+  // expected-error @below {{wants two matrices of one element type, or of i8 and ui8}}
+  %r = nn.matmul %x, %y : tensor<4x4xi8>, tensor<4x4xi32>
+  return
+}
+
+// -----
+
 func.func @matmul_c2(%x: tensor<4x3xf32>) {
   // expected-error @below {{shapes do not multiply}}
   %r = nn.matmul %x, %x : tensor<4x3xf32>, tensor<4x3xf32>

@@ -140,3 +140,10 @@ func.func @rows(%x: tensor<2x8xf32>, %w: tensor<8xf32>, %c: tensor<2x4xf32>, %m:
   %y = nn.matmul %o, %m : tensor<2x8xf32>, tensor<8x3xf32>
   return %y : tensor<2x3xf32>
 }
+
+// CHECK-LABEL: @products_of_bytes
+func.func @products_of_bytes(%a: tensor<2x8xi8>, %b: tensor<8x3xui8>, %c: tensor<2x8xf8E5M2>, %d: tensor<8x3xf8E5M2>) -> (tensor<2x3xi32>, tensor<2x3xf32>) {
+  %x = nn.matmul %a, %b : tensor<2x8xi8>, tensor<8x3xui8>
+  %y = nn.matmul %c, %d : tensor<2x8xf8E5M2>, tensor<8x3xf8E5M2>
+  return %x, %y : tensor<2x3xi32>, tensor<2x3xf32>
+}

@@ -3,6 +3,7 @@
 
     python gpu.py CLEAVE MODELS
 """
+import json
 import os
 import re
 import subprocess
@@ -25,6 +26,7 @@ def expect(err="", status=0, arguments=(), command=("run", MODEL, "--dim", "sequ
     if done.returncode != status or not re.fullmatch(err, done.stderr):
         failed += 1
         print(variables, f"ends with {done.returncode}, says\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def refusal(ranks, memory):
@@ -37,19 +39,23 @@ def refusal(ranks, memory):
 
 with tempfile.TemporaryDirectory() as folder:
     outputs = []
-    for number, (err, arguments, variables) in enumerate([
-        ("", [], {}),
-        ("", ["--eager"], {}),
-        (r"cleave: warning: the system pins no memory for copies to GPUs, CUDA_ERROR_OUT_OF_MEMORY "
+    nccl = {"CLEAVE_SIMT_NCCL": "2.28.9"}
+    for number, (exchange, err, arguments, variables) in enumerate([
+        ("threads", "", [], {}),
+        ("threads", "", ["--eager"], {}),
+        ("threads",
+         r"cleave: warning: the system pins no memory for copies to GPUs, CUDA_ERROR_OUT_OF_MEMORY "
          r"\(out of memory\), so commands are launched one by one; raise what may be locked "
          r"\(ulimit -l\)\n", [], {"CLEAVE_SIMT_PINNED": "1K"}),
-        ("", [], {"CLEAVE_SIMT_DEVICES": "2"}),
-        ("", ["--eager"], {"CLEAVE_SIMT_DEVICES": "2"}),
-        ("cleave: warning: NCCL is too old, 2.10.3; install 2.18.1 or newer; until then ranks exchange through "
+        ("NCCL 2.28.9", "", [], {"CLEAVE_SIMT_DEVICES": "2"} | nccl),
+        ("NCCL 2.28.9", "", ["--eager"], {"CLEAVE_SIMT_DEVICES": "2"} | nccl),
+        ("threads",
+         "cleave: warning: NCCL is too old, 2.10.3; install 2.18.1 or newer; until then ranks exchange through "
          "memory of the host\n", [], {"CLEAVE_SIMT_DEVICES": "2", "CLEAVE_SIMT_NCCL": "2.10.3"}),
     ]):
         path = os.path.join(folder, f"{number}.npz")
-        expect(err, 0, ["--mesh", "tp=2", "--outputs", path, *arguments], **variables)
+        report = json.loads(expect(err, 0, ["--mesh", "tp=2", "--outputs", path, "--json", *arguments], **variables))
+        assert report["exchange"] == exchange, report
         with np.load(path) as file:
             outputs.append({name: file[name].tobytes() for name in file})
     assert all(its == outputs[0] for its in outputs)

@@ -165,6 +165,40 @@ TEST(Matmul, OfHalvesInTiles) {
   }));
 }
 
+/// Signed or not, with sums that f32 does not hold; rows and columns of every length, lying
+/// either way, with what follows.
+TEST(Matmul, OfBytes) {
+  EXPECT_TRUE(rc::check([] {
+    auto size = rc::gen::element(1, 3, 8, 16, 17, 32, 48, 64, 72, 100, 136);
+    auto type = rc::gen::element<std::string>("i8", "ui8");
+    int m = *size, n = *size, k = *rc::gen::element(0, 1, 7, 16, 32, 48, 65, 128, 1100);
+    int batch = *rc::gen::element(1, 1, 3);
+    std::string typeA = *type, typeB = *type, arguments, text;
+    auto operand = [&](const char *name, int rows, int columns, const std::string &type) {
+      std::string whole = tensor({batch, rows, columns}, type);
+      if (!*rc::gen::arbitrary<bool>()) {
+        arguments += "%" + std::string(name) + ": " + whole + ", ";
+        return whole;
+      }
+      std::string turned = tensor({batch, columns, rows}, type);
+      arguments += "%" + std::string(name) + "0: " + turned + ", ";
+      text +=
+          "  %" + std::string(name) + " = nn.transpose %" + name + "0 [0, 2, 1] : " + turned + "\n";
+      return whole;
+    };
+    std::string a = operand("a", m, k, typeA), b = operand("b", k, n, typeB),
+                c = tensor({batch, m, n}, "i32"), d = tensor({batch, m, n}, "f32"),
+                s = tensor({n}, "f32");
+    std::string program =
+        "func.func @main(" + arguments + "%s: " + s + ") -> (" + c + ", " + d + ") {\n" + text +
+        "  %c = nn.matmul %a, %b : " + a + ", " + b + "\n  %f = nn.cast %c : " + c + " to " + d +
+        "\n  %d = nn.mul %f, %s : " + d + ", " + s + "\n  return %c, %d : " + c + ", " + d + "\n}";
+    Check check;
+    check.draw.least = -128, check.draw.most = 255;
+    RC_ASSERT(differs(program, check) == "");
+  }));
+}
+
 /// The tiles of products that keep a chip busy, with what is left over of them.
 TEST(Matmul, OfHalvesInManyBlocks) {
   Check check;
