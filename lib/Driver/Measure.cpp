@@ -81,6 +81,19 @@ std::vector<RankMeasure> cleave::measureRanks(const Runner &runner, double milli
   return ranks;
 }
 
+double cleave::measureCommands(const Runner &runner) {
+  uint64_t most = 0;
+  for (uint32_t rank = 0; rank < runner.program()->num_ranks; ++rank) {
+    uint32_t count;
+    const cleave_span *spans = cleave_session_spans(runner.session(), rank, &count);
+    uint64_t sum = 0;
+    for (const cleave_span &span : llvm::ArrayRef(spans, count))
+      sum += span.end - span.begin;
+    most = std::max(most, sum);
+  }
+  return double(most) / 1e6;
+}
+
 std::string cleave::toTable(llvm::ArrayRef<Measurement> measurements) {
   std::string text;
   llvm::raw_string_ostream os(text);
@@ -112,13 +125,16 @@ std::string cleave::toTable(llvm::ArrayRef<Measurement> measurements) {
 static Json contract(const Measurement &measurement) {
   // Steps of a tenth of a microsecond and a tenth of a millisecond.
   auto rounded = [](double value, double steps) { return std::round(value * steps) / steps; };
-  std::vector<double> latencies;
-  for (double latency : measurement.latencies)
-    latencies.push_back(rounded(latency, 1e4));
-  return {{"latency_ms", latencies},
-          {"load_ms", rounded(measurement.load, 10)},
-          {"compile_ms", rounded(measurement.compile, 10)},
-          {"peak_rss_mb", rounded(measurement.peakRss, 10)}};
+  auto roundedAll = [&](llvm::ArrayRef<double> values) {
+    return llvm::map_to_vector(values, [&](double value) { return rounded(value, 1e4); });
+  };
+  Json result = {{"latency_ms", roundedAll(measurement.latencies)},
+                 {"load_ms", rounded(measurement.load, 10)},
+                 {"compile_ms", rounded(measurement.compile, 10)},
+                 {"peak_rss_mb", rounded(measurement.peakRss, 10)}};
+  if (!measurement.commands.empty())
+    result["commands_ms"] = roundedAll(measurement.commands);
+  return result;
 }
 
 static std::string inLine(const Json &json) {

@@ -8,50 +8,18 @@
 
 #include "cleave/Support/Link.h"
 
+#include "cleave/Support/MemoryFile.h"
+
 #include "lld/Common/Driver.h"
 #include "llvm/Support/FileUtilities.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
 
-#include <algorithm>
-#include <cerrno>
 #include <mutex>
-#include <sys/mman.h>
-#include <unistd.h>
 
 LLD_HAS_DRIVER(elf)
 
 using namespace cleave;
-
-/// Writes all of `bytes`; false, with errno, where that cannot be.
-static bool writeAll(int descriptor, llvm::StringRef bytes) {
-  while (!bytes.empty()) {
-    ssize_t count = ::write(descriptor, bytes.data(), bytes.size());
-    if (count < 0 && errno != EINTR)
-      return false;
-    bytes = bytes.drop_front(std::max<ssize_t>(count, 0));
-  }
-  return true;
-}
-
-namespace {
-
-/// A file in memory.
-class MemoryFile {
-public:
-  MemoryFile() : descriptor(memfd_create("objects", MFD_CLOEXEC)) {}
-  MemoryFile(const MemoryFile &) = delete;
-  ~MemoryFile() {
-    if (descriptor >= 0)
-      ::close(descriptor);
-  }
-  bool fill(llvm::StringRef bytes) { return descriptor >= 0 && writeAll(descriptor, bytes); }
-  std::string path() const { return "/proc/self/fd/" + std::to_string(descriptor); }
-
-  const int descriptor;
-};
-
-} // namespace
 
 static llvm::Error cannotWrite(const std::string &called, const llvm::Twine &why) {
   return llvm::createStringError("cannot write \"" + called + "\": " + why);
@@ -61,8 +29,8 @@ static llvm::Error cannotWrite(const std::string &called, const llvm::Twine &why
 static llvm::Error link(llvm::StringRef input, const std::string &path, const std::string &called,
                         std::initializer_list<const char *> more) {
   MemoryFile file;
-  if (!file.fill(input))
-    return cannotWrite(called, llvm::errnoAsErrorCode().message());
+  if (std::error_code failed = file.write(input))
+    return cannotWrite(called, failed.message());
   std::string object = file.path(), messages;
   llvm::raw_string_ostream out(messages);
   std::vector<const char *> arguments = {"ld.lld",

@@ -57,14 +57,13 @@ void Messages::planLanes() {
   uint32_t mostAtAll = 0;
   std::vector<uint32_t> most(program.num_ranks);
   for (bool load : {true, false}) {
-    uint32_t count, atAll = 0;
+    uint32_t atAll = 0;
     std::vector<uint32_t> now(program.num_ranks);
-    const cleave_command *list = listOf(program, rank, load, count);
-    for (uint32_t i = 0; i < count; ++i) {
-      if (list[i].op != CLEAVE_OP_SEND && list[i].op != CLEAVE_OP_WAIT)
+    for (const cleave_command &command : listOf(program, rank, load)) {
+      if (command.op != CLEAVE_OP_SEND && command.op != CLEAVE_OP_WAIT)
         continue;
-      uint32_t peer = groups.peerOf(list[i], rank);
-      bool starts = list[i].op == CLEAVE_OP_SEND;
+      uint32_t peer = groups.peerOf(command, rank);
+      bool starts = command.op == CLEAVE_OP_SEND;
       now[peer] += starts ? 1 : -1;
       atAll += starts ? 1 : -1;
       most[peer] = std::max(most[peer], now[peer]);
@@ -79,21 +78,18 @@ void Messages::planLanes() {
 
 uint64_t Messages::scratchBytes() const {
   uint64_t most = 0;
-  for (bool load : {true, false}) {
-    uint32_t count;
-    const cleave_command *list = listOf(program, rank, load, count);
-    for (uint32_t i = 0; i < count; ++i) {
-      if (!isReducing(list[i].op))
+  for (bool load : {true, false})
+    for (const cleave_command &command : listOf(program, rank, load)) {
+      if (!isReducing(command.op))
         continue;
-      const uint64_t *counts = program.counts + list[i].first_count;
-      Membership self = groups.find(list[i].group, rank);
-      uint64_t bytes = cleave_type_bytes(list[i].type);
-      uint64_t elements = list[i].op == CLEAVE_OP_REDUCE_SCATTER ? counts[self.member]
+      const uint64_t *counts = program.counts + command.first_count;
+      Membership self = groups.find(command.group, rank);
+      uint64_t bytes = cleave_type_bytes(command.type);
+      uint64_t elements = command.op == CLEAVE_OP_REDUCE_SCATTER ? counts[self.member]
                           : counts[0] * bytes <= atOnceBytes ? counts[0]
                                                              : sliceOf(counts[0], self.size, bytes);
       most = std::max(most, elements * bytes * (self.size - 1));
     }
-  }
   return most;
 }
 

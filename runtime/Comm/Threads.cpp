@@ -159,17 +159,14 @@ void Threads::createChannels() {
   };
   std::map<std::pair<uint32_t, uint32_t>, Load> loads;
   for (uint32_t rank = 0; rank < program.num_ranks; ++rank)
-    for (bool load : {true, false}) {
-      uint32_t count;
-      const cleave_command *list = listOf(program, rank, load, count);
-      for (uint32_t i = 0; i < count; ++i) {
-        if (list[i].op != CLEAVE_OP_SEND && list[i].op != CLEAVE_OP_WAIT)
+    for (bool load : {true, false})
+      for (const cleave_command &command : listOf(program, rank, load)) {
+        if (command.op != CLEAVE_OP_SEND && command.op != CLEAVE_OP_WAIT)
           continue;
-        Load &own = loads[{rank, groups.peerOf(list[i], rank)}];
-        own.now += list[i].op == CLEAVE_OP_SEND ? 1 : -1;
+        Load &own = loads[{rank, groups.peerOf(command, rank)}];
+        own.now += command.op == CLEAVE_OP_SEND ? 1 : -1;
         own.most = std::max(own.most, own.now);
       }
-    }
   channels = std::vector<Channel>(loads.size());
   for (const auto &[pair, load] : loads) {
     channels[pairs.size()].sources.resize(std::bit_ceil(load.most));

@@ -96,6 +96,10 @@ const void *cleave_session_output(const cleave_session *session, uint32_t rank, 
   return inside(session)->ranks[rank].outputData[index];
 }
 
+const char *cleave_session_exchange(const cleave_session *session) {
+  return inside(session)->exchange();
+}
+
 const char *cleave_session_remark(const cleave_session *session) {
   return inside(session)->remark();
 }

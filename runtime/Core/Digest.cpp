@@ -43,8 +43,7 @@ static void add(Hash &hash, const cleave_program &program, const cleave_command 
   hash.add(command.op);
   hash.add(command.num_buffers);
   hash.add(command.name);
-  for (uint32_t i = 0; i < command.num_buffers; ++i) {
-    const cleave_buffer &buffer = program.buffers[command.first_buffer + i];
+  for (const cleave_buffer &buffer : buffersOf(program, command)) {
     hash.add(buffer.space);
     hash.add(buffer.index);
     hash.add(buffer.offset);
@@ -74,14 +73,13 @@ std::vector<Mark> cleave::runtime::marksOf(const cleave_program &program) {
   std::vector<Mark> marks;
   for (uint32_t rank = 0; rank < program.num_ranks; ++rank)
     for (bool load : {true, false}) {
-      uint32_t count;
-      const cleave_command *list = listOf(program, rank, load, count);
-      for (uint32_t i = 0; i < count; ++i) {
+      uint32_t number = 0;
+      for (const cleave_command &command : listOf(program, rank, load)) {
         Hash hash;
-        add(hash, program, list[i]);
-        marks.push_back({rank, load, i, hash.result().low64});
+        add(hash, program, command);
+        marks.push_back({rank, load, number++, hash.result().low64});
       }
-      marks.push_back({rank, load, count, 0});
+      marks.push_back({rank, load, number, 0});
     }
   return marks;
 }

@@ -225,9 +225,9 @@ bool Session::finishOnGpu(uint32_t r, Waiter &waiter) noexcept {
       gpu->readOutput(r, i, const_cast<void *>(data));
   if (faulty < 0)
     return true;
-  uint32_t count;
-  const cleave_command *list = listOf(program, r, loading, count);
-  reportFault({r, uint32_t(faulty), loading, list + faulty, hostOf(r)}, CLEAVE_FAULT_INDEX);
+  reportFault(
+      {r, uint32_t(faulty), loading, &listOf(program, r, loading)[size_t(faulty)], hostOf(r)},
+      CLEAVE_FAULT_INDEX);
   return false;
 }
 
@@ -262,10 +262,9 @@ void Session::reportOutcome(const Place &place, const Outcome &outcome) noexcept
   if (outcome.kind != Outcome::Corrupted && outcome.kind != Outcome::Diverged)
     return;
   // The sender is to blame, not who found it.
-  uint32_t count;
-  const cleave_command *list = listOf(program, outcome.peer, loading, count);
-  uint32_t index = std::min(outcome.command, count - 1);
-  Place sender{outcome.peer, index, loading, list + index, hostOf(outcome.peer)};
+  std::span<const cleave_command> list = listOf(program, outcome.peer, loading);
+  uint32_t index = std::min(outcome.command, uint32_t(list.size()) - 1);
+  Place sender{outcome.peer, index, loading, &list[index], hostOf(outcome.peer)};
   char where[512];
   describe(where, sizeof where, place);
   if (outcome.kind == Outcome::Corrupted)
@@ -286,22 +285,20 @@ uint32_t Session::stepOf(uint32_t rank) const {
   if (isBehind(rank))
     return 0;
   const Position &at = process->position(rank), &own = process->position(firstRank);
-  uint32_t count;
-  listOf(program, rank, loading, count);
   bool same = at.phase.load(std::memory_order_acquire) == own.phase &&
               at.run.load(std::memory_order_relaxed) == own.run;
   // Outside of its list it is before or behind it.
-  return same ? at.step.load(std::memory_order_relaxed) : 2 * count;
+  return same ? at.step.load(std::memory_order_relaxed)
+              : 2 * uint32_t(listOf(program, rank, loading).size());
 }
 
 /// How many commands of a kind a rank has begun, or with `done`, has behind it.
 template <typename Which>
 static uint32_t countUpTo(const cleave_program &program, uint32_t rank, bool load, uint32_t step,
                           bool done, Which which) {
-  uint32_t count;
-  const cleave_command *list = listOf(program, rank, load, count);
-  uint32_t end = std::min(count, done ? step / 2 : (step + 1) / 2);
-  return uint32_t(std::count_if(list, list + end, which));
+  std::span<const cleave_command> list = listOf(program, rank, load);
+  size_t end = std::min<size_t>(list.size(), done ? step / 2 : (step + 1) / 2);
+  return uint32_t(std::ranges::count_if(list.first(end), which));
 }
 
 static auto ofGroup(uint32_t group) {
@@ -316,11 +313,11 @@ uint32_t Session::arrivals(uint32_t rank, uint32_t group) const {
 /// The `number`-th command of a kind, from 1.
 template <typename Which>
 Place Session::placeOf(uint32_t rank, uint32_t number, Which which) const {
-  uint32_t count, at = 0;
-  const cleave_command *list = listOf(program, rank, loading, count);
-  while (at + 1 < count && (!which(list[at]) || --number))
+  uint32_t at = 0;
+  std::span<const cleave_command> list = listOf(program, rank, loading);
+  while (at + 1 < list.size() && (!which(list[at]) || --number))
     ++at;
-  return {rank, at, loading, list + at, hostOf(rank)};
+  return {rank, at, loading, list.data() + at, hostOf(rank)};
 }
 
 /// What a rank waits for, standing at an exchange.
@@ -347,10 +344,9 @@ Awaited Session::awaitedBy(const Place &place) const {
   }
   uint32_t own = arrivals(place.rank, command.group);
   for (uint32_t i = 0; i < set.size; ++i) {
-    uint32_t rank = set.ranks[i], at = stepOf(rank), count;
-    const cleave_command *list = listOf(program, rank, loading, count);
-    bool stands = (at & 1) && at / 2 < count && isCollective(list[at / 2].op) &&
-                  list[at / 2].group == command.group;
+    uint32_t rank = set.ranks[i], at = stepOf(rank);
+    std::span<const cleave_command> list = listOf(program, rank, loading);
+    bool stands = (at & 1) && at / 2 < list.size() && ofGroup(command.group)(list[at / 2]);
     uint32_t reached = arrivals(rank, command.group);
     if (reached < own)
       return {place, rank, /*lost=*/false};
@@ -365,11 +361,11 @@ Awaited Session::awaitedBy(const Place &place) const {
 Awaited Session::culprit(const Place &place) const {
   Awaited awaited = awaitedBy(place);
   for (uint32_t hop = 1; hop < program.num_ranks && !awaited.lost; ++hop) {
-    uint32_t count, rank = awaited.rank, at = stepOf(rank);
-    const cleave_command *list = listOf(program, rank, loading, count);
-    if (!(at & 1) || at / 2 >= count)
+    uint32_t rank = awaited.rank, at = stepOf(rank);
+    std::span<const cleave_command> list = listOf(program, rank, loading);
+    if (!(at & 1) || at / 2 >= list.size())
       break;
-    Awaited next = awaitedBy({rank, at / 2, loading, list + at / 2});
+    Awaited next = awaitedBy({rank, at / 2, loading, &list[at / 2]});
     if (!next.lost && (next.rank == place.rank || next.rank == rank))
       break;
     awaited = next;
@@ -384,8 +380,8 @@ void Session::reportLate(const Place &place) noexcept {
     return report(place, "waited %u ms for the others of its group", deadlineMs);
   // That one stands in a run before this and has waited longer: it knows the cause.
   secondHand = isBehind(rank);
-  uint32_t count, at = secondHand ? process->position(rank).step.load() : stepOf(rank);
-  const cleave_command *list = listOf(program, rank, loading, count);
+  uint32_t at = secondHand ? process->position(rank).step.load() : stepOf(rank);
+  std::span<const cleave_command> list = listOf(program, rank, loading);
   const char *host = hostOf(rank);
   char where[512] = "its end";
   if (awaited.lost) {
@@ -393,21 +389,19 @@ void Session::reportLate(const Place &place) noexcept {
     return report(awaited.sender, "what it sent did not arrive at rank %u, %.300s, within %u ms",
                   awaited.by.rank, where, deadlineMs);
   }
-  if (at / 2 < count)
-    describe(where, sizeof where, {rank, at / 2, loading, list + at / 2});
+  if (at / 2 < list.size())
+    describe(where, sizeof where, {rank, at / 2, loading, &list[at / 2]});
   report(place, "waited %u ms for rank %u%s%.60s, which is at %.300s", deadlineMs, rank,
          host ? " on " : "", nameOf(host), where);
 }
 
 /// What was read to fill parameters would else be held twice.
 void Session::releaseFiles(const cleave_command &command) noexcept {
-  for (uint32_t b = 0; b < command.num_buffers; ++b) {
-    const cleave_buffer &buffer = program.buffers[command.first_buffer + b];
+  for (const cleave_buffer &buffer : buffersOf(program, command))
     if (buffer.space == CLEAVE_SPACE_FILE)
       fileUse.unused(
           buffer.index, buffer.offset, buffer.offset + buffer.bytes,
           [&](uint64_t begin, uint64_t end) { files[buffer.index].release(begin, end); });
-  }
 }
 
 void Session::report(const Place &place, const char *format, ...) noexcept {
@@ -425,10 +419,9 @@ void Session::report(const Place &place, const char *format, ...) noexcept {
 
 void Session::reportHanging() noexcept {
   for (uint32_t r = firstRank; r < endRank; ++r) {
-    uint32_t count;
-    const cleave_command *list = listOf(program, r, loading, count);
+    std::span<const cleave_command> list = listOf(program, r, loading);
     uint32_t at = ranks[r].step->load(std::memory_order_relaxed) / 2;
-    if (at < count)
-      report({r, at, loading, list + at}, "does not end within %u ms", deadlineMs);
+    if (at < list.size())
+      report({r, at, loading, &list[at]}, "does not end within %u ms", deadlineMs);
   }
 }

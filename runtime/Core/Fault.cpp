@@ -71,8 +71,8 @@ int32_t cleave::runtime::readFault(const cleave_program &program, const Groups &
     return fail(error, CLEAVE_REFUSED,
                 "CLEAVE_FAULT names a rank that does not exist, got: %u of %u", fault.rank,
                 program.num_ranks);
-  uint32_t count;
-  const cleave_command *list = listOf(program, fault.rank, /*load=*/false, count);
+  std::span<const cleave_command> list = listOf(program, fault.rank, /*load=*/false);
+  auto count = uint32_t(list.size());
   uint32_t asked = fault.command;
   if (fault.kind >= Fault::Drop)
     while (fault.command < count && !sends(groups, fault.rank, list[fault.command]))

@@ -45,14 +45,10 @@ int32_t Session::prepareJob(cleave_error *error) {
 }
 
 bool Session::readsInput(uint32_t rank, uint32_t index) const {
-  uint32_t count;
-  const cleave_command *list = listOf(program, rank, /*load=*/false, count);
-  for (uint32_t i = 0; i < count; ++i)
-    for (uint32_t b = 0; b < list[i].num_buffers; ++b) {
-      const cleave_buffer &buffer = program.buffers[list[i].first_buffer + b];
+  for (const cleave_command &command : listOf(program, rank, /*load=*/false))
+    for (const cleave_buffer &buffer : buffersOf(program, command))
       if (buffer.space == CLEAVE_SPACE_INPUT && buffer.index == index && buffer.bytes)
         return true;
-    }
   return false;
 }
 
@@ -67,11 +63,10 @@ void Session::stopForJob() noexcept {
 
 void Session::describePosition(uint32_t rank, Phase phase, uint32_t step, char *text,
                                size_t room) noexcept {
-  uint32_t count;
   bool load = phase == Phase::Load;
-  const cleave_command *list = listOf(program, rank, load, count);
-  if (step / 2 < count)
-    describe(text, room, {rank, step / 2, load, list + step / 2});
+  std::span<const cleave_command> list = listOf(program, rank, load);
+  if (step / 2 < list.size())
+    describe(text, room, {rank, step / 2, load, &list[step / 2]});
   else
     snprintf(text, room, "the end of its commands");
 }

@@ -33,10 +33,10 @@ public:
 
   int32_t run(const Place &place, cleave_error *error) {
     const cleave_command &command = *place.command;
-    const cleave_buffer *buffers = program.buffers + command.first_buffer;
+    std::span<const cleave_buffer> buffers = buffersOf(program, command);
     pointers.clear();
-    for (uint32_t i = 0; i < command.num_buffers; ++i)
-      pointers.push_back(address(buffers[i]));
+    for (const cleave_buffer &buffer : buffers)
+      pointers.push_back(address(buffer));
     switch (command.op) {
     case CLEAVE_OP_LAUNCH: {
       const int64_t *coordinates = program.coordinates + size_t(rank) * program.num_axes;
@@ -58,14 +58,13 @@ public:
 
   /// Lets go of what a command read, and tells what it filled.
   void end(const cleave_command &command, cleave_filled filled, void *context) {
-    for (uint32_t i = 0; i < command.num_buffers; ++i) {
-      const cleave_buffer &buffer = program.buffers[command.first_buffer + i];
+    std::span<const cleave_buffer> buffers = buffersOf(program, command);
+    for (const cleave_buffer &buffer : buffers)
       if (buffer.space == CLEAVE_SPACE_FILE)
         files[buffer.index].release(buffer.offset, buffer.offset + buffer.bytes);
-      uint32_t numOutputs = command.op == CLEAVE_OP_LAUNCH ? command.num_outputs : 1;
-      if (buffer.space == CLEAVE_SPACE_PARAM && i + numOutputs >= command.num_buffers && filled)
+    for (const cleave_buffer &buffer : buffers.last(numWritten(command)))
+      if (buffer.space == CLEAVE_SPACE_PARAM && filled)
         filled(context, buffer.offset, buffer.bytes);
-    }
   }
 
 private:
@@ -95,10 +94,9 @@ int32_t cleave_load_params(const cleave_program *program, uint32_t rank, void *p
     Loader loader(*program, rank, static_cast<char *>(params));
     if (int32_t status = loader.open(error))
       return status;
-    uint32_t count;
-    const cleave_command *list = listOf(*program, rank, /*load=*/true, count);
-    for (uint32_t i = 0; i < count; ++i) {
-      if (int32_t status = loader.run({rank, i, /*load=*/true, list + i}, error))
+    std::span<const cleave_command> list = listOf(*program, rank, /*load=*/true);
+    for (uint32_t i = 0; i < list.size(); ++i) {
+      if (int32_t status = loader.run({rank, i, /*load=*/true, &list[i]}, error))
         return status;
       loader.end(list[i], filled, context);
     }

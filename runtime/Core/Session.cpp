@@ -17,12 +17,10 @@ static constexpr uint32_t defaultDeadlineMs = 60'000;
 FileUse::FileUse(const cleave_program &program) : ranges(program.num_files) {
   for (uint32_t i = 0; i < program.num_programs; ++i) {
     const cleave_rank_program &own = program.programs[i];
-    for (uint32_t c = 0; c < own.num_main; ++c)
-      for (uint32_t b = 0; b < own.main[c].num_buffers; ++b) {
-        const cleave_buffer &buffer = program.buffers[own.main[c].first_buffer + b];
+    for (const cleave_command &command : std::span(own.main, own.num_main))
+      for (const cleave_buffer &buffer : buffersOf(program, command))
         if (buffer.space == CLEAVE_SPACE_FILE && buffer.bytes)
           ranges[buffer.index].push_back({buffer.offset, buffer.offset + buffer.bytes});
-      }
   }
   for (uint32_t rank = 0; program.params && rank < program.num_ranks; ++rank) {
     uint64_t begin = program.params[rank].offset;
@@ -75,14 +73,14 @@ int32_t Session::prepare(cleave_error *error) {
   if (int32_t status = mapFiles(error))
     return status;
   if (program.device != CLEAVE_DEVICE_CPU) {
+    // What is to be found or broken on its way has to pass the host.
+    connects = !wantsChecks && fault.kind < Fault::Drop;
     gpu = std::make_unique<Gpu>(program, firstRank, endRank, process ? process->place() : 0,
-                                deadlineMs, timing);
+                                deadlineMs, connects, timing);
     if (int32_t status = gpu->prepare(error))
       return status;
     if (int32_t status = gpu->upload(files, error))
       return status;
-    // What is to be found or broken on its way has to pass the host.
-    connects = !wantsChecks && fault.kind < Fault::Drop;
   }
   if (int32_t status = allocate(error))
     return status;
@@ -143,18 +141,21 @@ bool Session::readsFile(uint32_t index) const {
   for (uint32_t r = firstRank; r < endRank; ++r) {
     if (program.params && program.params[r].file == index)
       return true;
-    for (bool load : {true, false}) {
-      uint32_t count;
-      const cleave_command *list = listOf(program, r, load, count);
-      for (uint32_t i = 0; i < count; ++i)
-        for (uint32_t b = 0; b < list[i].num_buffers; ++b) {
-          const cleave_buffer &buffer = program.buffers[list[i].first_buffer + b];
+    for (bool load : {true, false})
+      for (const cleave_command &command : listOf(program, r, load))
+        for (const cleave_buffer &buffer : buffersOf(program, command))
           if (buffer.space == CLEAVE_SPACE_FILE && buffer.index == index)
             return true;
-        }
-    }
   }
   return false;
+}
+
+const char *Session::exchange() const {
+  if (program.num_ranks == 1)
+    return "";
+  if (gpu && gpu->isConnected())
+    return gpu->exchange();
+  return process ? process->api->name : "threads";
 }
 
 int32_t Session::mapFiles(cleave_error *error) {
@@ -198,13 +199,11 @@ int32_t Session::allocate(cleave_error *error) {
 /// Turns the buffers of a list into addresses; `pointers` has been reserved.
 int32_t Session::resolve(uint32_t r, bool load, cleave_error *error) {
   Rank &rank = ranks[r];
-  uint32_t count;
-  const cleave_command *list = listOf(program, r, load, count);
+  std::span<const cleave_command> list = listOf(program, r, load);
   std::vector<Step> &steps = load ? rank.load : rank.main;
-  steps.reserve(count);
-  for (uint32_t i = 0; i < count; ++i) {
-    const cleave_command &command = list[i];
-    const cleave_buffer *buffers = program.buffers + command.first_buffer;
+  steps.reserve(list.size());
+  for (const cleave_command &command : list) {
+    std::span<const cleave_buffer> buffers = buffersOf(program, command);
     Step step{&command, rank.pointers.data() + rank.pointers.size(), 0};
     for (uint32_t b = 0; b < command.num_buffers; ++b) {
       if (gpu) {
@@ -224,7 +223,8 @@ int32_t Session::resolve(uint32_t r, bool load, cleave_error *error) {
     } else if (command.op != CLEAVE_OP_LAUNCH) {
       step.bytes = buffers[0].bytes;
     } else if (gpu) {
-      if (int32_t status = gpu->addLaunch(r, command, i, step.pointers, step.arguments, error))
+      if (int32_t status = gpu->addLaunch(r, command, uint32_t(steps.size()), step.pointers,
+                                          step.arguments, error))
         return status;
     }
     steps.push_back(step);

@@ -94,6 +94,7 @@ public:
 
   void runRank(uint32_t rank, Waiter &waiter) noexcept override;
 
+  const char *exchange() const;
   const char *remark() const { return gpu ? gpu->remark() : ""; }
 
   /// False where a kernel still runs: the session must stay where it is.

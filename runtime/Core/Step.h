@@ -23,7 +23,7 @@ struct Ends {
 
 inline Ends endsOf(const cleave_program &program, const Step &step) {
   const cleave_command &command = *step.command;
-  const cleave_buffer *buffers = program.buffers + command.first_buffer;
+  std::span<const cleave_buffer> buffers = buffersOf(program, command);
   Ends ends;
   if (command.op != CLEAVE_OP_RECV && command.op != CLEAVE_OP_WAIT) {
     ends.input = step.pointers[0];
@@ -31,7 +31,7 @@ inline Ends endsOf(const cleave_program &program, const Step &step) {
   }
   if (numWritten(command)) {
     ends.output = step.pointers[command.num_buffers - 1];
-    ends.bytesOut = buffers[command.num_buffers - 1].bytes;
+    ends.bytesOut = buffers.back().bytes;
   }
   return ends;
 }

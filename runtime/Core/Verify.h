@@ -5,6 +5,8 @@
 
 #include "Groups.h"
 
+#include <span>
+
 namespace cleave::runtime {
 
 inline bool isCollective(uint8_t op) {
@@ -60,12 +62,15 @@ int32_t verifyCommands(const cleave_program &program, const Groups &groups, clea
 int32_t verifyOrder(const cleave_program &program, const Groups &groups, bool load,
                     cleave_error *error);
 
-/// The list of a rank.
-inline const cleave_command *listOf(const cleave_program &program, uint32_t rank, bool load,
-                                    uint32_t &count) {
+/// The list of a rank, and the buffers of a command.
+inline std::span<const cleave_command> listOf(const cleave_program &program, uint32_t rank,
+                                              bool load) {
   const cleave_rank_program &own = program.programs[program.class_of_rank[rank]];
-  count = load ? own.num_load : own.num_main;
-  return load ? own.load : own.main;
+  return load ? std::span(own.load, own.num_load) : std::span(own.main, own.num_main);
+}
+inline std::span<const cleave_buffer> buffersOf(const cleave_program &program,
+                                                const cleave_command &command) {
+  return {program.buffers + command.first_buffer, command.num_buffers};
 }
 
 } // namespace cleave::runtime

@@ -67,14 +67,10 @@ uint32_t cleave::runtime::numWritten(const cleave_command &command) {
 
 bool cleave::runtime::writesOutput(const cleave_program &program, const cleave_rank_program &own,
                                    uint32_t index) {
-  for (uint32_t c = 0; c < own.num_main; ++c) {
-    const cleave_command &command = own.main[c];
-    for (uint32_t b = command.num_buffers - numWritten(command); b < command.num_buffers; ++b) {
-      const cleave_buffer &buffer = program.buffers[command.first_buffer + b];
+  for (const cleave_command &command : std::span(own.main, own.num_main))
+    for (const cleave_buffer &buffer : buffersOf(program, command).last(numWritten(command)))
       if (buffer.space == CLEAVE_SPACE_OUTPUT && buffer.index == index)
         return true;
-    }
-  }
   return false;
 }
 
@@ -298,12 +294,11 @@ int32_t cleave::runtime::verifyCommands(const cleave_program &program, const Gro
     bool seen = classSeen[program.class_of_rank[rank]];
     classSeen[program.class_of_rank[rank]] = true;
     for (bool load : {true, false}) {
-      uint32_t count;
-      const cleave_command *list = listOf(program, rank, load, count);
-      for (uint32_t i = 0; i < count; ++i) {
+      std::span<const cleave_command> list = listOf(program, rank, load);
+      for (uint32_t i = 0; i < list.size(); ++i) {
         if (seen && !isExchange(list[i].op))
           continue;
-        Place place{rank, i, load, list + i};
+        Place place{rank, i, load, &list[i]};
         if (int32_t status = CommandVerifier(program, groups, place, error).verify())
           return status;
       }

@@ -120,7 +120,7 @@ private:
   }
 
   int32_t receive(uint32_t rank, const cleave_command &command, uint32_t peer, Queue &queue) {
-    Place sent{peer, queue.sent.front(), load, listFrom(peer) + queue.sent.front()};
+    Place sent{peer, queue.sent.front(), load, &listOf(program, peer, load)[queue.sent.front()]};
     queue.sent.pop_front();
     ready.push_back(peer);
     const char *what =
@@ -137,7 +137,7 @@ private:
   int32_t verifyWrites(uint32_t rank, const cleave_command &command) const {
     uint32_t written = numWritten(command);
     for (uint32_t index : flying[rank]) {
-      const cleave_command &send = listFrom(rank)[index];
+      const cleave_command &send = listOf(program, rank, load)[index];
       const cleave_buffer &source = program.buffers[send.first_buffer];
       for (uint32_t i = command.num_buffers - written; i < command.num_buffers; ++i)
         if (overlap(source, program.buffers[command.first_buffer + i])) {
@@ -151,16 +151,10 @@ private:
     return CLEAVE_OK;
   }
 
-  const cleave_command *listFrom(uint32_t rank) const {
-    uint32_t count;
-    return listOf(program, rank, load, count);
-  }
-
   /// The command that a rank stands at, or null at its end.
   const cleave_command *current(uint32_t rank) const {
-    uint32_t count;
-    const cleave_command *list = listOf(program, rank, load, count);
-    return next[rank] < count ? list + next[rank] : nullptr;
+    std::span<const cleave_command> list = listOf(program, rank, load);
+    return next[rank] < list.size() ? &list[next[rank]] : nullptr;
   }
 
   Place placeOf(uint32_t rank) const { return {rank, next[rank], load, current(rank)}; }
@@ -213,7 +207,8 @@ private:
     for (uint32_t rank = 0; rank < program.num_ranks; ++rank)
       if (!flying[rank].empty()) {
         uint32_t index = flying[rank].front();
-        return failAt(error, CLEAVE_REFUSED, {rank, index, load, listFrom(rank) + index},
+        return failAt(error, CLEAVE_REFUSED,
+                      {rank, index, load, &listOf(program, rank, load)[index]},
                       "is not waited for");
       }
     return CLEAVE_OK;

@@ -29,19 +29,23 @@ bool Gpu::check(Rank &rank, CUresult result) {
   return false;
 }
 
+bool Gpu::put(Rank &rank, CUresult result) {
+  rank.endsInKernel = false;
+  return check(rank, result);
+}
+
 bool Gpu::fetch(Rank &rank, void *host, CUdeviceptr device, uint64_t bytes) {
-  return bytes == 0 || check(rank, driver->cuMemcpyDtoHAsync(host, device, bytes, rank.stream));
+  return bytes == 0 || put(rank, driver->cuMemcpyDtoHAsync(host, device, bytes, rank.stream));
 }
 
 bool Gpu::give(Rank &rank, CUdeviceptr device, const void *host, uint64_t bytes) {
-  return bytes == 0 || check(rank, driver->cuMemcpyHtoDAsync(device, host, bytes, rank.stream));
+  return bytes == 0 || put(rank, driver->cuMemcpyHtoDAsync(device, host, bytes, rank.stream));
 }
 
 bool Gpu::issueBegin(Rank &rank, bool load) {
-  rank.endsInKernel = false;
   for (auto &[key, lane] : rank.lanes)
     lane.begun = lane.ended = 0;
-  bool done = check(rank, driver->cuMemsetD8Async(rank.faults, 0, 4 * rank.numFaults, rank.stream));
+  bool done = put(rank, driver->cuMemsetD8Async(rank.faults, 0, 4 * rank.numFaults, rank.stream));
   for (uint32_t i = 0; i < program.num_inputs && done && !load; ++i) {
     uint64_t bytes;
     valueBytes(program.inputs[i], bytes);
@@ -72,15 +76,13 @@ bool Gpu::launch(Rank &rank, const Step &step) {
 bool Gpu::issue(Rank &rank, const Step &step) {
   if (step.command->op == CLEAVE_OP_LAUNCH)
     return launch(rank, step);
-  rank.endsInKernel = false;
   if (step.bytes == 0)
     return true;
   if (step.command->op == CLEAVE_OP_COPY)
-    return check(rank,
-                 driver->cuMemcpyDtoDAsync(onDevice(step.pointers[1]), onDevice(step.pointers[0]),
-                                           step.bytes, rank.stream));
-  return check(rank,
-               driver->cuMemsetD8Async(onDevice(step.pointers[0]), 0, step.bytes, rank.stream));
+    return put(rank,
+               driver->cuMemcpyDtoDAsync(onDevice(step.pointers[1]), onDevice(step.pointers[0]),
+                                         step.bytes, rank.stream));
+  return put(rank, driver->cuMemsetD8Async(onDevice(step.pointers[0]), 0, step.bytes, rank.stream));
 }
 
 /// What comes in lies behind what goes out.
@@ -91,7 +93,6 @@ bool Gpu::issueArrival(Rank &rank, char *stage, const Ends &ends) {
 }
 
 bool Gpu::issueDeparture(Rank &rank, const char *stage, const Ends &ends) {
-  rank.endsInKernel = false;
   return give(rank, onDevice(ends.output), stage + gottenAt(ends), ends.bytesOut);
 }
 
@@ -108,8 +109,7 @@ bool Gpu::issueEnd(Rank &rank, bool load) {
 }
 
 bool Gpu::beginPiece(Rank &rank) {
-  return check(rank,
-               driver->cuStreamBeginCapture(rank.stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+  return put(rank, driver->cuStreamBeginCapture(rank.stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
 }
 
 bool Gpu::endPiece(Rank &rank) {
@@ -198,8 +198,7 @@ bool Gpu::begin(uint32_t r, bool load) {
 }
 
 bool Gpu::mark(Rank &rank, size_t number, CUstream stream) {
-  rank.endsInKernel = false;
-  return check(rank, driver->cuEventRecord(rank.marks[number], stream));
+  return put(rank, driver->cuEventRecord(rank.marks[number], stream));
 }
 
 bool Gpu::markBegin(uint32_t r, bool load, size_t index) {

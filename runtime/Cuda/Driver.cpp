@@ -5,7 +5,10 @@
 #include "../Core/Error.h"
 #include "../Host/Library.h"
 
+#include "cleave/Runtime/Session.h"
+
 #include <cstdio>
+#include <cstring>
 #include <dlfcn.h>
 #include <mutex>
 #include <string>
@@ -43,7 +46,8 @@ static int32_t load(bool simulated, Driver &driver, cleave_error *error) {
   if (CUresult result = driver.cuInit(0)) {
     char text[512];
     driver.describe(result, text, sizeof text);
-    return fail(error, CLEAVE_REFUSED, "the driver of NVIDIA's GPUs does not start: %s", text);
+    return fail(error, CLEAVE_REFUSED, "%s does not start: %s",
+                simulated ? "the simulator" : "the driver of NVIDIA's GPUs", text);
   }
   return CLEAVE_OK;
 }
@@ -58,6 +62,8 @@ void Driver::describe(CUresult result, char *text, size_t room) const {
     return;
   char found[448] = "";
   report(found, sizeof found);
+  if (size_t length = strlen(found); length && found[length - 1] == '\n')
+    found[length - 1] = 0;
   if (*found)
     snprintf(text + used, room - size_t(used), ": %s", found);
 }
@@ -73,4 +79,32 @@ int32_t cleave::runtime::openDriver(bool simulated, const Driver *&driver, cleav
   isOpen[simulated] = true;
   driver = &drivers[simulated];
   return CLEAVE_OK;
+}
+
+int32_t cleave::runtime::openDriver(bool simulated, const Driver *&driver, uint32_t &gpus,
+                                    cleave_error *error) {
+  if (int32_t status = openDriver(simulated, driver, error))
+    return status;
+  int count = 0;
+  if (CUresult result = driver->cuDeviceGetCount(&count)) {
+    char text[512];
+    driver->describe(result, text, sizeof text);
+    return fail(error, CLEAVE_REFUSED, "the GPUs of this machine cannot be counted: %s", text);
+  }
+  if (count <= 0)
+    return fail(error, CLEAVE_REFUSED,
+                "this machine has no GPU that CUDA can use; compile the model with --target cpu");
+  gpus = uint32_t(count);
+  return CLEAVE_OK;
+}
+
+int32_t cleave_device_check(uint32_t device, cleave_error *error) {
+  const Driver *driver = nullptr;
+  uint32_t gpus;
+  switch (device) {
+  case CLEAVE_DEVICE_CPU: return CLEAVE_OK;
+  case CLEAVE_DEVICE_CUDA:
+  case CLEAVE_DEVICE_SIMT: return openDriver(device == CLEAVE_DEVICE_SIMT, driver, gpus, error);
+  }
+  return fail(error, CLEAVE_REFUSED, "the device does not exist, got: %u", device);
 }

@@ -26,6 +26,8 @@ struct Driver {
 /// The driver of this machine, or the simulator, initialised; they live as long as this
 /// process. Refused, with the remedy, where there is none.
 int32_t openDriver(bool simulated, const Driver *&driver, cleave_error *error);
+/// The same, and how many GPUs it has: one at least, else this too is refused.
+int32_t openDriver(bool simulated, const Driver *&driver, uint32_t &gpus, cleave_error *error);
 
 } // namespace cleave::runtime
 

@@ -26,9 +26,10 @@ bool Gpu::connect(const Nccl &nccl, const ncclUniqueId &id, Waiter &waiter, clea
   std::vector<Seat> seats;
   for (uint32_t r = firstRank; r < endRank; ++r)
     seats.push_back({of(r).device->context, reinterpret_cast<void *>(of(r).arena),
-                     program.programs[program.class_of_rank[r]].arena_bytes});
+                     program.programs[program.class_of_rank[r]].arena_bytes, of(r).isArenaNccls});
   cliques =
       std::make_unique<Cliques>(nccl, *driver, program, firstRank, std::move(seats), deadlineMs);
+  via = "NCCL " + ncclVersionText(nccl.version);
   bool done = cliques->connect(id, waiter, error);
   for (uint32_t r = firstRank; r < endRank && done; ++r)
     done = makeLanes(r, error) == CLEAVE_OK;
@@ -46,28 +47,26 @@ bool Gpu::connect(const Nccl &nccl, const ncclUniqueId &id, Waiter &waiter, clea
 static bool conflicts(const cleave_program &program, const cleave_command &collective,
                       const cleave_command &next) {
   auto touches = [&](const cleave_command &command, bool writes, const cleave_buffer &buffer) {
-    uint32_t first = writes ? command.num_buffers - numWritten(command) : 0;
-    for (uint32_t i = first; i < command.num_buffers; ++i)
-      if (overlap(buffer, program.buffers[command.first_buffer + i]))
-        return true;
-    return false;
+    auto its = buffersOf(program, command).last(writes ? numWritten(command) : command.num_buffers);
+    return std::ranges::any_of(its, [&](const auto &other) { return overlap(buffer, other); });
   };
+  std::span<const cleave_buffer> its = buffersOf(program, collective);
   uint32_t written = collective.num_buffers - numWritten(collective);
-  for (uint32_t i = 0; i < collective.num_buffers; ++i)
-    if (touches(next, /*writes=*/i < written, program.buffers[collective.first_buffer + i]))
+  for (uint32_t i = 0; i < its.size(); ++i)
+    if (touches(next, /*writes=*/i < written, its[i]))
       return true;
   return false;
 }
 
-static std::vector<uint32_t> joinsOf(const cleave_program &program, const cleave_command *list,
-                                     uint32_t count) {
-  std::vector<uint32_t> joins(count);
+static std::vector<uint32_t> joinsOf(const cleave_program &program,
+                                     std::span<const cleave_command> list) {
+  std::vector<uint32_t> joins(list.size());
   std::vector<const cleave_command *> begun;
   uint32_t ended = 0;
-  for (uint32_t i = 0; i < count; ++i) {
+  for (size_t i = 0; i < list.size(); ++i) {
     // Those of one lane follow each other anyway.
     if (isCollective(list[i].op)) {
-      begun.push_back(list + i);
+      begun.push_back(&list[i]);
       continue;
     }
     for (uint32_t c = uint32_t(begun.size()); c > ended; --c)
@@ -86,12 +85,10 @@ int32_t Gpu::makeLanes(uint32_t r, cleave_error *error) {
   std::map<uint32_t, size_t> exchanges;
   for (bool load : {true, false}) {
     std::map<uint32_t, size_t> own;
-    uint32_t count;
-    const cleave_command *list = listOf(program, r, load, count);
-    rank.joins[load] = joinsOf(program, list, count);
-    for (uint32_t i = 0; i < count; ++i)
-      if (isCollective(list[i].op) || list[i].op == CLEAVE_OP_SEND)
-        ++own[isCollective(list[i].op) ? collectives : groups.peerOf(list[i], r)];
+    rank.joins[load] = joinsOf(program, listOf(program, r, load));
+    for (const cleave_command &command : listOf(program, r, load))
+      if (isCollective(command.op) || command.op == CLEAVE_OP_SEND)
+        ++own[isCollective(command.op) ? collectives : groups.peerOf(command, r)];
     for (auto [key, number] : own)
       exchanges[key] = std::max(exchanges[key], number);
   }
@@ -184,8 +181,7 @@ bool Gpu::join(Rank &rank, Lane &lane, uint32_t count) {
   if (count <= lane.ended)
     return true;
   lane.ended = count;
-  rank.endsInKernel = false;
-  return check(rank, driver->cuStreamWaitEvent(rank.stream, lane.ends[count - 1], 0));
+  return put(rank, driver->cuStreamWaitEvent(rank.stream, lane.ends[count - 1], 0));
 }
 
 bool Gpu::joinCollectives(Rank &rank, uint32_t count) {
@@ -211,9 +207,10 @@ bool Gpu::issueExchange(uint32_t r, const Step &step, Waiter &waiter) {
   const cleave_command &command = *step.command;
   if (isCollective(command.op))
     return issueBeside(r, rank.lanes.at(collectives), step, waiter);
-  rank.endsInKernel = false;
-  if (command.op == CLEAVE_OP_RECV)
+  if (command.op == CLEAVE_OP_RECV) {
+    rank.endsInKernel = false;
     return checkCall(r, cliques->issue(r, step, rank.stream), waiter);
+  }
   Lane &lane = rank.lanes.at(groups.peerOf(command, r));
   return command.op == CLEAVE_OP_SEND ? issueBeside(r, lane, step, waiter)
                                       : join(rank, lane, lane.ended + 1);

@@ -6,15 +6,18 @@
 #include "../Core/Verify.h"
 
 #include <algorithm>
+#include <bit>
+#include <utility>
 
 using namespace cleave::runtime;
 
 static void *pointerTo(CUdeviceptr memory) { return reinterpret_cast<void *>(memory); }
 
 Gpu::Gpu(const cleave_program &program, uint32_t firstRank, uint32_t endRank, uint32_t firstDevice,
-         uint32_t deadlineMs, bool timing)
+         uint32_t deadlineMs, bool connects, bool timing)
     : program(program), firstRank(firstRank), endRank(endRank), firstDevice(firstDevice),
-      deadlineMs(deadlineMs), timing(timing), ranks(endRank - firstRank), groups(program) {}
+      deadlineMs(deadlineMs), connects(connects), timing(timing), ranks(endRank - firstRank),
+      groups(program) {}
 
 Gpu::~Gpu() {
   // What waits for another rank would wait for ever.
@@ -40,6 +43,8 @@ Gpu::~Gpu() {
       for (CUdeviceptr memory : *list)
         driver->cuMemFree(memory);
     rank.upload.reset();
+    if (rank.isArenaNccls)
+      nccl->ncclMemFree(pointerTo(std::exchange(rank.arena, 0)));
     for (CUdeviceptr memory :
          {rank.params, rank.arena, rank.coordinates, rank.faults, rank.passing})
       driver->cuMemFree(memory);
@@ -65,9 +70,9 @@ int32_t Gpu::fail(CUresult result, const char *what, cleave_error *error) {
 
 int32_t Gpu::prepare(cleave_error *error) {
   findKept();
-  if (int32_t status = openDriver(isSimulated(), driver, error))
+  uint32_t count;
+  if (int32_t status = openDriver(isSimulated(), driver, count, error))
     return status;
-  int count = 0;
   if (CUresult result = driver->cuDriverGetVersion(&version))
     return fail(result, "the driver of NVIDIA's GPUs does not say how old it is", error);
   if (uint32_t(version) < program.cuda_version)
@@ -76,16 +81,13 @@ int32_t Gpu::prepare(cleave_error *error) {
                          "%d.%d; install one of CUDA %u.%u or newer",
                          version / 1000, version % 1000 / 10, program.cuda_version / 1000,
                          program.cuda_version % 1000 / 10);
-  if (CUresult result = driver->cuDeviceGetCount(&count))
-    return fail(result, "the GPUs of this machine cannot be counted", error);
-  if (count == 0)
-    return runtime::fail(error, CLEAVE_REFUSED,
-                         "this machine has no GPU that CUDA can use; compile "
-                         "the model with --target cpu");
-  uint32_t wanted = std::min(uint32_t(count), endRank - firstRank);
+  uint32_t wanted = std::min(count, endRank - firstRank);
   for (uint32_t i = 0; i < wanted; ++i)
-    if (int32_t status = openDevice((firstDevice + i) % uint32_t(count), error))
+    if (int32_t status = openDevice((firstDevice + i) % count, error))
       return status;
+  std::string problem;
+  if (connects && !isShared() && program.num_groups)
+    nccl = findNccl(problem);
   for (uint32_t rank = firstRank; rank < endRank; ++rank) {
     of(rank).device = devices[(rank - firstRank) % wanted].get();
     if (int32_t status = allocate(rank, error))
@@ -186,18 +188,52 @@ int32_t Gpu::take(uint32_t rank, CUdeviceptr &memory, uint64_t bytes, cleave_err
   for (uint32_t r = 0; r < program.num_ranks; ++r)
     together += weightBytes(r) + program.programs[program.class_of_rank[r]].arena_bytes;
   // Some is left for code and for the driver.
-  uint64_t usable = all / 10 * 9, passing = passingBytes(rank);
-  usable = usable > passing ? usable - passing : 1;
+  uint64_t usable = all / 10 * 9, passing = passingBytes(rank), least = 0, example = 0;
   uint64_t taken = ranks.size() < program.num_ranks ? program.num_ranks : devices.size();
-  uint64_t wanted = std::max<uint64_t>((together + usable - 1) / usable, taken + 1);
+  if (usable > passing) {
+    // Were all parts equal, and nothing whole on all ranks, the least would do. Most sizes are
+    // even over powers of two; and who follows, and is told again, soon comes to an end.
+    least = std::max((together - 1) / (usable - passing) + 1, taken + 1);
+    example = std::bit_ceil(std::max<uint64_t>(least, program.num_ranks + 1));
+  }
+  constexpr uint64_t mostRanks = 4096; // of a mesh
+  std::string advice;
+  if (example && example <= mostRanks)
+    advice = "cut the model over more GPUs, at least " + std::to_string(least) +
+             ", as with --mesh tp=" + std::to_string(example);
+  else if (passing)
+    advice =
+        "no number of GPUs of this size is enough, since what weights are made from comes "
+        "whole; take larger ones, or run what cleave compile makes, whose ranks read their own";
+  else
+    advice = "no mesh has as many GPUs of this size as are wanted; take larger ones";
   return runtime::fail(error, CLEAVE_REFUSED,
                        "the GPU has no memory for rank %u, which needs %llu bytes of weights, %llu "
-                       "to make them, %llu of activations; %llu of %llu are free: cut the model "
-                       "over more GPUs, at least %llu, as with --mesh tp=%llu",
+                       "to make them, %llu of activations; %llu of %llu are free: %s",
                        rank, (unsigned long long)weightBytes(rank), (unsigned long long)passing,
                        (unsigned long long)own.arena_bytes, (unsigned long long)unused,
-                       (unsigned long long)all, (unsigned long long)wanted,
-                       (unsigned long long)wanted);
+                       (unsigned long long)all, advice.c_str());
+}
+
+/// What ranks exchange lies there: where NCCL opens windows to it, it has to be NCCL's own.
+int32_t Gpu::takeArena(uint32_t r, cleave_error *error) {
+  Rank &rank = of(r);
+  uint64_t bytes = program.programs[program.class_of_rank[r]].arena_bytes;
+  void *memory = nullptr;
+  if (!nccl || !nccl->hasWindows() || !bytes)
+    return take(r, rank.arena, bytes, error);
+  ncclResult_t result = nccl->ncclMemAlloc(&memory, bytes);
+  rank.isArenaNccls = result == ncclSuccess;
+  rank.arena = reinterpret_cast<CUdeviceptr>(memory);
+  if (rank.isArenaNccls)
+    return CLEAVE_OK;
+  // Mostly because there is too little.
+  if (int32_t status = take(r, rank.arena, bytes, error))
+    return status;
+  return runtime::fail(error, CLEAVE_REFUSED,
+                       "NCCL gives rank %u no memory that others may reach, %s; NCCL_DEBUG=INFO "
+                       "says more, with NCCL_CUMEM_ENABLE=0 it takes plain memory",
+                       r, nccl->ncclGetErrorString(result));
 }
 
 int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
@@ -210,13 +246,14 @@ int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
   rank.numFaults = std::max({own.num_load, own.num_main, 1u});
   const std::pair<CUdeviceptr *, uint64_t> blocks[] = {
       {&rank.params, own.param_bytes},
-      {&rank.arena, own.arena_bytes},
       {&rank.faults, 4 * uint64_t(rank.numFaults)},
       {&rank.coordinates, 8 * uint64_t(program.num_axes)},
       {&rank.passing, passingBytes(r)}};
   for (auto [memory, bytes] : blocks)
     if (int32_t status = take(r, *memory, bytes, error))
       return status;
+  if (int32_t status = takeArena(r, error))
+    return status;
   const int64_t *coordinates = program.coordinates + size_t(r) * program.num_axes;
   if (program.num_axes)
     if (CUresult result =
@@ -224,14 +261,11 @@ int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
       return fail(result, "a GPU does not take what is copied to it", error);
   rank.inputs.resize(program.num_inputs);
   rank.outputs.resize(program.num_outputs);
-  for (bool load : {true, false}) {
-    uint32_t count;
-    const cleave_command *list = listOf(program, r, load, count);
-    for (uint32_t i = 0; i < count; ++i)
-      for (uint32_t b = 0; b < list[i].num_buffers; ++b)
-        if (int32_t status = allocateBuffer(r, program.buffers[list[i].first_buffer + b], error))
+  for (bool load : {true, false})
+    for (const cleave_command &command : listOf(program, r, load))
+      for (const cleave_buffer &buffer : buffersOf(program, command))
+        if (int32_t status = allocateBuffer(r, buffer, error))
           return status;
-  }
   if (int32_t status = timing ? makeMarks(r, error) : int32_t(CLEAVE_OK))
     return status;
   return allocateStaging(r, error);
@@ -239,9 +273,7 @@ int32_t Gpu::allocate(uint32_t r, cleave_error *error) {
 
 int32_t Gpu::makeMarks(uint32_t r, cleave_error *error) {
   Rank &rank = of(r);
-  uint32_t count;
-  listOf(program, r, /*load=*/false, count);
-  rank.marks.resize(1 + 2 * size_t(count));
+  rank.marks.resize(1 + 2 * listOf(program, r, /*load=*/false).size());
   for (CUevent &event : rank.marks)
     if (CUresult result = driver->cuEventCreate(&event, CU_EVENT_DEFAULT))
       return fail(result, "a GPU gives no events to time commands by", error);
@@ -279,13 +311,13 @@ int32_t Gpu::allocateStaging(uint32_t r, cleave_error *error) {
   // Sends come behind what the others share, whose size is known at the end.
   auto each = [&](auto step) {
     for (bool load : {true, false}) {
-      uint32_t count;
-      const cleave_command *list = listOf(program, r, load, count);
-      rank.stages[load].resize(count);
-      for (uint32_t i = 0; i < count; ++i) {
+      std::span<const cleave_command> list = listOf(program, r, load);
+      rank.stages[load].resize(list.size());
+      for (size_t i = 0; i < list.size(); ++i) {
         uint64_t bytes = 0;
-        for (uint32_t b = 0; isExchange(list[i].op) && b < list[i].num_buffers; ++b)
-          bytes += round(program.buffers[list[i].first_buffer + b].bytes);
+        if (isExchange(list[i].op))
+          for (const cleave_buffer &buffer : buffersOf(program, list[i]))
+            bytes += round(buffer.bytes);
         step(list[i].op == CLEAVE_OP_SEND, bytes, rank.stages[load][i]);
       }
     }
@@ -327,7 +359,7 @@ int32_t Gpu::allocateStaging(uint32_t r, cleave_error *error) {
 
 void *Gpu::address(uint32_t r, const cleave_command &command, uint32_t b) {
   Rank &rank = of(r);
-  const cleave_buffer &buffer = program.buffers[command.first_buffer + b];
+  const cleave_buffer &buffer = buffersOf(program, command)[b];
   switch (buffer.space) {
   case CLEAVE_SPACE_FILE:
     return pointerTo(passes(buffer) ? rank.passing + passingBytes(command, b)

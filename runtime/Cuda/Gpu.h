@@ -34,9 +34,10 @@ namespace cleave::runtime {
 /// A failed call says what is wrong in `problem`.
 class Gpu {
 public:
-  /// `firstDevice` is that of `firstRank`; `timing`: marks the commands of `main`.
+  /// `firstDevice` is that of `firstRank`; `connects`: exchanges from GPU to GPU, if it can;
+  /// `timing`: marks the commands of `main`.
   Gpu(const cleave_program &program, uint32_t firstRank, uint32_t endRank, uint32_t firstDevice,
-      uint32_t deadlineMs, bool timing);
+      uint32_t deadlineMs, bool connects, bool timing);
   ~Gpu();
 
   /// Opens the driver and the devices, loads the code, and takes the memory of all ranks.
@@ -62,6 +63,8 @@ public:
   /// fiber. Again after `disconnect`. As Cliques::connect.
   bool connect(const Nccl &nccl, const ncclUniqueId &id, Waiter &waiter, cleave_error *error);
   bool isConnected() const { return cliques != nullptr; }
+  /// Through what, as in `NCCL 2.28.9`.
+  const char *exchange() const { return via.c_str(); }
   /// After a failed run: ends exchanges that are under way, and forgets all graphs.
   void disconnect();
   /// Which GPU a rank is on, whoever else sees it.
@@ -137,6 +140,7 @@ private:
     Device *device = nullptr;
     CUstream stream = nullptr;
     CUdeviceptr params = 0, arena = 0, coordinates = 0, faults = 0;
+    bool isArenaNccls = false;                      ///< who gave it
     CUdeviceptr passing = 0;                        ///< what a command of `load` reads of files
     std::vector<std::pair<uint64_t, Range>> aboard; ///< there, by place
     std::unique_ptr<Upload> upload;
@@ -188,8 +192,11 @@ private:
   /// Of parameters, and of what `main` reads of files as it is.
   uint64_t weightBytes(uint32_t rank) const;
   int32_t take(uint32_t rank, CUdeviceptr &memory, uint64_t bytes, cleave_error *error);
+  int32_t takeArena(uint32_t rank, cleave_error *error);
 
   // What a stream is given; captured, or at once.
+  /// Anything but a kernel: the next one begins behind it, and no earlier.
+  bool put(Rank &rank, CUresult result);
   bool issueBegin(Rank &rank, bool load);
   bool issueNext(uint32_t rank, bool load, const Step &step, Waiter &waiter);
   bool issue(Rank &rank, const Step &step);
@@ -205,8 +212,7 @@ private:
   bool markBegin(uint32_t rank, bool load, size_t index);
   bool markEnd(uint32_t rank, bool load, size_t index, const cleave_command &command);
   size_t indexOf(uint32_t rank, bool load, const Step &step) const {
-    uint32_t count;
-    return size_t(step.command - listOf(program, rank, load, count));
+    return size_t(step.command - listOf(program, rank, load).data());
   }
   /// Where it is at work on a command.
   CUstream streamOf(uint32_t rank, const cleave_command &command);
@@ -235,16 +241,17 @@ private:
 
   const cleave_program &program;
   const uint32_t firstRank, endRank, firstDevice, deadlineMs;
-  const bool timing;
+  const bool connects, timing;
   const Driver *driver = nullptr;
-  int version = 0; ///< of CUDA, that the driver has
+  int version = 0;            ///< of CUDA, that the driver has
+  const Nccl *nccl = nullptr; ///< where arenas are to be its memory
   const std::vector<MappedFile> *files = nullptr;
   std::set<Range> kept; ///< that `main` reads
   std::vector<std::unique_ptr<Device>> devices;
   std::vector<Rank> ranks;
   std::unique_ptr<Cliques> cliques;
   const Groups groups;
-  std::string why;
+  std::string via, why;
 };
 
 } // namespace cleave::runtime

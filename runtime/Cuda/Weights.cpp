@@ -18,43 +18,34 @@ static constexpr uint64_t alignment = 256;
 static uint64_t aligned(uint64_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
 
 void Gpu::findKept() {
-  for (uint32_t r = 0; r < program.num_ranks; ++r) {
-    uint32_t count;
-    const cleave_command *list = listOf(program, r, /*load=*/false, count);
-    for (uint32_t i = 0; i < count; ++i)
-      for (uint32_t b = 0; b < list[i].num_buffers; ++b)
-        if (const cleave_buffer &buffer = program.buffers[list[i].first_buffer + b];
-            buffer.space == CLEAVE_SPACE_FILE)
+  for (uint32_t r = 0; r < program.num_ranks; ++r)
+    for (const cleave_command &command : listOf(program, r, /*load=*/false))
+      for (const cleave_buffer &buffer : buffersOf(program, command))
+        if (buffer.space == CLEAVE_SPACE_FILE)
           kept.insert(rangeOf(buffer));
-  }
 }
 
 uint64_t Gpu::passingBytes(const cleave_command &command, uint32_t end) const {
   uint64_t bytes = 0;
-  for (uint32_t b = 0; b < end; ++b)
-    if (const cleave_buffer &buffer = program.buffers[command.first_buffer + b]; passes(buffer))
+  for (const cleave_buffer &buffer : buffersOf(program, command).first(end))
+    if (passes(buffer))
       bytes += aligned(buffer.bytes);
   return bytes;
 }
 
 uint64_t Gpu::passingBytes(uint32_t r) const {
-  uint32_t count;
   uint64_t most = 0;
-  const cleave_command *list = listOf(program, r, /*load=*/true, count);
-  for (uint32_t i = 0; i < count; ++i)
-    most = std::max(most, passingBytes(list[i], list[i].num_buffers));
+  for (const cleave_command &command : listOf(program, r, /*load=*/true))
+    most = std::max(most, passingBytes(command, command.num_buffers));
   return most;
 }
 
 uint64_t Gpu::weightBytes(uint32_t r) const {
   uint64_t bytes = program.programs[program.class_of_rank[r]].param_bytes;
   std::set<Range> own;
-  uint32_t count;
-  const cleave_command *list = listOf(program, r, /*load=*/false, count);
-  for (uint32_t i = 0; i < count; ++i)
-    for (uint32_t b = 0; b < list[i].num_buffers; ++b)
-      if (const cleave_buffer &buffer = program.buffers[list[i].first_buffer + b];
-          buffer.space == CLEAVE_SPACE_FILE && own.insert(rangeOf(buffer)).second)
+  for (const cleave_command &command : listOf(program, r, /*load=*/false))
+    for (const cleave_buffer &buffer : buffersOf(program, command))
+      if (buffer.space == CLEAVE_SPACE_FILE && own.insert(rangeOf(buffer)).second)
         bytes += buffer.bytes;
   return bytes;
 }
@@ -97,9 +88,10 @@ int32_t Gpu::upload(const std::vector<MappedFile> &mapped, cleave_error *error) 
 bool Gpu::bring(uint32_t r, const cleave_command &command, Waiter &waiter) {
   Rank &rank = of(r);
   std::vector<std::pair<uint64_t, Range>> wanted;
-  for (uint32_t b = 0; b < command.num_buffers; ++b)
-    if (const cleave_buffer &buffer = program.buffers[command.first_buffer + b]; passes(buffer))
-      wanted.emplace_back(passingBytes(command, b), rangeOf(buffer));
+  std::span<const cleave_buffer> buffers = buffersOf(program, command);
+  for (uint32_t b = 0; b < buffers.size(); ++b)
+    if (passes(buffers[b]))
+      wanted.emplace_back(passingBytes(command, b), rangeOf(buffers[b]));
   // Commands that follow each other read parts of one weight.
   if (wanted.empty() || wanted == rank.aboard)
     return true;

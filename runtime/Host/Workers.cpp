@@ -2,10 +2,11 @@
 
 #include "Workers.h"
 
+#include "../Core/Clock.h"
+
 #include <boost/context/fiber.hpp>
 
 #include <algorithm>
-#include <chrono>
 #include <climits>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -25,12 +26,6 @@ static constexpr uint32_t spinsPerClock = 512;
 static constexpr uint32_t looksBeforeYield = 64;
 /// Where others wait for this core, among them whom we wait for.
 static constexpr uint32_t looksWhenCrowded = 4;
-
-static int64_t now() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 static void relax() {
 #if defined(__x86_64__)
@@ -245,7 +240,7 @@ void Workers::threadMain(Worker &worker) noexcept {
 
 /// Runs follow each other closely or not at all: spins a little, then sleeps.
 uint32_t Workers::awaitEpoch(uint32_t seen) noexcept {
-  int64_t until = now() + spinNs;
+  uint64_t until = now() + spinNs;
   uint32_t current;
   while ((current = epoch.load(std::memory_order_acquire)) == seen) {
     if (now() < until) {

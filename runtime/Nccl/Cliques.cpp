@@ -45,12 +45,9 @@ static ncclRedOp_t reductionOf(const cleave_command &command) {
 /// Calls `act` with every command of every rank, in one order.
 template <typename Act> static void eachCommand(const cleave_program &program, Act act) {
   for (uint32_t r = 0; r < program.num_ranks; ++r)
-    for (bool load : {true, false}) {
-      uint32_t count;
-      const cleave_command *list = listOf(program, r, load, count);
-      for (uint32_t i = 0; i < count; ++i)
-        act(r, list[i]);
-    }
+    for (bool load : {true, false})
+      for (const cleave_command &command : listOf(program, r, load))
+        act(r, command);
 }
 
 std::string Cliques::missingIn(const cleave_program &program) {
@@ -137,6 +134,28 @@ bool Cliques::split(List &into, const std::vector<std::pair<int, int>> &colours,
   return await({&world, &into}, result, waiter, error);
 }
 
+/// Whether all with whom `rank` meets in a group run the same list, so that what an exchange
+/// takes and gives lies at the same places of their arenas.
+bool Cliques::areAlike(uint32_t group, uint32_t rank) const {
+  uint64_t set = groups.find(group, rank).set;
+  for (uint32_t r = 0; r < program.num_ranks; ++r)
+    if (groups.find(group, r).set == set && program.class_of_rank[r] != program.class_of_rank[rank])
+      return false;
+  return true;
+}
+
+bool Cliques::openWindows(uint32_t group, Waiter &waiter, cleave_error *error) {
+  const List &list = ofGroups[group];
+  ncclResult_t result = callAll([&](uint32_t i) {
+    if (!seats[i].isNccls || !areAlike(group, firstRank + i))
+      return ncclSuccess;
+    auto &[comm, window] = windows[i].emplace_back(list[i], nullptr);
+    return nccl.ncclCommWindowRegister(comm, seats[i].arena, seats[i].bytes, &window,
+                                       NCCL_WIN_COLL_SYMMETRIC);
+  });
+  return await({&list}, result, waiter, error);
+}
+
 bool Cliques::connect(const ncclUniqueId &id, Waiter &waiter, cleave_error *error) {
   ncclConfig_t config = configuration();
   world.assign(seats.size(), nullptr);
@@ -147,6 +166,7 @@ bool Cliques::connect(const ncclUniqueId &id, Waiter &waiter, cleave_error *erro
   if (!await({&world}, result, waiter, error))
     return false;
 
+  windows.resize(seats.size());
   ofGroups.resize(program.num_groups);
   std::vector<std::pair<int, int>> colours(program.num_ranks);
   for (uint32_t g = 0; g < program.num_groups; ++g) {
@@ -154,7 +174,8 @@ bool Cliques::connect(const ncclUniqueId &id, Waiter &waiter, cleave_error *erro
       Membership self = groups.find(g, r);
       colours[r] = {int(self.set), int(self.member)};
     }
-    if (program.groups[g].group_size > 1 && !split(ofGroups[g], colours, waiter, error))
+    if (program.groups[g].group_size > 1 &&
+        !(split(ofGroups[g], colours, waiter, error) && openWindows(g, waiter, error)))
       return false;
   }
   eachCommand(program, [&](uint32_t rank, const cleave_command &command) {
@@ -177,7 +198,10 @@ ncclResult_t Cliques::enroll() {
   auto enroll = [&](const List &list) {
     for (size_t i = 0; i < list.size(); ++i) {
       void *handle = nullptr;
-      if (!list[i] || !seats[i].bytes)
+      bool isKnown = std::any_of(windows[i].begin(), windows[i].end(), [&](const auto &window) {
+        return window.first == list[i] && window.second;
+      });
+      if (!list[i] || !seats[i].bytes || isKnown)
         continue;
       driver.cuCtxSetCurrent(seats[i].context);
       ncclResult_t result = nccl.ncclCommRegister(list[i], seats[i].arena, seats[i].bytes, &handle);
@@ -196,11 +220,15 @@ ncclResult_t Cliques::enroll() {
 }
 
 void Cliques::dismiss(uint32_t rank) {
-  if (enrolled.empty())
-    return;
-  driver.cuCtxSetCurrent(seats[rank - firstRank].context);
-  for (auto [comm, handle] : std::exchange(enrolled[rank - firstRank], {}))
-    nccl.ncclCommDeregister(comm, handle);
+  uint32_t i = rank - firstRank;
+  driver.cuCtxSetCurrent(seats[i].context);
+  if (i < enrolled.size())
+    for (auto [comm, handle] : std::exchange(enrolled[i], {}))
+      nccl.ncclCommDeregister(comm, handle);
+  if (i < windows.size())
+    for (auto [comm, window] : std::exchange(windows[i], {}))
+      if (window)
+        nccl.ncclCommWindowDeregister(comm, window);
 }
 
 void Cliques::abort() {

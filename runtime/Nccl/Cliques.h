@@ -16,6 +16,7 @@
 #include "../Host/Workers.h"
 #include "Library.h"
 
+#include <deque>
 #include <map>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct Seat {
   CUcontext context;
   void *arena;
   uint64_t bytes;
+  bool isNccls; ///< the arena, which it gave
 };
 
 class Cliques {
@@ -43,7 +45,8 @@ public:
   /// Where all ranks meet, whatever their process, is what `id` says; one of them made it.
   /// On a fiber. No status, and no message, where another rank has failed.
   bool connect(const ncclUniqueId &id, Waiter &waiter, cleave_error *error);
-  /// Has NCCL know the arenas, where it can: then it need not copy what it exchanges.
+  /// Has NCCL know the arenas that are in no window, where it can: then it need not copy what
+  /// it exchanges.
   ncclResult_t enroll();
   /// Has it forget that of a rank, whose GPU is not at work.
   void dismiss(uint32_t rank);
@@ -63,6 +66,8 @@ private:
   bool await(std::vector<const List *> lists, ncclResult_t result, Waiter &waiter,
              cleave_error *error);
   template <typename Call> ncclResult_t callAll(Call call);
+  bool areAlike(uint32_t group, uint32_t rank) const;
+  bool openWindows(uint32_t group, Waiter &waiter, cleave_error *error);
   bool split(List &into, const std::vector<std::pair<int, int>> &colours, Waiter &waiter,
              cleave_error *error);
   ncclResult_t issueCollective(const Step &step, const Membership &self, ncclComm_t comm,
@@ -77,6 +82,8 @@ private:
   const uint32_t deadlineMs;
   List world;
   std::vector<std::vector<std::pair<ncclComm_t, void *>>> enrolled; ///< by seat
+  /// By seat. NCCL writes them when ranks have met, and leaves null where it opens none.
+  std::vector<std::deque<std::pair<ncclComm_t, ncclWindow_t>>> windows;
   std::vector<List> ofGroups;
   std::map<std::pair<uint32_t, uint32_t>, List> ofPairs; ///< by sender and receiver
 };

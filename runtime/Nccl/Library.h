@@ -14,6 +14,11 @@ struct Nccl {
 #define CLEAVE_NCCL_FUNCTION(NAME) decltype(&::NAME) NAME;
 #include "Functions.def"
   int version;
+
+  /// Whether ranks may have parts of their memory in each other's reach.
+  bool hasWindows() const {
+    return ncclMemAlloc && ncclMemFree && ncclCommWindowRegister && ncclCommWindowDeregister;
+  }
 };
 
 /// As in `2.28.9`.

@@ -47,33 +47,37 @@ static cleave_reduction reductionOf(ncclRedOp_t reduction) {
 
 size_t Call::bytesIn(int rank, int size) const {
   size_t bytes = count * bytesOf(type);
-  if (kind == Recv || (kind == Broadcast && rank != root))
+  if (kind == Recv || kind == Window || (kind == Broadcast && rank != root))
     return 0;
   return kind == ReduceScatter ? bytes * size_t(size) : bytes;
 }
 
 size_t Call::bytesOut(int rank, int size) const {
   size_t bytes = count * bytesOf(type);
-  if (kind == Send || (kind == Reduce && rank != root))
+  if (kind == Send || kind == Window || (kind == Reduce && rank != root))
     return 0;
   return kind == AllGather ? bytes * size_t(size) : bytes;
 }
 
 std::string Call::text() const {
   static const char *const kinds[] = {"all_reduce", "reduce_scatter", "all_gather", "reduce",
-                                      "broadcast",  "send",           "recv"};
+                                      "broadcast",  "window",         "send",       "recv"};
   static const char *const reductions[] = {"sum", "prod", "max", "min"};
   std::string text = std::string(kinds[kind]) + " of " + std::to_string(count) + " " + nameOf(type);
   if (kind == AllReduce || kind == ReduceScatter || kind == Reduce)
     text += std::string(", ") + reductions[reduction];
   if (kind == Reduce || kind == Broadcast)
     text += ", root " + std::to_string(root);
+  if (inputAt != nowhere || outputAt != nowhere) {
+    auto place = [](size_t at) { return at == nowhere ? "outside" : std::to_string(at); };
+    text += ", from " + place(inputAt) + " to " + place(outputAt) + " of windows";
+  }
   return text;
 }
 
 static bool agree(const Call &a, const Call &b) {
   return a.kind == b.kind && a.count == b.count && a.type == b.type && a.reduction == b.reduction &&
-         a.root == b.root;
+         a.root == b.root && a.inputAt == b.inputAt && a.outputAt == b.outputAt;
 }
 
 static void noteMismatch(int size, int a, const Call &its, int b, const Call &other) {
@@ -106,6 +110,7 @@ static void compute(int member, const Call &own, const std::vector<Letter> &lett
     for (size_t i = 0; i < inputs.size(); ++i)
       memcpy(static_cast<char *>(own.output) + i * bytes, inputs[i], bytes);
     return;
+  case Call::Window: return;
   default: memcpy(own.output, inputs[size_t(own.root)], bytes);
   }
 }

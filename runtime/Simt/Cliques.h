@@ -77,7 +77,16 @@ struct ncclComm {
   };
   std::deque<Split> splits; ///< that others have yet to call
   uint64_t numSplits = 0;
-  std::map<void *, std::pair<const void *, size_t>> registered; ///< by handle
+  struct Registration {
+    const char *data;
+    size_t bytes;
+    bool isWindow, isSymmetric;
+
+    bool holds(const void *address) const { return address >= data && address < data + bytes; }
+  };
+  std::map<void *, Registration> registered; ///< by handle
+  /// Windows that others have yet to open.
+  std::shared_ptr<size_t> opening = std::make_shared<size_t>(0);
 };
 
 #endif // CLEAVE_RUNTIME_SIMT_CLIQUES_H

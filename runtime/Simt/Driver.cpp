@@ -3,7 +3,6 @@
 #include "Driver.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 using namespace cleave::simt;
 
@@ -15,63 +14,15 @@ Driver &Driver::get() {
   return *driver;
 }
 
-/// 16, 512K, 8M, 16G
-static bool parseBytes(const char *text, uint64_t &bytes) {
-  char *end;
-  bytes = strtoull(text, &end, 10);
-  switch (*end) {
-  case 'G': bytes <<= 10; [[fallthrough]];
-  case 'M': bytes <<= 10; [[fallthrough]];
-  case 'K': bytes <<= 10; ++end;
-  }
-  return end != text && !*end && bytes;
-}
-
-/// Numbers of devices, apart by commas; all of them where nothing is said.
-static bool parseVisible(const char *text, int devices, std::vector<int> &numbers) {
-  for (int device = 0; device < devices && !text; ++device)
-    numbers.push_back(device);
-  while (text) {
-    char *end;
-    long number = strtol(text, &end, 10);
-    if (end == text || number < 0 || number >= devices || (*end && *end != ','))
-      return false;
-    numbers.push_back(int(number));
-    text = *end ? end + 1 : nullptr;
-  }
-  return true;
-}
-
 CUresult Driver::initialize() {
   if (isReady())
     return CUDA_SUCCESS;
   Execution &execution = Execution::get();
-  int devices = 1;
-  char rest;
-  const char *text = getenv("CLEAVE_SIMT_DEVICES");
-  if (text && (sscanf(text, "%d%c", &devices, &rest) != 1 || devices < 1 || devices > 64))
-    return CUDA_ERROR_INVALID_VALUE;
   std::vector<int> numbers;
-  if (!parseVisible(getenv("CLEAVE_SIMT_VISIBLE"), devices, numbers))
+  if (std::string problem = readVariables(numbers); !problem.empty()) {
+    execution.findings.add(problem, problem);
     return CUDA_ERROR_INVALID_VALUE;
-  text = getenv("CLEAVE_SIMT_MEMORY");
-  if (text && !parseBytes(text, memoryBytes))
-    return CUDA_ERROR_INVALID_VALUE;
-  text = getenv("CLEAVE_SIMT_PINNED");
-  if (text && !parseBytes(text, pinnedBytes))
-    return CUDA_ERROR_INVALID_VALUE;
-  text = getenv("CLEAVE_SIMT_CAPABILITY");
-  if (text && sscanf(text, "%d.%d%c", &major, &minor, &rest) != 2)
-    return CUDA_ERROR_INVALID_VALUE;
-  text = getenv("CLEAVE_SIMT_DRIVER");
-  if (int first, second; text) {
-    if (sscanf(text, "%d.%d%c", &first, &second, &rest) != 2)
-      return CUDA_ERROR_INVALID_VALUE;
-    version = 1000 * first + 10 * second;
   }
-  text = getenv("CLEAVE_SIMT_SCHEDULE");
-  if (text && !execution.schedule.parse(text))
-    return CUDA_ERROR_INVALID_VALUE;
   if (!execution.prepare())
     return CUDA_ERROR_OUT_OF_MEMORY;
   for (int number : numbers) {

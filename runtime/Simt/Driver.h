@@ -11,6 +11,7 @@
 #include "Execution.h"
 
 #include <cuda.h>
+#include <nccl.h>
 
 #include <chrono>
 #include <functional>
@@ -161,11 +162,15 @@ public:
   uint64_t pinnedBytes = ~uint64_t(0); ///< that may be pinned yet
   int major = 9, minor = 0;
   int version = CUDA_VERSION;
+  int ncclVersion = NCCL_VERSION_CODE;
   static thread_local CUcontext current;
 
   uint32_t maxShared() const { return major >= 9 ? 232448 : minor == 0 ? 166912 : 101376; }
 
 private:
+  /// Sets what the environment says, and `visible` to the numbers of the devices that this
+  /// process sees; a line about the first variable that cannot be so, empty where all can.
+  std::string readVariables(std::vector<int> &visible);
   bool mayRun(CUstream stream) const;
   void run(CUstream stream);
   CUresult runNode(GraphRun &graph, Knowledge &known);

@@ -2,11 +2,11 @@
 
 #include "Functions.h"
 
+#include "../Core/Clock.h"
 #include "Execution.h"
 
 #include <bit>
 #include <cfenv>
-#include <chrono>
 #include <cmath>
 
 using namespace cleave::simt;
@@ -20,11 +20,7 @@ static void check(const void *address, uint64_t bytes, Touch touch, cleave_simt_
 
 uint32_t device::sreg(uint32_t which) { return execution().read(which); }
 
-uint64_t device::clock() {
-  return uint64_t(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                      std::chrono::steady_clock::now().time_since_epoch())
-                      .count());
-}
+uint64_t device::clock() { return cleave::runtime::now(); }
 
 void device::load(const void *address, cleave_simt_site *site) {
   execution().checkBanked(reinterpret_cast<uint64_t>(address), Touch::Read, site);

@@ -3,9 +3,9 @@
 #include "Cliques.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <numeric>
+#include <set>
 
 using namespace cleave::simt;
 using cleave::runtime::randomBytes;
@@ -20,6 +20,7 @@ struct Registry {
   std::map<std::string, std::weak_ptr<World>> worlds; ///< by what their id says
   /// By world and key.
   std::map<std::pair<World *, uint64_t>, std::weak_ptr<Clique>> cliques;
+  std::set<void *> memory; ///< that may be in windows
 };
 
 /// A call of a group that is not over.
@@ -63,11 +64,7 @@ template <typename Body> static ncclResult_t onComm(ncclComm_t comm, Body &&body
 ncclResult_t ncclGetVersion(int *version) {
   if (!version)
     return ncclInvalidArgument;
-  int major = NCCL_MAJOR, minor = NCCL_MINOR, patch = NCCL_PATCH;
-  const char *text = getenv("CLEAVE_SIMT_NCCL");
-  if (text && sscanf(text, "%d.%d.%d", &major, &minor, &patch) != 3)
-    return ncclInvalidArgument;
-  *version = NCCL_VERSION(major, minor, patch);
+  *version = Driver::get().ncclVersion;
   return ncclSuccess;
 }
 
@@ -161,9 +158,11 @@ static void endSplits(ncclComm &comm) {
 /// Whether all have called what made the communicator, and what it was last asked for.
 static bool isReady(ncclComm &comm) {
   bool whole = comm.world->isWhole();
-  if (comm.clique)
+  if (comm.clique) {
     endSplits(comm);
-  return whole && comm.clique && comm.splits.empty();
+    comm.clique->progress();
+  }
+  return whole && comm.clique && comm.splits.empty() && !*comm.opening;
 }
 
 ncclResult_t ncclCommSplit(ncclComm_t parent, int colour, int key, ncclComm_t *result,
@@ -199,8 +198,8 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t handle, ncclResult_t *state) {
   });
 }
 
-static void note(const ncclComm &comm, std::pair<const void *, size_t> range, const char *what) {
-  std::string line = "registration: memory of " + std::to_string(range.second) + " bytes of rank " +
+static void note(const ncclComm &comm, size_t bytes, const char *what) {
+  std::string line = "registration: memory of " + std::to_string(bytes) + " bytes of rank " +
                      std::to_string(comm.rank) + " in a clique of " +
                      std::to_string(comm.clique->size()) + " " + what;
   Execution::get().findings.add(line, line);
@@ -213,9 +212,9 @@ ncclResult_t ncclCommAbort(ncclComm_t handle) {
     bool idle = std::all_of(driver.streams.begin(), driver.streams.end(), [&](const auto &one) {
       return one.second->context != comm->context || one.second->queue.empty();
     });
-    for (const auto &[number, range] : comm->registered)
+    for (const auto &[number, registration] : comm->registered)
       if (idle)
-        note(*comm, range, "is still registered where the communicator ends");
+        note(*comm, registration.bytes, "is still registered where the communicator ends");
     comm->aborted = true;
     if (comm->clique)
       comm->clique->remove(comm->rank);
@@ -301,29 +300,82 @@ static ncclResult_t enqueue(Driver &driver, const std::shared_ptr<ncclComm> &com
   return result == CUDA_SUCCESS ? ncclSuccess : ncclUnhandledCudaError;
 }
 
+static void *enroll(ncclComm &comm, ncclComm::Registration registration) {
+  for (const auto &[number, other] : comm.registered)
+    if (registration.data < other.data + other.bytes &&
+        other.data < registration.data + registration.bytes)
+      note(comm, registration.bytes, "is registered twice");
+  static uintptr_t numbers = 0;
+  void *number = reinterpret_cast<void *>(++numbers);
+  comm.registered[number] = registration;
+  return number;
+}
+
+static ncclResult_t dismiss(ncclComm_t handle, void *number, bool isWindow) {
+  return onComm(handle, [&](Driver &, const std::shared_ptr<ncclComm> &comm) {
+    auto found = comm->registered.find(number);
+    if (found == comm->registered.end() || found->second.isWindow != isWindow) {
+      note(*comm, 0, "is given back without a registration");
+      return ncclInvalidArgument;
+    }
+    comm->registered.erase(found);
+    return ncclSuccess;
+  });
+}
+
 ncclResult_t ncclCommRegister(const ncclComm_t handle, void *data, size_t bytes, void **result) {
   return onComm(handle, [&](Driver &, const std::shared_ptr<ncclComm> &comm) {
     if (!result || !bytes || !isReady(*comm) || !isThere(*comm, data, bytes))
       return ncclInvalidArgument;
-    std::pair<const void *, size_t> range(data, bytes);
-    for (const auto &[number, other] : comm->registered)
-      if (data < static_cast<const char *>(other.first) + other.second &&
-          other.first < static_cast<const char *>(data) + bytes)
-        note(*comm, range, "is registered twice");
-    static uintptr_t numbers = 0;
-    *result = reinterpret_cast<void *>(++numbers);
-    comm->registered[*result] = range;
+    *result = enroll(*comm, {static_cast<char *>(data), bytes, false, false});
     return ncclSuccess;
   });
 }
 
 ncclResult_t ncclCommDeregister(const ncclComm_t handle, void *number) {
-  return onComm(handle, [&](Driver &, const std::shared_ptr<ncclComm> &comm) {
-    if (comm->registered.erase(number))
-      return ncclSuccess;
-    note(*comm, {nullptr, 0}, "is given back without a registration");
-    return ncclInvalidArgument;
+  return dismiss(handle, number, /*isWindow=*/false);
+}
+
+ncclResult_t ncclMemAlloc(void **result, size_t bytes) {
+  CUdeviceptr address = 0;
+  if (!result || cuMemAlloc(&address, bytes))
+    return result ? ncclUnhandledCudaError : ncclInvalidArgument;
+  return locked([&](Driver &) {
+    *result = reinterpret_cast<void *>(address);
+    registry().memory.insert(*result);
+    return ncclSuccess;
   });
+}
+
+ncclResult_t ncclMemFree(void *data) {
+  ncclResult_t result = locked(
+      [&](Driver &) { return registry().memory.erase(data) ? ncclSuccess : ncclInvalidArgument; });
+  bool isFree = result || cuMemFree(reinterpret_cast<CUdeviceptr>(data)) == CUDA_SUCCESS;
+  return isFree ? result : ncclUnhandledCudaError;
+}
+
+/// All ranks have to open one, equally large.
+ncclResult_t ncclCommWindowRegister(ncclComm_t handle, void *data, size_t bytes,
+                                    ncclWindow_t *result, int flags) {
+  constexpr uintptr_t alignment = NCCL_WIN_REQUIRED_ALIGNMENT;
+  return onComm(handle, [&](Driver &, const std::shared_ptr<ncclComm> &comm) {
+    if (!result || !bytes || (flags & ~NCCL_WIN_COLL_SYMMETRIC) || !isReady(*comm) ||
+        !isThere(*comm, data, bytes) || reinterpret_cast<uintptr_t>(data) % alignment)
+      return ncclInvalidArgument;
+    if (!registry().memory.count(data))
+      return ncclUnhandledCudaError;
+    bool isSymmetric = flags & NCCL_WIN_COLL_SYMMETRIC;
+    *result = static_cast<ncclWindow_t>(
+        enroll(*comm, {static_cast<char *>(data), bytes, true, isSymmetric}));
+    ++*comm->opening;
+    Call call = {Call::Window, nullptr, nullptr, bytes, ncclInt8, ncclSum, 0};
+    comm->clique->arrive(comm->rank, call, comm->opening);
+    return ncclInProgress;
+  });
+}
+
+ncclResult_t ncclCommWindowDeregister(ncclComm_t handle, ncclWindow_t window) {
+  return dismiss(handle, window, /*isWindow=*/true);
 }
 
 ncclResult_t ncclGroupStart() {
@@ -356,7 +408,17 @@ ncclResult_t ncclGroupEnd() {
   });
 }
 
-static ncclResult_t add(ncclComm_t handle, CUstream stream, const Call &call) {
+/// What is in a symmetric window has to lie at one place in those of all.
+static size_t placeOf(const ncclComm &comm, const Call &call, const void *address) {
+  bool isCollective = call.kind == Call::AllReduce || call.kind == Call::AllGather ||
+                      call.kind == Call::ReduceScatter;
+  for (const auto &[number, registration] : comm.registered)
+    if (isCollective && registration.isSymmetric && registration.holds(address))
+      return size_t(static_cast<const char *>(address) - registration.data);
+  return Call::nowhere;
+}
+
+static ncclResult_t add(ncclComm_t handle, CUstream stream, Call call) {
   ncclResult_t result = onComm(handle, [&](Driver &, const std::shared_ptr<ncclComm> &comm) {
     if (!comm->clique || comm->aborted)
       return ncclInvalidUsage;
@@ -371,6 +433,8 @@ static ncclResult_t add(ncclComm_t handle, CUstream stream, const Call &call) {
       return ncclInvalidArgument;
     if (pending.size() >= mostCalls)
       return ncclInternalError;
+    call.inputAt = placeOf(*comm, call, call.input);
+    call.outputAt = placeOf(*comm, call, call.output);
     pending.push_back({comm, stream, call});
     return ncclSuccess;
   });

@@ -22,9 +22,18 @@
 
 namespace cleave::simt {
 
-/// What one rank says in one call of NCCL.
+/// What one rank says in one call of NCCL. A window of `count` bytes has no stream.
 struct Call {
-  enum Kind : uint8_t { AllReduce, ReduceScatter, AllGather, Reduce, Broadcast, Send, Recv };
+  enum Kind : uint8_t {
+    AllReduce,
+    ReduceScatter,
+    AllGather,
+    Reduce,
+    Broadcast,
+    Window,
+    Send,
+    Recv
+  };
   Kind kind;
   const void *input;
   void *output;
@@ -32,11 +41,14 @@ struct Call {
   ncclDataType_t type;
   ncclRedOp_t reduction;
   int root; ///< or the peer of a transfer
+  static constexpr size_t nowhere = ~size_t(0);
+  /// Where in a symmetric window of this rank they lie.
+  size_t inputAt = nowhere, outputAt = nowhere;
 
   /// Of what this rank gives, and gets.
   size_t bytesIn(int rank, int size) const;
   size_t bytesOut(int rank, int size) const;
-  /// As in `all_reduce of 4 float32, sum`.
+  /// As in `all_reduce of 4 float32, sum, from 0 to 64 of windows`.
   std::string text() const;
 };
 

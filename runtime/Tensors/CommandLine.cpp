@@ -46,6 +46,10 @@ Reason runtime::checkResults(std::span<const NamedFile> results, std::span<const
         return flag + " \"" + path + "\" would be written over what is read, " + other.name +
                "; give another name";
   }
+  for (const NamedFile &result : results)
+    if (PendingFile file(result.path); !result.path.empty())
+      if (Reason reason = file.open(); !reason.empty())
+        return reason;
   return {};
 }
 

@@ -28,6 +28,8 @@ std::string cleave::runtime::formatReport(const cleave_program &program,
          {"type", cleave_type_name(value.type)},
          {"shape", std::vector<int64_t>(value.dims, value.dims + value.num_dims)}});
   }
+  if (const char *exchange = cleave_session_exchange(session); *exchange)
+    result["exchange"] = exchange;
   for (uint32_t rank = 0; rank < program.num_ranks; ++rank) {
     cleave_counters counters;
     // A rank of another process has counted there.

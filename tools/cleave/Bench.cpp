@@ -98,6 +98,8 @@ static llvm::Error measure(Runner &runner, const NamedTensors &inputs, const Ben
       continue;
     result.latencies.push_back(millisecondsSince(begin));
     total += result.latencies.back();
+    if (times)
+      result.commands.push_back(measureCommands(runner));
   }
   if (times)
     result.ranks = measureRanks(runner, total);
@@ -170,6 +172,8 @@ static int bench(const BenchOptions &options) {
   llvm::Expected<std::vector<Configuration>> configurations = configurationsOf(options);
   if (!configurations)
     return fail(configurations.takeError());
+  if (llvm::Error error = requireTarget(options))
+    return fail(std::move(error));
   bool times = options.wantsTimes(configurations->size() == 1);
   std::vector<Measurement> measurements;
   size_t failed = 0;
@@ -182,6 +186,7 @@ static int bench(const BenchOptions &options) {
       status = failed++ ? status : error.isA<Failure>() ? 1 : 2;
       // What ran before it failed is no measurement.
       result.latencies.clear();
+      result.commands.clear();
       result.ranks.clear();
       result.error = llvm::toString(std::move(error));
     }

@@ -54,6 +54,8 @@ static llvm::Expected<bool> compare(llvm::raw_ostream &out, const char *title, c
 static int check(const ModelOptions &options, const std::string &golden, double atol, double rtol) {
   Compilation compilation;
   Progress progress(compilation);
+  if (llvm::Error error = requireTarget(options))
+    return fail(std::move(error));
   llvm::Expected<LoadedModel> model = load(compilation, options);
   if (!model)
     return fail(model.takeError());

@@ -76,7 +76,6 @@ void ModelOptions::addTo(CLI::App &app, bool meshWanted, const char *what) {
   app.add_option("--target", target,
                  "what runs it: cpu, cuda or simt, the last two with "
                  "chips as in cuda:sm_80,sm_90a; default: cpu");
-  app.add_option("--precision", precision, "of products and attention; default: the model's");
   app.add_option("--micro-batches", microBatches,
                  "parts of the batch that follow each other through the stages of pp")
       ->capture_default_str()
@@ -145,13 +144,16 @@ static int64_t dataRanks(llvm::StringRef mesh) {
   return ranks;
 }
 
-/// What the command line has words for and Cleave no code yet.
-static llvm::Error checkSupported(const ModelOptions &options) {
-  if (llvm::Expected<Target> target = options.parseTarget(); !target)
+llvm::Error cleave::requireTarget(const ModelOptions &options) {
+  llvm::Expected<Target> target = options.parseTarget();
+  if (!target)
     return target.takeError();
-  if (!options.precision.empty())
-    return llvm::createStringError("--precision " + options.precision +
-                                   " is not supported; without it the model's own is used");
+  uint32_t device = target->kind == Target::Cuda   ? CLEAVE_DEVICE_CUDA
+                    : target->kind == Target::Simt ? CLEAVE_DEVICE_SIMT
+                                                   : CLEAVE_DEVICE_CPU;
+  cleave_error error;
+  if (cleave_device_check(device, &error) != CLEAVE_OK)
+    return llvm::createStringError(error.message);
   return llvm::Error::success();
 }
 
@@ -213,8 +215,8 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
   if (isArtifact(options.model))
     return llvm::createStringError("\"" + options.model +
                                    "\" is a folder, as an artifact is; give the model it is of");
-  if (llvm::Error error = checkSupported(options))
-    return std::move(error);
+  if (llvm::Expected<Target> target = options.parseTarget(); !target)
+    return target.takeError();
   if (llvm::Error error = compilation.checkMesh(options.mesh))
     return std::move(error);
   if (llvm::Error error = checkResults(options))
@@ -280,7 +282,6 @@ llvm::Expected<OpenedArtifact> cleave::openArtifact(const ModelOptions &options,
   const std::pair<const char *, bool> decided[] = {{"--mesh", !options.mesh.empty()},
                                                    {"--dim", !options.dims.empty()},
                                                    {"--target", !options.target.empty()},
-                                                   {"--precision", !options.precision.empty()},
                                                    {"--micro-batches", options.microBatches != 1},
                                                    {"--virtual-stages", options.virtualStages != 1},
                                                    {"--stop-after", !phase.empty()}};

@@ -17,7 +17,7 @@ namespace cleave {
 
 /// What a person may say of a model, its sizes and its inputs.
 struct ModelOptions {
-  std::string model, mesh, inputs, target, precision;
+  std::string model, mesh, inputs, target;
   std::vector<std::string> dims;
   uint64_t seed = 0;
   unsigned threads = 0;
@@ -55,6 +55,9 @@ struct LoadedModel {
   /// Names, in the model's order.
   std::vector<std::string> outputs;
 };
+
+/// Fails if this machine cannot run what --target says, before anything is made for it.
+llvm::Error requireTarget(const ModelOptions &options);
 
 /// Checks the options, imports the model, binds its sizes by the inputs and --dim, and
 /// draws inputs where none are given.

@@ -82,6 +82,8 @@ static int runModel(const RunOptions &options) {
     llvm::Error error = printAfter(options.phase, compilation, options);
     return error ? fail(std::move(error)) : 0;
   }
+  if (llvm::Error error = requireTarget(options))
+    return fail(std::move(error));
   llvm::Expected<LoadedModel> model = load(compilation, options);
   if (!model)
     return fail(model.takeError());

@@ -30,6 +30,9 @@ struct Measurement {
   std::string error;
   /// Milliseconds, in the order of the runs.
   std::vector<double> latencies;
+  /// Milliseconds that the rank with the most to do was in commands, by the same runs; empty
+  /// where commands were not timed.
+  std::vector<double> commands;
   double load = 0, compile = 0;
   double peakRss = 0; ///< of the process until then, in MiB
   /// Rows of a batch: the first dimension of the first input.
@@ -50,6 +53,9 @@ struct Measurement {
 /// The ranks of `runner`, which times its commands, since its counters were reset;
 /// `milliseconds` is the time of its runs since then.
 std::vector<RankMeasure> measureRanks(const Runner &runner, double milliseconds);
+
+/// Milliseconds that the rank of `runner` with the most to do was in commands in the last run.
+double measureCommands(const Runner &runner);
 
 /// A line for each, under a line that says what the columns are.
 std::string toTable(llvm::ArrayRef<Measurement> measurements);

@@ -16,8 +16,8 @@ struct NamedFile {
 };
 
 /// Refuses where one of `results` would be written over another, or over what of `read`
-/// is a file, or a file in a folder. A name that is empty, of a flag that is not given,
-/// is none.
+/// is a file, or a file in a folder, and where one cannot be written. A name that is empty,
+/// of a flag that is not given, is none.
 Reason checkResults(std::span<const NamedFile> results, std::span<const NamedFile> read);
 
 /// Writes `text` and the end of a line to standard error, in one piece, since other

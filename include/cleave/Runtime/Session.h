@@ -81,6 +81,10 @@ typedef struct cleave_span {
   uint64_t begin, end;
 } cleave_span;
 
+/// Whether this machine has what programs for `device`, a cleave_device, run on; else it
+/// is refused with the remedy, before anybody has made such a program.
+int32_t cleave_device_check(uint32_t device, cleave_error *error);
+
 /// Verifies `program`, maps its files, takes the memory of all ranks and runs
 /// `load`. `options` may be null; those of a caller that knows fewer fields, or more
 /// and leaves them 0, are good. Writes null to `session` when it fails.
@@ -102,6 +106,10 @@ void cleave_session_destroy(cleave_session *session);
 /// another process. That of the value's own rank is the caller's memory; where that
 /// rank is another process than rank 0, the session's.
 const void *cleave_session_output(const cleave_session *session, uint32_t rank, uint32_t index);
+
+/// What ranks exchange through: `threads` of this process, `mpi`, `sockets`, or from GPU to
+/// GPU, as in `NCCL 2.28.9`; "" where there is one rank. Stays valid as long as the session.
+const char *cleave_session_exchange(const cleave_session *session);
 
 /// Why it runs slower than was asked for, a line for people; "" where it does not. Stays
 /// valid as long as the session.

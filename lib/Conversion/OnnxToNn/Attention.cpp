@@ -94,6 +94,9 @@ static LogicalResult attention(Node &n) {
     return failure();
   if (n.intAttr("left_window_size", -1) >= 0 || n.intAttr("right_window_size", -1) >= 0)
     return n.unsupported("a window");
+  // What nn.attention computes is as exact as f32.
+  if (elementOf(form.query).isF64())
+    return n.unsupported("operands of f64");
   bool merged = rankOf(form.query) == 3;
   if (merged) {
     int64_t keyHeads = n.intAttr("kv_num_heads");

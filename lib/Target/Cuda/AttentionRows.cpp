@@ -46,15 +46,16 @@ AttentionPlan::AttentionPlan(nn::AttentionOp op, const Chip &chip) {
   queryTile = {rows, int64_t(columns(depth)), panel};
   keyTile = {tileKeys, int64_t(columns(depth)), panel};
   valueTile = {tileKeys, int64_t(columns(width)), panel};
-  parts = partsOf(chip, blocks(), /*each=*/2,
-                  {tiles() * (keyTile.bytes() + valueTile.bytes()), floats() * 4, tiles()});
+  parts =
+      partsOf(chip, blocks(), /*each=*/2,
+              {tiles() * (keyTile.bytes() + valueTile.bytes()), results().floats() * 4, tiles()});
 }
 
 AttentionRows::AttentionRows(Emitter &e, nn::AttentionOp op, ThreadBlock &block,
                              const AttentionPlan &plan)
     : e(e), b(e.builder), loc(e.loc), op(op), block(block), plan(plan),
       element(cast<RankedTensorType>(op.getQuery().getType()).getElementType()),
-      warps(e, block, element), parts(e, block, plan.parts, plan.floats()) {
+      warps(e, block, element), parts(e, block, plan.parts, plan.results().floats()) {
   down = plan.warpRows / kStep;
   across = ceilDiv(plan.width, kStep);
   keysOfWarp = plan.keyTile.rows / plan.deep;
@@ -244,7 +245,7 @@ SmallVector<Value> AttentionRows::weigh(MutableArrayRef<Value> scores,
     Value before = state[row], top = before;
     ofRow([&](Value &x) { top = arith::MaximumFOp::create(b, loc, top, x); });
     top = overRow(top, Kind::MAXIMUMF);
-    Value base = arith::SelectOp::create(b, loc, isEmpty(top), e.zero(1), top);
+    Value base = arith::SelectOp::create(b, loc, isEmptyRow(e, top), e.zero(1), top);
     // Where a top stays nothing fades, exactly.
     Value risen = arith::SubFOp::create(b, loc, before, base);
     Value faded = power(arith::MulFOp::create(b, loc, risen, scale));
@@ -281,4 +282,49 @@ SmallVector<Value> AttentionRows::emptyState() {
   SmallVector<Value> state(2 * down, e.splat(-kInfinity, 1));
   state.append(2 * down, e.zero(1));
   return state;
+}
+
+//===----------------------------------------------------------------------===//
+// Results
+//===----------------------------------------------------------------------===//
+
+void AttentionRows::finish(ArrayRef<Value> state, ArrayRef<Value> values) {
+  warps.wait(0);
+  block.sync();
+  Value row = warps.add(warpRow, warps.over(warps.lane, 4));
+  row = warps.add(row, warps.times(warpDeep, plan.rows));
+  Value pair = warps.times(warps.modulo(warps.lane, 4), 2);
+  auto two = VectorType::get({2}, b.getF32Type());
+  int64_t allRows = plan.deep * plan.rows;
+  for (int64_t i = 0; i < 2 * down; ++i) {
+    Value own = warps.add(row, i * kMatrix);
+    Index place = warps.index(own, allRows);
+    Value sum = overRow(state[2 * down + i], Kind::ADD);
+    Value isFirst =
+        arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, pair, warps.number(int64_t(0)));
+    e.when(isFirst, [&] {
+      e.storeScratch(tops, place, state[i]);
+      e.storeScratch(sums, place, sum);
+    });
+    Index at = warps.index(warps.add(warps.times(own, stride), pair), allRows * stride);
+    for (int64_t j = 0; j < 2 * across; ++j) {
+      ArrayRef<Value> from = values.slice((i / 2 * 2 * across + j) * 4 + i % 2 * 2, 2);
+      Value both = vector::FromElementsOp::create(b, loc, two, from);
+      e.storeScratch(memory, at + j * kMatrix + e.laneSymbol(2), both);
+    }
+  }
+  block.sync();
+  // Warps divide the keys of a tile.
+  auto ofWarps = [=, this](const Index &row, const Index &w, int64_t lanes) -> RowShares {
+    auto rowOf = [=, this](const Index &i) { return i * plan.rows + row; };
+    return {
+        plan.deep, [=, this](const Index &i) { return e.loadScratch(tops, rowOf(i), 1); },
+        [=, this](const Index &i) { return e.loadScratch(sums, rowOf(i), 1); },
+        [=, this](const Index &i) { return e.loadScratch(memory, rowOf(i) * stride + w, lanes); }};
+  };
+  auto decay = [this](Value x) {
+    return power(arith::MulFOp::create(b, loc, x, e.splat(powerScale, 1)));
+  };
+  AttentionResults(e, op, block, parts, plan.results(), decay)
+      .store(first, plan.rowsOfUnit, queryBase, ofWarps);
 }

@@ -11,8 +11,7 @@
 #ifndef CLEAVE_LIB_TARGET_CUDA_ATTENTIONROWS_H
 #define CLEAVE_LIB_TARGET_CUDA_ATTENTIONROWS_H
 
-#include "Parts.h"
-#include "Roots.h"
+#include "AttentionResults.h"
 #include "Staging.h"
 
 namespace cleave::cuda {
@@ -23,11 +22,7 @@ struct AttentionPlan {
   int64_t blocksOfUnit() const { return ceilDiv(rowsOfUnit, rows); }
   int64_t blocks() const { return batches * units * blocksOfUnit(); }
   int64_t tiles() const { return ceilDiv(keys, keyTile.rows); }
-  /// What a part of the keys leaves behind: of each row weighted values, then tops, then sums.
-  int64_t rowsOfPart() const { return std::min(rows, rowsOfUnit); }
-  int64_t topsOfPart() const { return rowsOfPart() * width; }
-  int64_t sumsOfPart() const { return rowsOfPart() * (width + 1); }
-  int64_t floats() const { return rowsOfPart() * (width + 2); }
+  ResultRows results() const { return {std::min(rows, rowsOfUnit), width}; }
   int64_t tileBytes() const {
     return queryTile.bytes() + stages * (keyTile.bytes() + valueTile.bytes());
   }
@@ -99,9 +94,6 @@ protected:
   Value warpRow, warpDeep;
 
 private:
-  struct Shares;
-  struct Share;
-
   void findRows();
   bool isPositional() { return op.getCausal() || op.getLengths(); }
   Value toWord(Value number);
@@ -114,14 +106,6 @@ private:
                  mlir::function_ref<void(Value &, int64_t, Value)> body);
   Value overRow(Value x, mlir::vector::CombiningKind kind);
   Value power(Value x);
-
-  Shares ofWarps(const Index &row, const Index &w, int64_t lanes);
-  Shares ofBlocks(const Index &row, const Index &w);
-  void forRows(mlir::function_ref<void(const Index &, const Index &, const Index &)> body);
-  void store();
-  Share combined(const Shares &of, int64_t lanes);
-  Value isEmpty(Value top);
-  Value mean(const Share &all);
 
   int64_t stride;                ///< floats from row to row of the results
   int64_t memory, tops, sums;    ///< of shared memory

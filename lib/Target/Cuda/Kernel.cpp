@@ -111,7 +111,7 @@ Launch cleave::cuda::launchOf(func::FuncOp kernel, const Chip &chip) {
                                        : launchProduct(sizesOf(root), chip);
   if (auto attention = dyn_cast_or_null<nn::AttentionOp>(root))
     return isTensorAttention(attention, chip) ? launchTensorAttention(attention, chip)
-                                              : launchAttention(attention);
+                                              : launchAttention(attention, chip);
   Launch launch = launchElements(elements);
   if (!root)
     launch = launchWithoutRoot(kernel, chip);
@@ -139,7 +139,7 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, cons
       })
       .Case([&](nn::AttentionOp op) {
         isTensorAttention(op, chip) ? emitTensorAttention(emitter, op, block, chip)
-                                    : emitAttention(emitter, op, block);
+                                    : emitAttention(emitter, op, block, chip);
       })
       .Case([&](nn::ScatterNdOp op) { emitScatterNd(emitter, op, block); })
       .Case([&](nn::CacheUpdateOp op) { emitCacheUpdate(emitter, op, block); })

@@ -52,8 +52,8 @@ std::optional<Launch> launchBulkProduct(Emitter &emitter, const emit::Product &p
 void emitBulkProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block,
                      const Chip &chip);
 
-Launch launchAttention(nn::AttentionOp root);
-void emitAttention(Emitter &emitter, nn::AttentionOp root, ThreadBlock &block);
+Launch launchAttention(nn::AttentionOp root, const Chip &chip);
+void emitAttention(Emitter &emitter, nn::AttentionOp root, ThreadBlock &block, const Chip &chip);
 
 /// Whether tensor cores take the operands of an attention as they are.
 bool isTensorAttention(nn::AttentionOp root, const Chip &chip);

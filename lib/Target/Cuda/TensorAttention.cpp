@@ -157,7 +157,7 @@ bool cleave::cuda::isTensorAttention(nn::AttentionOp op, const Chip &chip) {
 
 Launch cleave::cuda::launchTensorAttention(nn::AttentionOp op, const Chip &chip) {
   AttentionPlan plan(op, chip);
-  return launchParts(plan.blocks(), plan.parts, plan.warps * kWarp, plan.floats());
+  return launchParts(plan.blocks(), plan.parts, plan.warps * kWarp, plan.results().floats());
 }
 
 void cleave::cuda::emitTensorAttention(Emitter &emitter, nn::AttentionOp root, ThreadBlock &block,

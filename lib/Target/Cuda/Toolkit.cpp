@@ -2,9 +2,9 @@
 
 #include "Toolkit.h"
 
+#include "cleave/Support/MemoryFile.h"
 #include "cleave/Target/Cuda.h"
 
-#include "llvm/ADT/ScopeExit.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
@@ -46,26 +46,41 @@ static unsigned numberBefore(StringRef text, StringRef unit) {
   return number;
 }
 
+/// What a program of the toolkit said, and what else is wrong, with its status.
+struct Said {
+  int status;
+  std::string text, problem;
+};
+
+/// Runs `arguments`, whose first is the program.
+static Said run(ArrayRef<StringRef> arguments) {
+  MemoryFile file;
+  Said said = {-1, {}, {}};
+  if (std::error_code failed = file.write({})) {
+    said.problem = "what it says cannot be kept: " + failed.message();
+    return said;
+  }
+  std::string path = file.path();
+  std::optional<StringRef> redirects[] = {std::nullopt, path, path};
+  said.status = sys::ExecuteAndWait(arguments.front(), arguments, std::nullopt, redirects, 0, 0,
+                                    &said.problem);
+  if (auto text = MemoryBuffer::getFile(path))
+    said.text = (*text)->getBuffer().str();
+  return said;
+}
+
 /// Drivers load code of every release that has their first number.
 Expected<uint32_t> cuda::driverOfCubins() {
   Expected<std::string> ptxas = findPtxas();
   if (!ptxas)
     return ptxas.takeError();
-  SmallString<128> said;
-  if (std::error_code failed = sys::fs::createTemporaryFile("cleave", "txt", said))
-    return createStringError("what ptxas says cannot be written: " + failed.message());
-  scope_exit remove([&] { sys::fs::remove(said); });
-  std::optional<StringRef> redirects[] = {std::nullopt, said.str(), said.str()};
-  std::string message;
-  int status =
-      sys::ExecuteAndWait(*ptxas, {*ptxas, "--version"}, std::nullopt, redirects, 0, 0, &message);
-  ErrorOr<std::unique_ptr<MemoryBuffer>> text = MemoryBuffer::getFile(said);
+  Said said = run({*ptxas, "--version"});
   SmallVector<StringRef> groups;
   uint32_t release;
-  if (status != 0 || !text || !Regex("release ([0-9]+)").match((*text)->getBuffer(), &groups) ||
+  if (said.status != 0 || !Regex("release ([0-9]+)").match(said.text, &groups) ||
       groups[1].getAsInteger(10, release))
     return createStringError("\"" + *ptxas + "\" does not say of which release it is" +
-                             (message.empty() ? "" : ": " + message));
+                             (said.problem.empty() ? "" : ": " + said.problem));
   return release * 1000;
 }
 
@@ -83,44 +98,26 @@ Expected<cuda::Cubin> cuda::assemble(StringRef ptx, StringRef kernel, StringRef 
   Expected<std::string> ptxas = findPtxas();
   if (!ptxas)
     return ptxas.takeError();
-  SmallString<128> input, output, said;
-  scope_exit remove([&] {
-    for (StringRef path : {input.str(), output.str(), said.str()})
-      if (!path.empty())
-        sys::fs::remove(path);
-  });
-  int descriptor;
-  std::error_code failed = sys::fs::createTemporaryFile("cleave", "ptx", descriptor, input);
-  if (!failed) {
-    raw_fd_ostream stream(descriptor, /*shouldClose=*/true);
-    stream << ptx;
-    stream.close();
-    failed = stream.error();
-    stream.clear_error();
-  }
+  MemoryFile input, output;
+  std::error_code failed = input.write(ptx);
   if (!failed)
-    failed = sys::fs::createTemporaryFile("cleave", "cubin", output);
-  if (!failed)
-    failed = sys::fs::createTemporaryFile("cleave", "txt", said);
+    failed = output.write({});
   if (failed)
     return createStringError("the files between the compiler and ptxas cannot be written: " +
                              failed.message());
-  std::string arch = ("-arch=" + chip).str();
-  StringRef arguments[] = {*ptxas, "-v", "-O3", arch, "-o", output, input};
-  std::optional<StringRef> redirects[] = {std::nullopt, said.str(), said.str()};
-  std::string message;
-  int status = sys::ExecuteAndWait(*ptxas, arguments, std::nullopt, redirects, 0, 0, &message);
-  ErrorOr<std::unique_ptr<MemoryBuffer>> text = MemoryBuffer::getFile(said);
-  StringRef words = text ? (*text)->getBuffer() : StringRef();
-  if (status != 0)
+  std::string arch = ("-arch=" + chip).str(), from = input.path(), to = output.path();
+  Said said = run({*ptxas, "-v", "-O3", arch, "-o", to, from});
+  if (said.status != 0)
     return createStringError(Twine("ptxas does not compile ") + kernel + " for " + chip + ": " +
-                             (message.empty() ? complaint(words) : StringRef(message)));
-  auto bytes = MemoryBuffer::getFile(output, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+                             (said.problem.empty() ? complaint(said.text) : said.problem));
+  auto bytes = MemoryBuffer::getFile(to, /*IsText=*/false, /*RequiresNullTerminator=*/false);
   if (!bytes)
-    return createStringError("ptxas wrote nothing: " + bytes.getError().message());
+    return createStringError("what ptxas wrote cannot be read: " + bytes.getError().message());
+  if ((*bytes)->getBufferSize() == 0)
+    return createStringError("ptxas wrote nothing");
   Cubin cubin{{(*bytes)->getBufferStart(), (*bytes)->getBufferEnd()}, {}};
-  cubin.report = {kernel.str(), chip.str(), numberBefore(words, "registers"),
-                  numberBefore(words, "spill stores") + numberBefore(words, "spill loads"),
-                  numberBefore(words, "smem")};
+  cubin.report = {kernel.str(), chip.str(), numberBefore(said.text, "registers"),
+                  numberBefore(said.text, "spill stores") + numberBefore(said.text, "spill loads"),
+                  numberBefore(said.text, "smem")};
   return cubin;
 }

@@ -8,6 +8,7 @@
 #include "Columns.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 #include <limits>
@@ -22,6 +23,8 @@ ColumnSizes::ColumnSizes(Operation *root) {
   auto dim = llvm::TypeSwitch<Operation *, std::optional<int64_t>>(root)
                  .Case<nn::SoftmaxOp, nn::ArgReduceOp, nn::CumSumOp, nn::TopKOp>(
                      [](auto op) { return op.getDim(); })
+                 .Case<nn::LayerNormOp, nn::RmsNormOp>(
+                     [](auto op) { return op.getInput().getType().getRank() - 1; })
                  .Default(std::nullopt);
   if (!dim)
     return;
@@ -217,6 +220,48 @@ struct ColumnEmitter : Columns {
     });
   }
 
+  /// Along the last dimension, with a bias where there is one.
+  void norm(Value scale, Value bias, bool isCentred, double epsilon) {
+    e.nest(count(), [&](const Index &at) {
+      int64_t lanes = e.lanesOf(at);
+      Index row = start(at, length);
+      auto number = [&](double x) { return e.isDry() ? Value() : e.constantOf(compute, x, lanes); };
+      auto meanOf = [&](function_ref<Value(Value x)> f) -> Value {
+        Value sum = e.carry(0, length, number(0), [&](const Index &k, ValueRange acc) {
+          Value x = pull(row + k, lanes);
+          return SmallVector<Value>{e.isDry() ? acc[0]
+                                              : combine(nn::ReduceKind::Sum, acc[0], f(x))};
+        })[0];
+        return e.isDry() ? sum : arith::DivFOp::create(b, loc, sum, number(length)).getResult();
+      };
+      Value mean = isCentred ? meanOf([](Value x) { return x; }) : Value();
+      auto centred = [&](Value x) -> Value {
+        return isCentred ? arith::SubFOp::create(b, loc, x, mean).getResult() : x;
+      };
+      Value variance = meanOf([&](Value x) -> Value {
+        Value y = centred(x);
+        return arith::MulFOp::create(b, loc, y, y);
+      });
+      Value root;
+      if (!e.isDry())
+        root =
+            math::SqrtOp::create(b, loc, arith::AddFOp::create(b, loc, variance, number(epsilon)));
+      e.carry(0, length, {}, [&](const Index &k, ValueRange) {
+        Value x = pull(row + k, lanes), factor = e.pull(scale, k);
+        Value shift = bias ? e.pull(bias, k) : Value();
+        outputs.storeInFront(e, row + k);
+        if (!e.isDry()) {
+          x = arith::DivFOp::create(b, loc, centred(x), root);
+          x = arith::MulFOp::create(b, loc, x, e.broadcast(factor, lanes));
+          if (bias)
+            x = arith::AddFOp::create(b, loc, x, e.broadcast(shift, lanes));
+        }
+        outputs.storeBehind(e, x, row + k);
+        return SmallVector<Value>{};
+      });
+    });
+  }
+
   Value asI64(const Index &k, int64_t lanes) {
     Value number = arith::IndexCastOp::create(b, loc, b.getI64Type(), e.value(k));
     return e.broadcast(number, lanes);
@@ -319,14 +364,18 @@ private:
 
 void cleave::emit::emitColumns(Emitter &emitter, Operation *root) {
   ColumnEmitter columns(emitter, root);
-  if (auto op = dyn_cast<nn::ReduceOp>(root))
-    columns.reduce(op);
-  else if (auto op = dyn_cast<nn::SoftmaxOp>(root))
-    columns.softmax(op);
-  else if (auto op = dyn_cast<nn::ArgReduceOp>(root))
-    columns.argReduce(op);
-  else if (auto op = dyn_cast<nn::CumSumOp>(root))
-    columns.cumSum(op);
-  else if (auto op = dyn_cast<nn::TopKOp>(root))
-    columns.topK(op);
+  llvm::TypeSwitch<Operation *>(root)
+      .Case([&](nn::ReduceOp op) { columns.reduce(op); })
+      .Case([&](nn::SoftmaxOp op) { columns.softmax(op); })
+      .Case([&](nn::LayerNormOp op) {
+        columns.norm(op.getScale(), op.getBias(), /*isCentred=*/true,
+                     op.getEpsilon().convertToDouble());
+      })
+      .Case([&](nn::RmsNormOp op) {
+        columns.norm(op.getScale(), {}, /*isCentred=*/false, op.getEpsilon().convertToDouble());
+      })
+      .Case([&](nn::ArgReduceOp op) { columns.argReduce(op); })
+      .Case([&](nn::CumSumOp op) { columns.cumSum(op); })
+      .Case([&](nn::TopKOp op) { columns.topK(op); })
+      .DefaultUnreachable("a root whose kernel nobody emits");
 }

@@ -104,8 +104,8 @@ void Outputs::storeInFront(Emitter &emitter, const Index &at) const {
 }
 
 Value cleave::emit::buildDecay(Emitter &e, Value x) {
-  // Its own library knows instructions for it.
-  if (e.machine.isParallel)
+  // Its own library knows instructions for it; what follows is as exact as f32.
+  if (e.machine.isParallel || getElementTypeOrSelf(x.getType()).isF64())
     return math::ExpOp::create(e.builder, e.loc, x);
   // 2^n e^r with n >= -126, so that one shift of the exponent is the factor.
   OpBuilder &b = e.builder;

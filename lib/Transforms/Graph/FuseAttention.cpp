@@ -300,6 +300,9 @@ static bool rewrite(Match match, OpBuilder &b) {
   Value q = unscaled(match.scores.getLhs(), match.scale), v = match.output.getRhs();
   Value k = unscaled(match.scores.getRhs(), match.scale);
   int64_t rank = typeOf(match.scores.getResult()).getRank();
+  // What an attention computes is as exact as f32.
+  if (elementOf(match.scores.getResult()).isF64())
+    return false;
   if (rank < 3 || rank > 4 || typeOf(q).getRank() != rank || typeOf(k).getRank() != rank ||
       typeOf(v).getRank() != rank)
     return false;

@@ -109,7 +109,10 @@ static void addCollectives(Lists &lists, MeshAttr mesh, std::map<CollectiveKey, 
       auto [most, sum] = sentBy(list[i], group);
       entry.bytes = std::max(entry.bytes, most);
       // Who sends to one other rank sends all of it.
-      entry.bound = std::max(entry.bound, isa<dist::SendOp>(op) ? most : sum / group);
+      int64_t bound = isa<dist::SendOp>(op) ? most : sum / group;
+      if (auto least = list[i]->getAttrOfType<IntegerAttr>(kBound))
+        bound = least.getInt();
+      entry.bound = std::max(entry.bound, bound);
     }
     if (auto reason = op->getAttrOfType<StringAttr>(kReason))
       entry.reason = reason.str();

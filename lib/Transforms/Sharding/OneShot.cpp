@@ -70,6 +70,7 @@ static void replace(dist::AllReduceOp op, int64_t members) {
   all.front() = members;
   auto gather = dist::AllGatherOp::create(b, loc, type.clone(all), block, 0, op.getAxes(), counts);
   gather->setDiscardableAttrs(op->getDiscardableAttrDictionary());
+  gather->setAttr(kBound, b.getI64IntegerAttr(op.getBytesSent(members, /*member=*/0)));
   if (auto reason = op->getAttrOfType<StringAttr>(kReason))
     gather->setAttr(kReason, b.getStringAttr(reason.getValue() +
                                              "; so few bytes are gathered, and added where read"));

@@ -13,6 +13,10 @@ namespace cleave::sharding {
 /// The attribute of a collective that says why it is there.
 inline constexpr llvm::StringLiteral kReason = "dist.reason";
 
+/// The bytes that ranks would have to send on average, where a collective sends more on
+/// purpose.
+inline constexpr llvm::StringLiteral kBound = "dist.bound";
+
 /// What a collective is there for: its location names the node, the text says why.
 struct Cause {
   mlir::Location loc;

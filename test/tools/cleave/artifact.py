@@ -88,7 +88,7 @@ def says_what_it_holds(folder):
     assert "model.norm.weight" in " ".join(
         key for name, data in files.items() if name.endswith(".safetensors") for key in tensors(data))
     report = json.loads(run(CLEAVE_RUN, artifact, "--inputs", inputs, "--json", "--repeat", "2"))
-    assert len(report["latency_ms"]) == 2 and len(report["ranks"]) == 4
+    assert len(report["latency_ms"]) == 2 and len(report["ranks"]) == 4 and report["exchange"] == "threads"
     assert {o["name"] for o in report["outputs"]} == {o["name"] for o in manifest["outputs"]}
     assert report["ranks"][0]["parameters"] > 0 and report["ranks"][0]["sent"]["all_reduce"] > 0
     timed = json.loads(run(CLEAVE, "bench", artifact, "--inputs", inputs, "--iters", "2", "--json"))

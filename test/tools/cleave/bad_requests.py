@@ -47,8 +47,6 @@ def flags(t, model):
             t.expect([CLEAVE, "bench", model, flag, bad], flag, bad)
     t.expect([CLEAVE, "bench", model, "--iters", "0"], "--iters")
     for command, rest in (("run", []), ("check", ["--mesh", "tp=2"]), ("bench", [])):
-        for precision in ("bf16", "f8"):
-            t.expect([CLEAVE, command, model, *rest, "--precision", precision], "--precision", precision)
         for target in ("abacus", "cpu:sm_80", "cuda:", "cuda:sm_60", "cuda:sm_85x", "simt:sm_80,sm_90"):
             t.expect([CLEAVE, command, model, *rest, "--target", target], "--target", target.split(":")[-1])
     for chip in ("sm_77", "sm_91", "sm_999", "sm_80a", "sm_90f", "sm_090"):

@@ -39,6 +39,15 @@ def contract():
     assert list(said) == CONTRACT and len(said["latency_ms"]) == 3, said
     assert all(value > 0 for value in [*said["latency_ms"], *list(said.values())[1:]]), said
     assert done.stderr == "", done
+    with tempfile.TemporaryDirectory() as folder:
+        trace = os.path.join(folder, "trace.json")
+        timed = json.loads(bench("--mesh", "tp=2", "--json", "--trace", trace).stdout)
+        with open(trace, encoding="utf-8") as file:
+            spans = [(e["tid"], e["dur"]) for e in json.load(file)["traceEvents"] if e["ph"] == "X"]
+    assert list(timed) == CONTRACT + ["commands_ms"] and len(timed["commands_ms"]) == 3, timed
+    # The trace is of the last run, in microseconds.
+    busiest = max(sum(length for rank, length in spans if rank == own) for own in (0, 1)) / 1000
+    assert abs(timed["commands_ms"][-1] - busiest) < 1e-3, (timed, busiest)
 
 
 def lines():
@@ -48,7 +57,8 @@ def lines():
     assert [(s["mesh"], s["dims"]) for s in said] == [
         (mesh, {"batch": batch, "sequence_len": 8}) for mesh in ("1", "tp=2") for batch in (1, 4)], said
     for s in said:
-        assert list(s)[2:6] == CONTRACT, s
+        assert list(s)[2:7] == CONTRACT + ["commands_ms"], s
+        assert all(0 < busy <= run for busy, run in zip(s["commands_ms"], s["latency_ms"], strict=True)), s
         assert abs(s["median_ms"] - statistics.median(s["latency_ms"])) < 1e-4, s
         assert abs(s["p95_ms"] - max(s["latency_ms"])) < 1e-4, s
         assert abs(s["rows_per_s"] * s["median_ms"] / 1000 - s["dims"]["batch"]) < 1e-9, s

@@ -7,6 +7,7 @@ without a compiler too, and what a machine or the folder lacks is said in a line
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -94,15 +95,23 @@ def chips(t):
         run(*make, t.path("of" + chip), "--target", "simt:" + chip)
         assert f"for drivers of CUDA {version} or" in run(CLEAVE, "inspect", t.path("of" + chip))
 
-    tool = t.path("toolkit/bin/ptxas")
-    os.makedirs(os.path.dirname(tool))
-    with open(tool, "w") as file:
-        file.write("#!/bin/sh\nprintf 'ptxas info    : 0 bytes gmem\\nptxas fatal   : no such chip\\n'\nexit 1\n")
-    os.chmod(tool, 0o755)
-    done = subprocess.run([*make, t.path("refused"), "--target", "cuda:sm_101"], capture_output=True, text=True,
-                          env=os.environ | {"CUDA_HOME": t.path("toolkit")})
+    def made_by(script):
+        with open(t.path("toolkit/bin/ptxas"), "w") as file:
+            file.write("#!/bin/sh\n" + script)
+        os.chmod(t.path("toolkit/bin/ptxas"), 0o755)
+        # Who runs the tests in the background ignores interrupts, and that is inherited.
+        return subprocess.run([*make, t.path("refused"), "--target", "cuda:sm_101"], capture_output=True, text=True,
+                              env=os.environ | {"CUDA_HOME": t.path("toolkit"), "TMPDIR": t.path("temporary")},
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+
+    os.makedirs(t.path("toolkit/bin"))
+    os.mkdir(t.path("temporary"))
+    done = made_by("printf 'ptxas info    : 0 bytes gmem\\nptxas fatal   : no such chip\\n'\nexit 1\n")
     assert done.returncode == 2, done
     assert done.stderr.endswith(" for sm_101: ptxas fatal   : no such chip\n"), done.stderr
+    # What stands between the compiler and ptxas goes with them, however they end.
+    done = made_by("kill -INT $PPID\nsleep 1\n")
+    assert done.returncode == -signal.SIGINT and not os.listdir(t.path("temporary")), os.listdir(t.path("temporary"))
 
 
 def lacking(t):

@@ -104,8 +104,11 @@ def main():
         assert len(events_of(path, 2)[0]) == len(events_of(os.path.join(folder, path), 2)[1])
         several = run("bench", model, "--mesh", "1;tp=2", "--trace", path + "2")
         assert several.returncode == 2 and "--trace" in several.stderr, several
-        nowhere = run("run", model, "--trace", os.path.join(folder, "nowhere", "t.json"))
-        assert nowhere.returncode == 2 and "cannot write" in nowhere.stderr, nowhere
+        # What can be written waits for what cannot.
+        for here, nowhere in (("--outputs", "--trace"), ("--trace", "--outputs")):
+            refused = run("run", model, here, os.path.join(folder, "here"), nowhere,
+                          os.path.join(folder, "nowhere", "t"))
+            assert refused.returncode == 2 and "cannot write" in refused.stderr, refused
         assert sorted(os.listdir(folder)) == ["bench.json", "trace.json"], os.listdir(folder)
 
 

@@ -10,6 +10,7 @@
 #include "cleave/Target/Cuda.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
@@ -152,10 +153,36 @@ void inOnePlace(Operation *op, OpBuilder &b) {
 
 void toTheEnd(Operation *op, OpBuilder &) { op->moveBefore(op->getBlock()->getTerminator()); }
 
+/// A loop over the tiles of a block.
+bool isOfTiles(Operation *op) {
+  return isa<scf::ForOp>(op) && isa<func::FuncOp>(op->getParentOp()) &&
+         !cast<scf::ForOp>(op).getOps<gpu::BarrierOp>().empty();
+}
+
+/// The first block has all tiles, as where there are more than blocks, and the others have none.
+void byOneBlock(Operation *op, OpBuilder &b) {
+  Location loc = op->getLoc();
+  auto loop = cast<scf::ForOp>(op);
+  Value number = loop.getLowerBound(), zero = arith::ConstantIndexOp::create(b, loc, 0);
+  Value isFirst = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, number, zero);
+  loop.setLowerBound(arith::SelectOp::create(b, loc, isFirst, zero, loop.getUpperBound()));
+  loop.setStep(arith::ConstantIndexOp::create(b, loc, 1));
+}
+
+void byOneBlockWithoutEnd(Operation *op, OpBuilder &b) {
+  byOneBlock(op, b);
+  gpu::BarrierOp last;
+  for (auto barrier : cast<scf::ForOp>(op).getOps<gpu::BarrierOp>())
+    last = barrier;
+  last.erase();
+}
+
 const Mutation mutations[] = {
     {"no barrier", isA<gpu::BarrierOp>, erase},
     {"late barrier", isA<gpu::BarrierOp>, toTheEnd},
     {"barrier of some", isA<gpu::BarrierOp>, diverge},
+    {"one block", isOfTiles, byOneBlock},
+    {"no last barrier, one block", isOfTiles, byOneBlockWithoutEnd},
     {"no wait", isA<NVVM::CpAsyncWaitGroupOp>, erase},
     {"wait for less", isA<NVVM::CpAsyncWaitGroupOp>, waitLess},
     {"no commit", isA<NVVM::CpAsyncCommitGroupOp>, erase},
@@ -239,6 +266,10 @@ const Kernel kernels[] = {
      R"(func.func @main(%q: tensor<1x2x20x16xf32>, %k: tensor<1x2x70x16xf32>, %v: tensor<1x2x70x16xf32>) -> tensor<1x2x20x16xf32> {
        %y = nn.attention %q, %k, %v scale 0.25 causal : tensor<1x2x20x16xf32>, tensor<1x2x70x16xf32>, tensor<1x2x70x16xf32>
        return %y : tensor<1x2x20x16xf32> })"},
+    {"attention in parts",
+     R"(func.func @main(%q: tensor<1x4x1x32xf32>, %k: tensor<1x1x290x32xf32>, %v: tensor<1x1x290x32xf32>) -> tensor<1x4x1x32xf32> {
+       %y = nn.attention %q, %k, %v scale 0.2 : tensor<1x4x1x32xf32>, tensor<1x1x290x32xf32>, tensor<1x1x290x32xf32>
+       return %y : tensor<1x4x1x32xf32> })"},
 };
 
 struct Bug {
@@ -276,6 +307,7 @@ const Bug bugs[] = {
     {"transpose", "store far off"},
     {"transpose", "load of the next"},
     {"transpose", "global load of the next"},
+    {"transpose", "no last barrier, one block"},
     {"product", "no barrier"},
     {"product", "no barrier", 1},
     {"product", "late barrier"},
@@ -351,7 +383,9 @@ const Bug bugs[] = {
     {"attention", "no barrier", 3},
     {"attention", "no warp barrier"},
     {"attention", "shuffle of some", 3},
-    {"attention", "no predicate", 1},
+    {"attention", "no predicate", 2},
+    {"attention in parts", "no fence"},
+    {"attention in parts", "first instead of last"},
 };
 static_assert(std::size(bugs) >= 40);
 
@@ -392,6 +426,13 @@ TEST(Planted, BugsAreToldWithTheirKernel) {
     bool isTold = StringRef(wrong).contains("kernel \"kernel_0\"");
     EXPECT_EQ(isTold, bug.isTold) << wrong;
   }
+}
+
+TEST(Planted, TilesOfOneBlockAreRight) {
+  bool isPlanted = false;
+  Bug none = {"transpose", "one block"};
+  EXPECT_EQ(differsOn(machineWith(none, isPlanted), named(kernels, none.kernel).text), "");
+  EXPECT_TRUE(isPlanted);
 }
 
 TEST(Planted, KernelsWithoutBugsAreRight) {

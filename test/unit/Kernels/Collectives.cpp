@@ -277,6 +277,57 @@ static std::string productOf(int64_t members, bool scatters) {
          "\n  %y = nn.add %s, %r : " + y + ", " + y + "\n  return %y : " + y + "\n}\n}\n";
 }
 
+/// Rows of every rank, gathered, through two products that share one dimension, and summed
+/// into the rows of every rank again.
+static std::string rowsThrough(int64_t members) {
+  auto shaped = [](int64_t rows, int64_t columns) {
+    return "tensor<2x" + std::to_string(rows) + "x" + std::to_string(columns) + "xf16>";
+  };
+  auto plain = [](int64_t rows, int64_t columns) {
+    return "tensor<" + std::to_string(rows) + "x" + std::to_string(columns) + "xf16>";
+  };
+  constexpr int64_t mine = 6, width = 24, own = 8;
+  int64_t rows = mine * members, inner = own * members;
+  std::string ranks = " over [\"x\"] counts [",
+              cutRows = ranks + listed(Counts(members, mine)) + "] : ",
+              cutInner = ranks + listed(Counts(members, own)) + "] : ";
+  std::string x = shaped(rows, width), xs = shaped(mine, width), h = shaped(rows, own),
+              w = plain(width, inner), ws = plain(width, own), v = plain(inner, width),
+              vs = plain(own, width), bias = plain(1, own);
+  return "module attributes {dist.mesh = #dist.mesh<\"x\"=" + std::to_string(members) +
+         ">, dist.classes = array<i64: " + listed(Counts(members, 0)) +
+         ">} {\nfunc.func @main(%x: " + x + ", %w: " + w + ", %v: " + v + ", %b: " + bias +
+         ") -> " + x + " {\n  %xs = dist.slice %x dim 1" + cutRows + x + " to " + xs +
+         "\n  %ws = dist.slice %w dim 1" + cutInner + w + " to " + ws +
+         "\n  %vs = dist.slice %v dim 0" + cutInner + v + " to " + vs +
+         "\n  %g = dist.all_gather %xs dim 1" + cutRows + xs + " to " + x +
+         "\n  %h = nn.matmul %g, %ws : " + x + ", " + ws + "\n  %i = nn.add %h, %b : " + h + ", " +
+         bias + "\n  %j = nn.max %h, %i : " + h + ", " + h + "\n  %p = nn.matmul %j, %vs : " + h +
+         ", " + vs + "\n  %m = dist.reduce_scatter sum %p dim 1" + cutRows + x + " to " + xs +
+         "\n  %n = nn.add %m, %xs : " + xs + ", " + xs + "\n  %y = dist.all_gather %n dim 1" +
+         cutRows + xs + " to " + x + "\n  return %y : " + x + "\n}\n}\n";
+}
+
+TEST(Collectives, RowsInPartsAreTheRows) {
+  MLIRContext context(MLIRContext::Threading::DISABLED);
+  context.loadDialect<func::FuncDialect, nn::NnDialect, dist::DistDialect>();
+  std::mt19937 random(1);
+  auto type = Float16Type::get(&context);
+  for (int64_t members : {2, 3}) {
+    std::string text = rowsThrough(members);
+    SCOPED_TRACE(text);
+    std::vector<Bytes> inputs;
+    for (int64_t elements : {2 * 6 * members * 24, 24 * 8 * members, 8 * members * 24, int64_t(8)})
+      inputs.push_back(drawValues(random, type, elements, /*areWhole=*/true));
+    for (const cleave::test::Machine &machine : cleave::test::machines()) {
+      auto module = parseSourceString<ModuleOp>(text, &context);
+      OverlapOptions options;
+      options.parts = 3;
+      expectSameBits(*module, createOverlap(options), machine, inputs, inputs[0].size());
+    }
+  }
+}
+
 TEST(Collectives, ProductsInPartsAreTheProduct) {
   MLIRContext context(MLIRContext::Threading::DISABLED);
   context.loadDialect<func::FuncDialect, nn::NnDialect, dist::DistDialect>();

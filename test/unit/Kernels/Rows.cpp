@@ -18,7 +18,7 @@ std::string reduce(const std::string &kind, const std::string &type, const std::
 TEST(Reduce, EveryKindAndDimension) {
   Check check;
   check.draw = {0.5, 1.5, 0, 3};
-  for (const char *type : {"f32", "f16", "bf16", "i64", "i32"})
+  for (const char *type : {"f32", "f16", "bf16", "f64", "i64", "i32"})
     for (const char *kind : {"sum", "mean", "max", "min", "prod"})
       for (auto [shape, dims, result] :
            {std::tuple("3x5x19x", "[2]", "3x5x1x"), std::tuple("3x5x19x", "[1]", "3x1x19x"),
@@ -56,7 +56,7 @@ TEST(Reduce, AnEmptyRowGivesTheIdentity) {
 }
 
 TEST(Softmax, AlongAnyDimension) {
-  for (const char *type : {"f32", "f16", "bf16"})
+  for (const char *type : {"f32", "f16", "bf16", "f64"})
     for (auto [shape, dim] : {std::pair("3x4x17x", 2), std::pair("3x4x17x", 1),
                               std::pair("5x1x", 1), std::pair("2x128x", 1), std::pair("0x4x", 1)}) {
       std::string t = std::string("tensor<") + shape + type + ">";
@@ -86,7 +86,7 @@ TEST_P(Norms, WithTheSumInFront) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Widths, Norms,
-                         testing::Combine(testing::Values("f32", "f16", "bf16"),
+                         testing::Combine(testing::Values("f32", "f16", "bf16", "f64"),
                                           testing::Values(1, 7, 16, 37, 64, 96, 768)));
 
 TEST(ArgReduce, FirstOrLastOfEquals) {

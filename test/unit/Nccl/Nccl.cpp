@@ -30,6 +30,7 @@ struct Rank {
   CUdeviceptr memory = 0;
   ncclComm_t world = nullptr, half = nullptr;
   void *registration = nullptr;
+  ncclWindow_t window = nullptr;
 
   void *data() const { return reinterpret_cast<void *>(memory); }
 };
@@ -91,7 +92,12 @@ protected:
       std::vector<float> values(kElements * (1 + ranks.size()), float(number + 1));
       EXPECT_EQ(cuda->cuStreamCreateWithPriority(&rank.stream, CU_STREAM_NON_BLOCKING, 0),
                 CUDA_SUCCESS);
-      EXPECT_EQ(cuda->cuMemAlloc(&rank.memory, 4 * values.size()), CUDA_SUCCESS);
+      void *memory = nullptr;
+      if (nccl->hasWindows())
+        EXPECT_EQ(nccl->ncclMemAlloc(&memory, 4 * values.size()), ncclSuccess);
+      rank.memory = reinterpret_cast<CUdeviceptr>(memory);
+      if (!memory)
+        EXPECT_EQ(cuda->cuMemAlloc(&rank.memory, 4 * values.size()), CUDA_SUCCESS);
       EXPECT_EQ(cuda->cuMemcpyHtoD(rank.memory, values.data(), 4 * values.size()), CUDA_SUCCESS);
     });
     ncclUniqueId id;
@@ -102,6 +108,11 @@ protected:
     together([&](Rank &rank, int number) {
       return nccl->ncclCommSplit(rank.world, number % 2, number, &rank.half, &config);
     });
+    if (nccl->hasWindows())
+      together([&](Rank &rank, int) {
+        return nccl->ncclCommWindowRegister(rank.half, rank.data(), kBytes * (1 + ranks.size()),
+                                            &rank.window, NCCL_WIN_COLL_SYMMETRIC);
+      });
     if (nccl->ncclCommRegister)
       each([&](Rank &rank, int) {
         EXPECT_EQ(nccl->ncclCommRegister(rank.world, rank.data(), kBytes, &rank.registration),
@@ -114,11 +125,16 @@ protected:
       EXPECT_EQ(cuda->cuStreamSynchronize(rank.stream), CUDA_SUCCESS);
       if (rank.registration)
         EXPECT_EQ(nccl->ncclCommDeregister(rank.world, rank.registration), ncclSuccess);
+      if (rank.window)
+        EXPECT_EQ(nccl->ncclCommWindowDeregister(rank.half, rank.window), ncclSuccess);
     });
     each([&](Rank &rank, int) {
       for (ncclComm_t comm : {rank.half, rank.world})
         EXPECT_EQ(nccl->ncclCommAbort(comm), ncclSuccess);
-      EXPECT_EQ(cuda->cuMemFree(rank.memory), CUDA_SUCCESS);
+      if (nccl->hasWindows())
+        EXPECT_EQ(nccl->ncclMemFree(rank.data()), ncclSuccess);
+      else
+        EXPECT_EQ(cuda->cuMemFree(rank.memory), CUDA_SUCCESS);
       EXPECT_EQ(cuda->cuStreamDestroy(rank.stream), CUDA_SUCCESS);
       EXPECT_EQ(cuda->cuDevicePrimaryCtxRelease(rank.device), CUDA_SUCCESS);
     });

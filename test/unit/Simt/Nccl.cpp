@@ -289,6 +289,91 @@ TEST(SimtNccl, RegistrationsArePaired) {
                             "registered where the communicator ends");
 }
 
+namespace {
+
+/// Two ranks, each with a symmetric window of 16 floats.
+struct TwoWindows : Two {
+  TwoWindows() {
+    for (int rank : {0, 1}) {
+      enter(rank);
+      EXPECT_EQ(nccl.ncclMemAlloc(&data[rank], windowBytes), ncclSuccess);
+      EXPECT_EQ(cuda().cuMemsetD32Async(CUdeviceptr(data[rank]), 0, 16, streams[rank]),
+                CUDA_SUCCESS);
+    }
+  }
+  ~TwoWindows() {
+    for (int rank : {0, 1}) {
+      enter(rank);
+      EXPECT_EQ(cuda().cuStreamSynchronize(streams[rank]), CUDA_SUCCESS);
+      if (windows[rank])
+        EXPECT_EQ(nccl.ncclCommWindowDeregister(comms[rank], windows[rank]), ncclSuccess);
+      EXPECT_EQ(nccl.ncclMemFree(data[rank]), ncclSuccess);
+    }
+  }
+
+  ncclResult_t open(int rank, size_t bytes = windowBytes) {
+    enter(rank);
+    return nccl.ncclCommWindowRegister(comms[rank], data[rank], bytes, &windows[rank],
+                                       NCCL_WIN_COLL_SYMMETRIC);
+  }
+  ncclResult_t state(int rank) {
+    ncclResult_t state = ncclInternalError;
+    EXPECT_EQ(nccl.ncclCommGetAsyncError(comms[rank], &state), ncclSuccess);
+    return state;
+  }
+  void reduceAt(int rank, int first) {
+    enter(rank);
+    void *place = static_cast<float *>(data[rank]) + first;
+    EXPECT_EQ(nccl.ncclAllReduce(place, place, 4, ncclFloat32, ncclSum, comms[rank], streams[rank]),
+              ncclSuccess);
+  }
+
+  static constexpr size_t windowBytes = 64;
+  void *data[2] = {};
+  ncclWindow_t windows[2] = {};
+};
+
+} // namespace
+
+TEST(SimtNccl, WindowsOpenWhenAllHaveAsked) {
+  TwoWindows two;
+  EXPECT_EQ(two.open(0), ncclInProgress);
+  EXPECT_EQ(two.state(0), ncclInProgress);
+  EXPECT_EQ(two.open(1), ncclInProgress);
+  EXPECT_EQ(two.state(0), ncclSuccess);
+  EXPECT_EQ(two.state(1), ncclSuccess);
+  for (int rank : {0, 1})
+    two.reduceAt(rank, 4);
+  EXPECT_TRUE(two.isDone(0) && two.isDone(1));
+  EXPECT_EQ(Gpu::report(), "");
+}
+
+TEST(SimtNccl, PlacesInWindowsThatDifferAreTold) {
+  TwoWindows two;
+  for (int rank : {0, 1})
+    EXPECT_EQ(two.open(rank), ncclInProgress);
+  for (int rank : {0, 1})
+    two.reduceAt(rank, 4 * rank);
+  two.isDone(0);
+  two.isDone(1);
+  expectSays(Gpu::report(), "rank 0 calls all_reduce of 4 float32, sum, from 0 to 0 of windows "
+                            "where rank 1 calls all_reduce of 4 float32, sum, from 16 to 16 of "
+                            "windows");
+}
+
+TEST(SimtNccl, WindowsAreOfOneSizeAndOfMemoryThatMayBeInOne) {
+  TwoWindows two;
+  EXPECT_EQ(two.open(0), ncclInProgress);
+  EXPECT_EQ(two.open(1, 32), ncclInProgress);
+  two.state(0);
+  expectSays(Gpu::report(), "rank 0 calls window of 64 int8 where rank 1 calls window of 32 int8");
+  ncclWindow_t window = nullptr;
+  EXPECT_EQ(two.nccl.ncclCommWindowRegister(two.comms[0], reinterpret_cast<void *>(two.memory[0]),
+                                            two.bytes, &window, NCCL_WIN_COLL_SYMMETRIC),
+            ncclUnhandledCudaError);
+  EXPECT_EQ(two.nccl.ncclMemFree(reinterpret_cast<void *>(two.memory[0])), ncclInvalidArgument);
+}
+
 TEST(SimtNccl, OneDeviceIsOneRank) {
   Two two;
   ncclUniqueId id;

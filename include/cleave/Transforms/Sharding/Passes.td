@@ -89,12 +89,14 @@ def Overlap : Pass<"shard-overlap", "::mlir::ModuleOp"> {
   let description = [{
     Of products whose partial sums are reduced, or scattered along another dimension
     than their last. A part is some columns, so that all parts share one kernel, and
-    each fills the machine. How many there are follows from its times; nothing is cut
-    where that gains less than a tenth.
+    each fills the machine. Where all from a gather to such a scatter keeps rows apart,
+    a part is some rows of every rank, and has a gather of its own too. How many there
+    are follows from the times of the machine; nothing is cut where that gains less than
+    a tenth.
   }];
   let options = [
     Option<"parts", "parts", "int64_t", /*default=*/"0",
-           "of each product whose columns it divides; 0: as the machine says">
+           "of each product whose columns, or rows of a rank, it divides; 0: as the machine says">
   ];
   let dependentDialects = ["::cleave::dist::DistDialect", "::cleave::nn::NnDialect"];
 }

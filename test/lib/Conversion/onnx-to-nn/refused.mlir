@@ -38,3 +38,12 @@ onnx.graph "impossible" inputs ["x"] outputs ["y"] : [tensor<?xf32>] {
   %y = onnx.node "Add" "" since 14 "add"(%c, %odd) -> ["y"] {} : (!onnx.value, !onnx.value) -> !onnx.value
   onnx.output %y : !onnx.value
 }
+
+// -----
+
+onnx.graph "attention_of_doubles" inputs ["x"] outputs ["y"] : [tensor<1x2x3x4xf64>] {
+^bb0(%x: tensor<1x2x3x4xf64>):
+  // expected-error @below {{Attention with operands of f64 is not supported}}
+  %y = onnx.node "Attention" "" since 23 "a"(%x, %x, %x) -> ["y"] {} : (tensor<1x2x3x4xf64>, tensor<1x2x3x4xf64>, tensor<1x2x3x4xf64>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}

@@ -23,6 +23,16 @@ func.func @probabilities_read_elsewhere_stay(%q: tensor<1x2x3x4xf32>, %t: tensor
   return %y, %p : tensor<1x2x3x4xf32>, tensor<1x2x3x5xf32>
 }
 
+// An attention would be no more exact than f32.
+// CHECK-LABEL: @doubles_stay
+func.func @doubles_stay(%q: tensor<1x2x3x4xf64>, %t: tensor<1x2x4x5xf64>, %v: tensor<1x2x5x4xf64>) -> tensor<1x2x3x4xf64> {
+  // CHECK-NOT: nn.attention
+  %s = nn.matmul %q, %t : tensor<1x2x3x4xf64>, tensor<1x2x4x5xf64>
+  %p = nn.softmax %s dim 3 : tensor<1x2x3x5xf64>
+  %y = nn.matmul %p, %v : tensor<1x2x3x5xf64>, tensor<1x2x5x4xf64>
+  return %y : tensor<1x2x3x4xf64>
+}
+
 // A row of NaN that becomes 0, however that is spelt, is a row without a key.
 // CHECK-LABEL: @rows_of_nan_become_zero
 func.func @rows_of_nan_become_zero(%q: tensor<1x2x3x4xf32>, %t: tensor<1x2x4x5xf32>, %v: tensor<1x2x5x4xf32>, %m: tensor<1x1x3x5xf32>) -> (tensor<1x2x3x4xf32>, tensor<1x2x3x4xf32>) {

@@ -4,7 +4,7 @@
 // order of the ranks.
 // CHECK-LABEL: func.func @residual
 // CHECK: %[[P:.*]] = nn.reshape %arg0 : tensor<4x8xf16> to tensor<1x4x8xf16>
-// CHECK: %[[G:.*]] = dist.all_gather %[[P]] dim 0 over ["tp"] counts [1, 1] {dist.reason = "k is cut; so few bytes are gathered, and added where read"} : tensor<1x4x8xf16> to tensor<2x4x8xf16>
+// CHECK: %[[G:.*]] = dist.all_gather %[[P]] dim 0 over ["tp"] counts [1, 1] {dist.bound = 64 : i64, dist.reason = "k is cut; so few bytes are gathered, and added where read"} : tensor<1x4x8xf16> to tensor<2x4x8xf16>
 // CHECK: nn.slice %[[G]] starts [0, 0, 0] sizes [1, 4, 8]
 // CHECK: %[[A:.*]] = nn.cast %{{.*}} : tensor<4x8xf16> to tensor<4x8xf32>
 // CHECK: nn.slice %[[G]] starts [1, 0, 0] sizes [1, 4, 8]

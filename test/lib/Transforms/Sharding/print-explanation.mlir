@@ -1,5 +1,6 @@
 // RUN: cleave-opt %s --shard-search=mesh=tp=2 --shard-localize --shard-print-explanation -o /dev/null | FileCheck %s
 // RUN: cleave-opt %s --shard-search=mesh=tp=2 --shard-localize --shard-print-explanation=json -o /dev/null | FileCheck %s --check-prefix=JSON
+// RUN: cleave-opt %s --shard-search=mesh=tp=4 --shard-localize --shard-one-shot --shard-print-explanation -o /dev/null | FileCheck %s --check-prefix=GATHERED
 // RUN: not cleave-opt %s --shard-print-explanation 2>&1 | FileCheck %s --check-prefix=EARLY
 
 // Two layers that differ in a number are told once.
@@ -34,6 +35,10 @@
 // JSON-NEXT: "bound": 2048,
 // JSON-NEXT: "cause": "layers.0/down",
 
+// However a sum is brought together, its bound is that of a sum.
+// GATHERED: all_reduce over tp 3.0 KiB a rank, bound 3.0 KiB layers.0/down
+// GATHERED: all_gather over tp 6.0 KiB a rank, bound 3.0 KiB layers.1/down
+
 // EARLY: error: is not localised; run --shard-localize first
 func.func @main(%x: tensor<1x8x64xf32>) -> tensor<1x8x64xf32> {
   %u0 = nn.weight "up0" in "m" at 0 length 32768 : tensor<64x128xf32>
@@ -46,5 +51,6 @@ func.func @main(%x: tensor<1x8x64xf32>) -> tensor<1x8x64xf32> {
   %3 = nn.matmul %2, %u1 : tensor<1x8x64xf32>, tensor<64x128xf32> loc("layers.1/up")
   %4 = nn.silu %3 : tensor<1x8x128xf32> loc("layers.1/silu")
   %5 = nn.matmul %4, %d1 : tensor<1x8x128xf32>, tensor<128x64xf32> loc("layers.1/down")
-  return %5 : tensor<1x8x64xf32>
+  %6 = nn.neg %5 : tensor<1x8x64xf32>
+  return %6 : tensor<1x8x64xf32>
 }
