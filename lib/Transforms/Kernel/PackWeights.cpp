@@ -1,6 +1,7 @@
 //===- PackWeights.cpp - weights of products lie in panels ----------------===//
 //
-// Why: a micro-kernel that multiplies NR columns reads one linear stream.
+// Why: a micro-kernel that multiplies NR columns reads one linear stream; tensor cores
+// multiply bytes along K.
 //
 //   load:  return %w : [K, N]          load:  %p = pad, reshape, transpose %w
 //                                  =>         return %p : [N/NR, K, NR]
@@ -83,14 +84,24 @@ struct Panels {
   int64_t k, n, width, count;
 };
 
+/// [B…, K, N] as [B…, N, K], or the other way.
+static Value turned(OpBuilder &builder, Location loc, Value weight) {
+  int64_t rank = nn::typeOf(weight).getRank();
+  auto order = llvm::to_vector(llvm::seq<int64_t>(0, rank));
+  std::swap(order[rank - 2], order[rank - 1]);
+  return nn::TransposeOp::create(builder, loc, weight, order);
+}
+
 struct PackWeights : cleave::impl::PackWeightsBase<PackWeights> {
   using PackWeightsBase::PackWeightsBase;
 
   /// Whether `value` is a right operand only, and worth a layout.
   bool isPackable(Value value) {
     auto type = cast<RankedTensorType>(value.getType());
-    return type.getRank() >= 2 && isa<FloatType>(type.getElementType()) &&
-           type.getElementTypeBitWidth() <= 32 && type.getNumElements() > 0 &&
+    bool isWanted = isa<FloatType>(type.getElementType()) && type.getElementTypeBitWidth() <= 32;
+    if (turnBytes)
+      isWanted = type.getElementType().isInteger(8);
+    return type.getRank() >= 2 && isWanted && type.getNumElements() > 0 &&
            llvm::all_of(value.getUses(), [](OpOperand &use) {
              return isa<nn::MatmulOp>(use.getOwner()) && use.getOperandNumber() == 1;
            });
@@ -103,13 +114,15 @@ struct PackWeights : cleave::impl::PackWeightsBase<PackWeights> {
     Panels panels(cast<RankedTensorType>(param.getType()), lanes, maxVectors);
     Operation *end = load.getBody().front().getTerminator();
     OpBuilder builder(end);
-    Value packed = panels.pack(builder, param.getLoc(), end->getOperand(result));
+    Value packed = turnBytes ? turned(builder, param.getLoc(), end->getOperand(result))
+                             : panels.pack(builder, param.getLoc(), end->getOperand(result));
     end->setOperand(result, packed);
 
     param.setType(packed.getType());
     for (OpOperand &use : llvm::make_early_inc_range(param.getUses())) {
       builder.setInsertionPoint(use.getOwner());
-      use.set(panels.unpack(builder, use.getOwner()->getLoc(), param));
+      Location loc = use.getOwner()->getLoc();
+      use.set(turnBytes ? turned(builder, loc, param) : panels.unpack(builder, loc, param));
     }
   }
 
