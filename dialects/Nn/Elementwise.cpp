@@ -396,6 +396,11 @@ Value CastOp::buildScalar(OpBuilder &b, ValueRange operands) {
       Value high = arith::ShLIOp::create(b, loc, buildBf16Bits(b, loc, x), sixteen);
       return arith::BitcastOp::create(b, loc, type, high);
     }
+    if (target == 8) {
+      if (width > 32)
+        x = arith::TruncFOp::create(b, loc, like(x, compute), x);
+      return buildOfF8Bits(b, loc, buildF8Bits(b, loc, x, to, getSaturate()), to);
+    }
     if (target < width)
       x = arith::TruncFOp::create(b, loc, like(x, to), x);
     if (laneTypeOf(x) != compute)

@@ -15,6 +15,9 @@
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/TypeUtilities.h"
 
+#include "llvm/ADT/APFloat.h"
+
+#include <cmath>
 #include <limits>
 #include <numbers>
 
@@ -382,4 +385,82 @@ Value cleave::nn::buildBf16Bits(OpBuilder &builder, Location loc, Value x) {
   Value isNan = f.cmp(arith::CmpFPredicate::UNO, x, x);
   Value quiet = arith::OrIOp::create(builder, loc, high, f.constant(i32, 0x40));
   return f.select(isNan, quiet, arith::ShRUIOp::create(builder, loc, rounded, sixteen));
+}
+
+namespace {
+
+/// What an 8-bit float is made of.
+struct ByteFloat {
+  explicit ByteFloat(Type type) {
+    const llvm::fltSemantics &semantics = cast<FloatType>(type).getFloatSemantics();
+    fraction = int64_t(llvm::APFloat::semanticsPrecision(semantics)) - 1;
+    least = llvm::APFloat::semanticsMinExponent(semantics);
+    largest = bitsOf(llvm::APFloat::getLargest(semantics));
+    nan = bitsOf(llvm::APFloat::getNaN(semantics));
+    infinity =
+        llvm::APFloat::semanticsHasInf(semantics) ? bitsOf(llvm::APFloat::getInf(semantics)) : nan;
+  }
+  static int64_t bitsOf(const llvm::APFloat &value) {
+    return int64_t(value.bitcastToAPInt().getZExtValue());
+  }
+  int64_t fraction; ///< bits of it
+  int64_t least;    ///< exponent of a normal number
+  int64_t largest, infinity, nan;
+};
+
+constexpr int64_t kFraction = 23, kBias = 127, kMagnitude = 0x7fffffff, kSignByte = 0x80;
+
+} // namespace
+
+Value cleave::nn::buildF8Bits(OpBuilder &builder, Location loc, Value x, Type type,
+                              bool saturates) {
+  Formula f(builder, loc, x.getType());
+  ByteFloat format(type);
+  Type i32 = builder.getI32Type();
+  auto number = [&](int64_t value) { return f.integer(i32, value); };
+  Value bits = f.bitcast(x, i32), sign = f.andi(f.shru(bits, number(24)), number(kSignByte));
+  Value magnitude = f.andi(bits, number(kMagnitude));
+
+  int64_t dropped = kFraction - format.fraction;
+  Value odd = f.andi(f.shru(magnitude, number(dropped)), number(1));
+  Value rounded = f.addi(magnitude, f.addi(odd, number((int64_t(1) << (dropped - 1)) - 1)));
+  Value normal = f.subi(f.shru(rounded, number(dropped)),
+                        number((kBias + format.least - 1) << format.fraction));
+  // A number whose last place is that of the smallest ones rounds what is added to it.
+  int64_t exponent = format.least - format.fraction + kFraction;
+  Value anchor = number((kBias + exponent) << kFraction);
+  Value sum =
+      f.add(f.bitcast(magnitude, builder.getF32Type()), f.bitcast(anchor, builder.getF32Type()));
+  Value small = f.subi(f.bitcast(sum, i32), anchor);
+
+  Value isSmall =
+      f.cmpi(arith::CmpIPredicate::ult, magnitude, number((kBias + format.least) << kFraction));
+  Value result = f.select(isSmall, small, normal);
+  Value isBeyond = f.cmpi(arith::CmpIPredicate::sgt, result, number(format.largest));
+  result = f.select(isBeyond, number(saturates ? format.largest : format.infinity), result);
+  Value isNan = f.cmp(arith::CmpFPredicate::UNO, x, x);
+  return f.ori(f.select(isNan, number(format.nan & ~kSignByte), result), sign);
+}
+
+Value cleave::nn::buildOfF8Bits(OpBuilder &builder, Location loc, Value bits, Type type) {
+  Formula f(builder, loc, bits.getType());
+  ByteFloat format(type);
+  Type i32 = builder.getI32Type();
+  auto number = [&](int64_t value) { return f.integer(i32, value); };
+  if (!getElementTypeOrSelf(bits.getType()).isInteger(32))
+    bits = arith::ExtUIOp::create(builder, loc, f.with(i32), bits);
+  Value sign = f.shl(f.andi(bits, number(kSignByte)), number(24));
+  Value own = f.andi(bits, number(kSignByte - 1));
+  // With the exponent counted from another start; a factor moves it, of small numbers too.
+  Value moved = f.bitcast(f.shl(own, number(kFraction - format.fraction)), builder.getF32Type());
+  Value value = f.mul(moved, f.num(moved, std::ldexp(1.0, int(kBias + format.least - 1))));
+  Value result = f.bitcast(value, i32);
+  // Behind the largest number come infinity, if there is one, and NaN.
+  Value isBeyond = f.cmpi(arith::CmpIPredicate::sgt, own, number(format.largest));
+  Value beyond = number(0x7fc00000);
+  if (format.infinity != format.nan)
+    beyond = f.select(f.cmpi(arith::CmpIPredicate::eq, own, number(format.infinity)),
+                      number(0x7f800000), beyond);
+  result = f.ori(f.select(isBeyond, beyond, result), sign);
+  return f.bitcast(result, builder.getF32Type());
 }

@@ -120,19 +120,23 @@ def Nn_CastOp : Nn_Op<"cast", [DeclareOpInterfaceMethods<ElementwiseOpInterface>
   let summary = "the same number in another element type";
   let description = [{
     To bool: whether it is not zero. Float to integer truncates towards zero.
-    Float to narrower float rounds to nearest even, overflow to infinity.
+    Float to narrower float rounds to nearest even, overflow to infinity, or NaN
+    where the type has no infinity (f8E4M3FN). With `saturate` numbers that an
+    8-bit float does not reach, infinities too, become its largest of that sign.
 
     Constraints:
     - (C1) operand and result have the same shape.
+    - (C2) only an 8-bit float saturates.
 
     Example:
     ```mlir
     %y = nn.cast %x : tensor<4xf32> to tensor<4xbf16>
+    %z = nn.cast saturate %x : tensor<4xf32> to tensor<4xf8E4M3FN>
     ```
   }];
-  let arguments = (ins Nn_Tensor:$input);
+  let arguments = (ins Nn_Tensor:$input, UnitAttr:$saturate);
   let results = (outs Nn_Tensor:$result);
-  let assemblyFormat = "$input attr-dict `:` type($input) `to` type($result)";
+  let assemblyFormat = "(`saturate` $saturate^)? $input attr-dict `:` type($input) `to` type($result)";
   let hasVerifier = 1;
   let hasFolder = 1;
 }

@@ -29,6 +29,10 @@ LogicalResult CastOp::verify() {
   // C1
   if (shapeOf(getInput()) != shapeOf(getResult()))
     return emitOpError("changes the shape, got: ") << getInput().getType() << " to " << getType();
+  // C2
+  Type to = elementOf(getResult());
+  if (getSaturate() && (!isa<FloatType>(to) || to.getIntOrFloatBitWidth() != 8))
+    return emitOpError("saturates only as an 8-bit float, got: ") << to;
   return success();
 }
 

@@ -133,8 +133,17 @@ Reason cleave::runtime::parseNpy(std::string_view contents, Tensor &tensor) {
   return {};
 }
 
+cleave_type cleave::storedType(cleave_type type) {
+  switch (type) {
+  case CLEAVE_BF16: return CLEAVE_U16;
+  case CLEAVE_F8E4M3FN:
+  case CLEAVE_F8E5M2: return CLEAVE_U8;
+  default: return type;
+  }
+}
+
 std::string cleave::formatNpy(const Tensor &tensor) {
-  cleave_type stored = tensor.type == CLEAVE_BF16 ? CLEAVE_U16 : tensor.type;
+  cleave_type stored = storedType(tensor.type);
   std::string description;
   for (auto [type, text] : kDescriptions)
     if (type == stored)

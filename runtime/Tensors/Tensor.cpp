@@ -34,6 +34,15 @@ static float fromHalf(uint16_t bits) {
   return value;
 }
 
+/// Of f8E4M3FN: four bits of exponent, no infinities.
+static float fromByteFloat(uint8_t bits) {
+  int exponent = bits >> 3 & 15, fraction = bits & 7;
+  float value = exponent == 15 && fraction == 7 ? NAN
+                : exponent                      ? std::ldexp(float(8 + fraction), exponent - 10)
+                                                : std::ldexp(float(fraction), -9);
+  return bits & 128 ? -value : value;
+}
+
 double Tensor::at(int64_t i) const {
   auto load = [&]<typename T>(T value) {
     std::memcpy(&value, bytes.data() + static_cast<size_t>(i) * sizeof(T), sizeof(T));
@@ -55,6 +64,9 @@ double Tensor::at(int64_t i) const {
   case CLEAVE_I64: return static_cast<double>(load(int64_t()));
   case CLEAVE_U8:
   case CLEAVE_BOOL: return load(uint8_t());
+  case CLEAVE_F8E4M3FN: return fromByteFloat(load(uint8_t()));
+  // The first half of an f16.
+  case CLEAVE_F8E5M2: return fromHalf(uint16_t(load(uint8_t()) << 8));
   case CLEAVE_U16: return load(uint16_t());
   case CLEAVE_U32: return load(uint32_t());
   case CLEAVE_U64: return static_cast<double>(load(uint64_t()));

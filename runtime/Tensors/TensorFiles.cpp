@@ -29,16 +29,31 @@ static bool consumeBack(std::string &text, std::string_view end) {
   return true;
 }
 
-/// Adds the array `contents` under `key`, which may end in "@bf16".
+/// What is stored as its bits, with what its name then ends in.
+static constexpr std::pair<cleave_type, std::string_view> kAsBits[] = {
+    {CLEAVE_BF16, "@bf16"}, {CLEAVE_F8E4M3FN, "@f8e4m3fn"}, {CLEAVE_F8E5M2, "@f8e5m2"}};
+
+static std::string endOf(cleave_type type) {
+  for (auto [own, end] : kAsBits)
+    if (own == type)
+      return std::string(end);
+  return {};
+}
+
+/// Adds the array `contents` under `key`, which may end in the name of a type.
 static Reason addArray(NamedTensors &tensors, const std::string &path, std::string key,
                        std::string_view contents) {
   Tensor tensor;
   if (Reason reason = parseNpy(contents, tensor); !reason.empty())
     return inQuotes(path) + ": array \"" + key + "\" " + reason;
-  if (consumeBack(key, "@bf16")) {
-    if (tensor.type != CLEAVE_U16)
-      return inQuotes(path) + ": array \"" + key + "@bf16\" holds something else than uint16";
-    tensor.type = CLEAVE_BF16;
+  for (auto [type, end] : kAsBits) {
+    if (!consumeBack(key, end))
+      continue;
+    if (tensor.type != storedType(type))
+      return inQuotes(path) + ": array \"" + key + std::string(end) +
+             "\" holds something else than " + (type == CLEAVE_BF16 ? "uint16" : "uint8");
+    tensor.type = type;
+    break;
   }
   tensors[key] = std::move(tensor);
   return {};
@@ -165,7 +180,7 @@ Reason cleave::runtime::writeNpz(const std::string &path, const NamedTensors &te
 
   std::map<std::string, std::string> arrays;
   for (const auto &[name, tensor] : tensors)
-    arrays[name + (tensor.type == CLEAVE_BF16 ? "@bf16" : "") + ".npy"] = formatNpy(tensor);
+    arrays[name + endOf(tensor.type) + ".npy"] = formatNpy(tensor);
   if (Reason reason = addEntries(archive, arrays, path); !reason.empty()) {
     zip_discard(archive);
     return reason;

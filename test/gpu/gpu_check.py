@@ -29,7 +29,7 @@ import time
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Suites that ask ptxas or the simulator, wherever they run.
-BESIDE_THE_GPU = ["Boxes", "Conflicts", "Cubins", "Groups", "Planted"]
+BESIDE_THE_GPU = ["Boxes", "Bytes", "Conflicts", "Cubins", "Groups", "Planted"]
 PARTS = ["kernels", "nccl", "models", "sanitizer", "times"]
 
 

@@ -1,7 +1,7 @@
 //===- Tensors.h - tensors in memory and in files -------------*- C++ -*-===//
 //
-// NumPy has no bf16: such a tensor is stored as the unsigned integers of its
-// bits, under its name with "@bf16" behind it.
+// NumPy has neither bf16 nor 8-bit floats: such a tensor is stored as the unsigned
+// integers of its bits, under its name with "@bf16", "@f8e4m3fn" or "@f8e5m2" behind it.
 //
 //===----------------------------------------------------------------------===//
 
@@ -41,7 +41,10 @@ using NamedTensors = std::map<std::string, Tensor>;
 /// `[2, 3]`
 std::string shapeText(std::span<const int64_t> dims);
 
-/// `tensor` as the contents of an .npy file; bf16 as uint16.
+/// What the elements of a tensor are in an .npy file: themselves, or the bits of what NumPy
+/// does not have.
+cleave_type storedType(cleave_type type);
+/// `tensor` as the contents of an .npy file.
 std::string formatNpy(const Tensor &tensor);
 
 namespace runtime {

@@ -21,6 +21,10 @@ inline std::optional<cleave_type> runtimeType(mlir::Type element) {
     return CLEAVE_BF16;
   if (element.isF64())
     return CLEAVE_F64;
+  if (llvm::isa<mlir::Float8E4M3FNType>(element))
+    return CLEAVE_F8E4M3FN;
+  if (llvm::isa<mlir::Float8E5M2Type>(element))
+    return CLEAVE_F8E5M2;
   auto integer = llvm::dyn_cast<mlir::IntegerType>(element);
   if (!integer)
     return std::nullopt;

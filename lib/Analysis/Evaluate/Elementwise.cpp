@@ -127,11 +127,19 @@ static int64_t toInteger(double value) {
   return value <= -0x1p63 ? INT64_MIN : static_cast<int64_t>(value);
 }
 
-static void castElement(const HostTensor &from, int64_t i, HostTensor &to, int64_t o) {
+static void castElement(CastOp op, const HostTensor &from, int64_t i, HostTensor &to, int64_t o) {
   bool toBool = to.type.getElementType().isInteger(1);
-  if (to.isFloat())
-    to.floats[o] = from.isFloat() ? from.floats[i] : static_cast<double>(from.ints[i]);
-  else if (toBool)
+  if (to.isFloat()) {
+    double value = from.isFloat() ? from.floats[i] : static_cast<double>(from.ints[i]);
+    if (op.getSaturate()) {
+      auto type = cast<FloatType>(to.type.getElementType());
+      APFloat most = APFloat::getLargest(type.getFloatSemantics());
+      double bound = most.convertToDouble();
+      // A NaN is neither.
+      value = value > bound ? bound : value < -bound ? -bound : value;
+    }
+    to.floats[o] = value;
+  } else if (toBool)
     to.ints[o] = from.isFloat() ? from.floats[i] != 0 : from.ints[i] != 0;
   else
     to.ints[o] = from.isFloat() ? toInteger(from.floats[i]) : from.ints[i];
@@ -140,8 +148,8 @@ static void castElement(const HostTensor &from, int64_t i, HostTensor &to, int64
 static LogicalResult evaluateElement(Operation *op, Operands operands, ArrayRef<int64_t> at,
                                      HostTensor &result, int64_t out) {
   const HostTensor &lhs = *operands[0];
-  if (isa<CastOp>(op))
-    return castElement(lhs, at[0], result, out), success();
+  if (auto cast = dyn_cast<CastOp>(op))
+    return castElement(cast, lhs, at[0], result, out), success();
   if (isa<IsNanOp>(op))
     return result.ints[out] = std::isnan(lhs.floats[at[0]]), success();
   if (isa<SelectOp>(op)) {

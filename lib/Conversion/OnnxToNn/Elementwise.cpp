@@ -81,20 +81,33 @@ Type cleave::elementOfNumber(Builder &b, int64_t number) {
   case 12: return b.getIntegerType(32, false);
   case 13: return b.getIntegerType(64, false);
   case 16: return b.getBF16Type();
+  case 17: return Float8E4M3FNType::get(b.getContext());
+  case 19: return Float8E5M2Type::get(b.getContext());
   default: return nullptr;
   }
+}
+
+/// 8-bit floats saturate unless a node says otherwise; nothing else does.
+static Value castTo(Node &n, Type target) {
+  Value input = n.in(0);
+  bool saturates = target.getIntOrFloatBitWidth() == 8 && isa<FloatType>(target) &&
+                   n.intAttr("saturate", 1) != 0;
+  if (!input || !saturates || elementOf(input) == target)
+    return n.cast(input, target);
+  return n.makeTyped<nn::CastOp>(typeOf(input).clone(target), input,
+                                 {{"saturate", n.b.getUnitAttr()}});
 }
 
 static LogicalResult cast(Node &n) {
   Type target = elementOfNumber(n.b, n.intAttr("to"));
   if (!target)
     return n.unsupported("the target type " + Twine(n.intAttr("to")));
-  return n.give(n.cast(n.in(0), target));
+  return n.give(castTo(n, target));
 }
 
 static LogicalResult castLike(Node &n) {
   Value like = n.in(1);
-  return like ? n.give(n.cast(n.in(0), elementOf(like))) : failure();
+  return like ? n.give(castTo(n, elementOf(like))) : failure();
 }
 
 static LogicalResult identity(Node &n) { return n.give(n.in(0)); }

@@ -64,6 +64,7 @@ static constexpr int64_t kMostNodes = 1 << 18;
 
 static bool isComputable(Type element) {
   return element.isF32() || element.isF64() || element.isF16() || element.isBF16() ||
+         isa<Float8E4M3FNType, Float8E5M2Type>(element) ||
          (isa<IntegerType>(element) &&
           (element.isInteger(1) || element.isInteger(8) || element.isInteger(16) ||
            element.isInteger(32) || element.isInteger(64)));
@@ -118,6 +119,11 @@ Value cleave::materialize(onnx::TensorAttr tensor, OpBuilder &b, Location loc) {
     return emitError(loc, "has an impossible size, got: ") << type, nullptr;
   if (auto elements = dyn_cast<DenseElementsAttr>(tensor.getContent()))
     return nn::ConstantOp::create(b, loc, type, elements);
+  // Of 8-bit floats.
+  if (auto bytes = dyn_cast<StringAttr>(tensor.getContent()))
+    return nn::ConstantOp::create(
+        b, loc, type,
+        DenseElementsAttr::getFromRawBuffer(type, ArrayRef(bytes.data(), bytes.size())));
   auto data = cast<onnx::DataAttr>(tensor.getContent());
   bool isByte = type.getElementType().isInteger(8);
   int64_t limit =

@@ -110,6 +110,9 @@ std::optional<Operand> operandOf(Emitter &e, const emit::ProductOperands::Trace 
 std::optional<std::pair<Operand, Operand>> operandsOf(Emitter &e, const emit::Product &product,
                                                       int64_t columns) {
   const emit::ProductSizes &sizes = product.sizes;
+  for (unsigned i : {0, 1})
+    if (factorOf(product.root->getOperand(i)) != elementOf(product, i))
+      return std::nullopt;
   auto traceB = [&](const Index &batch, const Index &n, const Index &k) {
     return product.operands.traceB(batch, k, n);
   };

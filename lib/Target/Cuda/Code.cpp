@@ -21,7 +21,7 @@ using namespace llvm;
 using namespace cleave;
 
 namespace {
-/// A version of PTX, the first driver that reads it, and the chips that want no newer one.
+/// A version of PTX, the first driver that reads it, and the chips whose kernels want no newer one.
 struct Ptx {
   const char *feature;
   uint32_t driver;
@@ -35,7 +35,9 @@ static ArrayRef<Ptx> versions() {
       {"+ptx71", 11010, {"sm_75", "sm_80", "sm_86"}},
       {"+ptx74", 11040, {"sm_87"}},
       {"+ptx78", 11080, {"sm_89"}},
-      {"+ptx80", 12000, {"sm_90", "sm_90a"}},
+      {"+ptx80", 12000, {"sm_90"}},
+      // The first with products of groups whose bytes are signed on one side only.
+      {"+ptx84", 12040, {"sm_90a"}},
       {"+ptx87", 12080, {"sm_100", "sm_100a", "sm_101", "sm_101a", "sm_120", "sm_120a"}},
       {"+ptx88",
        12090,
@@ -45,7 +47,8 @@ static ArrayRef<Ptx> versions() {
   return all;
 }
 
-/// The oldest that knows `chip`: newer drivers read it, older ones nothing newer.
+/// The oldest that knows `chip` and what we use of it: newer drivers read it, older ones nothing
+/// newer.
 static const Ptx &ptxFor(StringRef chip) {
   const auto *found =
       find_if(versions(), [&](const Ptx &one) { return is_contained(one.chips, chip); });

@@ -170,6 +170,9 @@ static LogicalResult runPasses(ModuleOp module) {
   passes.enableVerifier(false);
   passes.addPass(createMakeContiguous());
   passes.addPass(createSplitLoad());
+  PackWeightsOptions packing;
+  packing.turnBytes = true;
+  passes.addPass(createPackWeights(packing));
   FuseOptions fusion;
   fusion.alignment = kAlignment;
   passes.addPass(createFuse(fusion));

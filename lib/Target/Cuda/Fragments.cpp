@@ -8,6 +8,12 @@
 using namespace mlir;
 using namespace cleave::cuda;
 
+Type cleave::cuda::factorOf(Value operand) {
+  Type element = getElementTypeOrSelf(operand.getType());
+  bool isByteFloat = isa<FloatType>(element) && element.getIntOrFloatBitWidth() == 8;
+  return isByteFloat ? Float16Type::get(element.getContext()) : element;
+}
+
 Fragments::Fragments(Emitter &emitter, ThreadBlock &block, Type element, Type other)
     : e(emitter), b(e.builder), loc(e.loc), element(element), other(other ? other : element),
       word(b.getI32Type()) {

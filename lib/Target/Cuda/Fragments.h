@@ -26,6 +26,9 @@ inline constexpr int64_t kStep = 16;
 /// Elements of K in one of 16 bits.
 inline int64_t perHalf(mlir::Type element) { return 16 / element.getIntOrFloatBitWidth(); }
 
+/// What tensor cores multiply an operand as: 8-bit floats as f16, which holds all of them.
+mlir::Type factorOf(Value operand);
+
 /// Rows of 16-bit elements in shared memory, a power of two of chunks of 16 bytes each. The
 /// chunks of a row are permuted by its number, so that the same chunk of 8 rows that follow
 /// each other lies in all banks. Long rows may be cut into panels that lie behind each other.

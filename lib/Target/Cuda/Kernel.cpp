@@ -78,7 +78,7 @@ static emit::Machine machineOf(const Chip &chip) {
 
 /// Whether tensor cores take the operands of a tiled product as they are.
 static bool isTensorProduct(Operation *root, const Chip &chip) {
-  Type element = elementOf(root);
+  Type element = factorOf(root->getOperand(0));
   return chip.hasTensorCores && (element.isF16() || element.isBF16() || element.isInteger(8)) &&
          sizesOf(root).k > 0;
 }
@@ -91,7 +91,7 @@ static Launch launchOfTensorProduct(func::FuncOp kernel, Operation *root, const 
     if (auto launch = launchBulkProduct(emitter, productOf(emitter, root), chip))
       return *launch;
   }
-  return launchTensorProduct(sizesOf(root), elementOf(root), chip);
+  return launchTensorProduct(sizesOf(root), root, chip);
 }
 
 /// How the results are read decides, which only an emitter tells; this one emits nothing.

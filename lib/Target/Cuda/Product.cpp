@@ -8,6 +8,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Narrow.h"
 #include "Parts.h"
 #include "Roots.h"
 
@@ -56,6 +57,8 @@ struct TiledProduct {
 
   void run() {
     findTile();
+    if (!isNarrow())
+      narrow.reset();
     SmallVector<Value> zeros(kSide, words.zero(kSide));
     auto firstOf = [&](const Index &part) {
       return e.value(e.divide(part * plan.steps, plan.parts).first * kDepth);
@@ -113,6 +116,32 @@ private:
     return arith::SelectOp::create(b, loc, e.broadcast(test.value, lanes), x, words.zero(lanes));
   }
 
+  /// Whether B is computed from bytes that lie along K, in whole steps.
+  bool isNarrow() {
+    narrow = narrowOf(product.root->getOperand(1));
+    Index column = Index::of(e.symbol(e.indexConstant(0), sizes.n));
+    return narrow && runsAlong(e, *narrow, sizes.k, [&](const Index &k) {
+             return product.operands.pullB(batch, k, column);
+           });
+  }
+
+  /// A column of a step is a thread's.
+  void fillNarrow(const Index &depth) {
+    static_assert(kDepth == kNeighbours);
+    Index step = e.divide(depth, kDepth).first * kDepth;
+    e.nest(
+        kColumns,
+        [&](const Index &column) {
+          Index n = e.clamp(left + column, sizes.n);
+          SmallVector<Value> elements = pullNeighbours(e, *narrow, [&](const Index &further) {
+            return product.operands.pullB(batch, step + further, n);
+          });
+          for (auto [k, x] : llvm::enumerate(elements))
+            e.storeScratch(baseB, column + int64_t(k) * kColumns, x);
+        },
+        Emitter::Tail::Exact, /*allowVectors=*/false);
+  }
+
   void fill(const Index &depth) {
     e.team = block.whole();
     e.nest(rows * kDepth, [&](const Index &at) {
@@ -122,6 +151,12 @@ private:
           inside(depth + k, [&](const Index &k) { return product.operands.pullA(batch, m, k); });
       e.storeScratch(baseA, row * stride + k, words.toWords(x));
     });
+    e.team = block.whole();
+    if (narrow) {
+      fillNarrow(depth);
+      e.team.reset();
+      return;
+    }
     e.nest(kDepth * kColumns, [&](const Index &at) {
       auto [k, column] = e.divide(at, kColumns);
       Index n = e.clamp(left + column, sizes.n);
@@ -187,6 +222,7 @@ private:
   Parts parts;
   int64_t rows, stride, baseA, baseB;
   Index batch, top, left, threadRow, threadColumn;
+  std::optional<Narrow> narrow; ///< what columns of B are computed from
 };
 
 } // namespace

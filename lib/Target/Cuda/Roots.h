@@ -39,9 +39,10 @@ Launch launchProduct(const emit::ProductSizes &sizes, const Chip &chip);
 void emitProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block,
                  const Chip &chip);
 
-/// Of `element`, f16, bf16 or bytes, on tensor cores; K is not empty. Large ones by groups of
-/// warps where there are such.
-Launch launchTensorProduct(const emit::ProductSizes &sizes, mlir::Type element, const Chip &chip);
+/// Of f16, bf16 or bytes, on tensor cores; K is not empty. Large ones by groups of warps where
+/// there are such.
+Launch launchTensorProduct(const emit::ProductSizes &sizes, mlir::Operation *root,
+                           const Chip &chip);
 void emitTensorProduct(Emitter &emitter, const emit::Product &product, ThreadBlock &block,
                        const Chip &chip);
 

@@ -25,10 +25,15 @@ Staging::Staging(Emitter &emitter, ThreadBlock &block, Fragments &warps, Type el
   };
   isCopied = comes(ofChunk);
   isTurnable = bytes == 1 && comes(kSquare);
+  Index row = Index::of(e.symbol(any, matrix.rows));
+  isNarrow = matrix.narrow && runsAlong(e, *matrix.narrow, matrix.columns,
+                                        [&](const Index &at) { return matrix.pull(row, at); });
 }
 
 void Staging::fill(const SharedTile &tile, const Index &row, const Index &column, Value to) {
-  isCopied ? copy(tile, row, column, to) : compute(tile, row, column, to);
+  if (isCopied)
+    return copy(tile, row, column, to);
+  isNarrow ? computeNeighbours(tile, row, column, to) : compute(tile, row, column, to);
 }
 
 void Staging::copy(const SharedTile &tile, const Index &firstRow, const Index &firstColumn,
@@ -98,6 +103,31 @@ void Staging::compute(const SharedTile &tile, const Index &firstRow, const Index
     place = warps.place(tile, warps.number(down), warps.over(place, ofChunk));
     warps.store(warps.add(to, warps.add(place, within)), x);
   });
+  e.team.reset();
+}
+
+void Staging::computeNeighbours(const SharedTile &tile, const Index &firstRow,
+                                const Index &firstColumn, Value to) {
+  int64_t groups = columnsOf(tile) / kNeighbours;
+  e.team = block.whole();
+  e.nest(
+      tile.rows * groups,
+      [&](const Index &at) {
+        auto [down, group] = e.divide(at, groups);
+        Index row = firstRow + down, first = firstColumn + group * kNeighbours;
+        SmallVector<Value> elements = pullNeighbours(
+            e, *matrix.narrow, [&](const Index &further) { return pull(row, first + further); });
+        if (e.isDry())
+          return;
+        Value place = warps.number(down), chunk = warps.number(group * (kNeighbours / ofChunk));
+        auto type = VectorType::get({ofChunk}, elements[0].getType());
+        for (int64_t i = 0; i < kNeighbours / ofChunk; ++i) {
+          ArrayRef<Value> own = ArrayRef(elements).slice(i * ofChunk, ofChunk);
+          warps.store(warps.add(to, warps.place(tile, place, warps.add(chunk, i))),
+                      vector::FromElementsOp::create(b, loc, type, own));
+        }
+      },
+      Emitter::Tail::Exact, /*allowVectors=*/false);
   e.team.reset();
 }
 

@@ -4,6 +4,7 @@
 #define CLEAVE_LIB_TARGET_CUDA_STAGING_H
 
 #include "Fragments.h"
+#include "Narrow.h"
 
 namespace cleave::cuda {
 
@@ -12,19 +13,21 @@ struct Matrix {
   int64_t rows, columns;
   std::function<Value(const Index &, const Index &)> pull;
   std::function<std::optional<Emitter::Leaf>(const Index &, const Index &)> trace;
+  std::optional<Narrow> narrow = {}; ///< what they are computed from
 };
 
 /// Brings tiles of one matrix to shared memory, with zeros behind its edges. What lies in
 /// memory in whole chunks is copied asynchronously; anything else is pulled, whatever
-/// computes it, rounded, and stored to the same places. Bytes whose columns lie together are
-/// pulled four by four and change places.
+/// computes it, rounded, and stored to the same places: what is computed from bytes that lie
+/// along the rows by neighbours. Bytes whose columns lie together are pulled four by four and
+/// change places.
 class Staging {
 public:
   Staging(Emitter &emitter, ThreadBlock &block, Fragments &warps, mlir::Type element,
           Matrix matrix);
 
   /// Whether the elements of a row are neighbours in memory.
-  bool runsAlongRows() const { return isContiguous; }
+  bool runsAlongRows() const { return isContiguous || isNarrow; }
   /// Whether they are bytes, and columns come four at a time.
   bool turns() const { return isTurnable; }
 
@@ -37,6 +40,7 @@ public:
 private:
   void copy(const SharedTile &tile, const Index &row, const Index &column, Value to);
   void compute(const SharedTile &tile, const Index &row, const Index &column, Value to);
+  void computeNeighbours(const SharedTile &tile, const Index &row, const Index &column, Value to);
   /// The element at a place, 0 behind an edge; in all lanes of `column`.
   Value pull(const Index &row, const Index &column);
   int64_t columnsOf(const SharedTile &tile) const { return tile.columns * 2 / bytes; }
@@ -49,7 +53,7 @@ private:
   Matrix matrix;
   int64_t bytes;   ///< of an element
   int64_t ofChunk; ///< elements
-  bool isContiguous = false, isCopied = false, isTurnable = false;
+  bool isContiguous = false, isCopied = false, isTurnable = false, isNarrow = false;
 };
 
 } // namespace cleave::cuda

@@ -48,28 +48,23 @@ struct Tile {
     return sizes.batch * ceilDiv(sizes.m, rows) * ceilDiv(sizes.n, columns);
   }
   int64_t rowsOfPart(const emit::ProductSizes &sizes) const { return std::min(rows, sizes.m); }
-  /// The same, with K divided over blocks where these are few.
-  Tile inParts(const emit::ProductSizes &sizes, const Chip &chip) const {
+  /// The same, with K divided over blocks where these are few. Those that `wait` for what they
+  /// read keep memory busy only if they are more.
+  Tile inParts(const emit::ProductSizes &sizes, bool wait, const Chip &chip) const {
     Tile tile = *this;
     int64_t outer = rowsOfPart(sizes) + columns;
-    tile.parts = partsOf(chip, blocks(sizes), /*each=*/2,
+    tile.parts = partsOf(chip, blocks(sizes), /*each=*/wait ? 8 : 2,
                          {sizes.k * outer * 2, rowsOfPart(sizes) * columns * 4,
                           ceilDiv(sizes.k, depth) / kStepsOfPart});
     return tile;
   }
 };
 
-/// The same with K in elements of 16 bits.
-emit::ProductSizes inHalves(emit::ProductSizes sizes, Type element) {
-  sizes.k = ceilDiv(sizes.k, perHalf(element));
-  return sizes;
-}
-
 /// Large tiles read each operand least often; smaller ones waste less of few rows, and give
 /// more blocks, of which the smallest divide K. A tile is large enough if its blocks keep two
 /// thirds of the chip busy. All but those of groups fit into the shared memory that needs no
 /// asking.
-Tile tileFor(const emit::ProductSizes &sizes, const Chip &chip) {
+Tile tileFor(const emit::ProductSizes &sizes, bool wait, const Chip &chip) {
   auto isEnough = [&](const Tile &tile) { return isBusy(chip, tile.blocks(sizes) * tile.parts); };
   if (int64_t columns = groupColumns(sizes, chip))
     return {kGroupTileRows, columns, kPanel, 16, columns, 4, 8, true};
@@ -78,8 +73,15 @@ Tile tileFor(const emit::ProductSizes &sizes, const Chip &chip) {
   Tile medium = rows == 64 ? Tile{64, 64, 64, 32, 32, 3} : Tile{rows, 64, 64, rows, 64, 4};
   if (sizes.m > 64 && sizes.n > 64 && isEnough(large))
     return large;
-  medium = medium.inParts(sizes, chip);
-  return isEnough(medium) ? medium : small.inParts(sizes, chip);
+  medium = medium.inParts(sizes, wait, chip);
+  return isEnough(medium) ? medium : small.inParts(sizes, wait, chip);
+}
+
+/// That of a product of these sizes.
+Tile tileOf(emit::ProductSizes sizes, Operation *root, const Chip &chip) {
+  sizes.k = ceilDiv(sizes.k, perHalf(factorOf(root->getOperand(0))));
+  // Nothing is copied of what is computed.
+  return tileFor(sizes, /*wait=*/narrowOf(root->getOperand(1)).has_value(), chip);
 }
 
 /// An operand as [outer, k], outer being rows of c for A and columns for B.
@@ -99,7 +101,7 @@ struct TensorProduct {
       : e(e), b(e.builder), loc(e.loc), product(product), sizes(product.sizes), block(block),
         outputs(e.kernel, product.root), words(e, element), warps(e, block, element, other),
         element(element), other(other), group(e, warps, element, other),
-        tile(tileFor(inHalves(sizes, element), chip)),
+        tile(tileOf(sizes, product.root, chip)),
         parts(e, block, tile.parts, tile.rowsOfPart(sizes) * tile.columns) {}
 
   void run() {
@@ -141,10 +143,12 @@ private:
     };
     auto pullA = ofBatch(from.pullA), pullB = ofBatch(from.pullB);
     auto traceA = ofBatch(from.traceA), traceB = ofBatch(from.traceB);
-    Matrix deepA{sizes.m, sizes.k, pullA, traceA};
-    Matrix acrossA{sizes.k, sizes.m, turned(pullA), turned(traceA)};
-    Matrix deepB{sizes.n, sizes.k, turned(pullB), turned(traceB)};
-    Matrix acrossB{sizes.k, sizes.n, pullB, traceB};
+    auto narrowA = narrowOf(product.root->getOperand(0)),
+         narrowB = narrowOf(product.root->getOperand(1));
+    Matrix deepA{sizes.m, sizes.k, pullA, traceA, narrowA};
+    Matrix acrossA{sizes.k, sizes.m, turned(pullA), turned(traceA), narrowA};
+    Matrix deepB{sizes.n, sizes.k, turned(pullB), turned(traceB), narrowB};
+    Matrix acrossB{sizes.k, sizes.n, pullB, traceB, narrowB};
     prepare(left, deepA, acrossA, tile.rows, warpRow, /*isLeft=*/true);
     prepare(right, deepB, acrossB, tile.columns, warpColumn, /*isLeft=*/false);
   }
@@ -385,19 +389,19 @@ private:
 
 } // namespace
 
-Launch cleave::cuda::launchTensorProduct(const emit::ProductSizes &sizes, Type element,
+Launch cleave::cuda::launchTensorProduct(const emit::ProductSizes &sizes, Operation *root,
                                          const Chip &chip) {
-  Tile tile = tileFor(inHalves(sizes, element), chip);
+  Tile tile = tileOf(sizes, root, chip);
   return launchParts(tile.blocks(sizes), tile.parts, tile.warps * kWarp,
                      tile.rowsOfPart(sizes) * tile.columns);
 }
 
 void cleave::cuda::emitTensorProduct(Emitter &emitter, const emit::Product &product,
                                      ThreadBlock &block, const Chip &chip) {
-  auto typeOf = [&](unsigned i) {
-    return getElementTypeOrSelf(product.root->getOperand(i).getType());
-  };
+  Operation *root = product.root;
   // A convolution multiplies its filter, the second operand, from the left.
-  unsigned left = isa<nn::ConvOp>(product.root);
-  TensorProduct(emitter, product, typeOf(left), typeOf(1 - left), block, chip).run();
+  unsigned left = isa<nn::ConvOp>(root);
+  TensorProduct(emitter, product, factorOf(root->getOperand(left)),
+                factorOf(root->getOperand(1 - left)), block, chip)
+      .run();
 }

@@ -93,12 +93,16 @@ Value Emitter::iota(int64_t lanes) {
                              ArrayRef<int64_t>(llvm::to_vector(llvm::seq<int64_t>(0, lanes)))));
 }
 
-/// bf16 is bits: LLVM calls a library for scalars of it.
+static bool isByteFloat(Type element) {
+  return isa<FloatType>(element) && element.getIntOrFloatBitWidth() == 8;
+}
+
+/// bf16 is bits: LLVM calls a library for scalars of it. It has no 8-bit floats.
 Type Emitter::storedType(Type element) {
   if (auto integer = dyn_cast<IntegerType>(element))
     return IntegerType::get(element.getContext(), std::max(integer.getWidth(), 8u));
-  if (element.isBF16())
-    return IntegerType::get(element.getContext(), 16);
+  if (element.isBF16() || isByteFloat(element))
+    return IntegerType::get(element.getContext(), element.getIntOrFloatBitWidth());
   return element;
 }
 
@@ -116,6 +120,8 @@ Value Emitter::widen(Value stored, Type element) {
     return arith::BitcastOp::create(builder, loc, vectorOf(builder.getF32Type(), lanes),
                                     arith::ShLIOp::create(builder, loc, wide, shift));
   }
+  if (isByteFloat(element))
+    return nn::buildOfF8Bits(builder, loc, stored, element);
   if (isa<FloatType>(element) && element.getIntOrFloatBitWidth() < 32)
     return arith::ExtFOp::create(builder, loc, vectorOf(builder.getF32Type(), lanes), stored);
   return stored;
@@ -225,9 +231,16 @@ std::optional<Index> Emitter::lanesWithin(const Index &at, int64_t size) {
   if (!stride || *stride <= 0)
     return std::nullopt;
   int64_t span = *stride * lanes;
-  if (multipleOf(at) % span != 0 || size % span != 0)
+  if (multipleOf(at - behindMultiple(at)) % span != 0 || size % span != 0)
     return std::nullopt;
   return laneSymbol(lanes) * *stride;
+}
+
+int64_t Emitter::behindMultiple(const Index &at) const {
+  std::optional<int64_t> stride = laneStride(at);
+  if (!stride || *stride <= 1)
+    return 0;
+  return (at.constant % *stride + *stride) % *stride;
 }
 
 std::pair<Index, Index> Emitter::divide(const Index &at, int64_t by) {
@@ -265,6 +278,11 @@ std::pair<Index, Index> Emitter::divide(const Index &at, int64_t by) {
   if (!isNew)
     return {quotient + known->second.first, known->second.second};
   std::optional<Index> within = lanesWithin(rest, by);
+  if (int64_t behind = behindMultiple(rest); behind && within) {
+    auto [ofMultiple, restOfMultiple] = divide(rest - behind, by);
+    memo.quotients[{rest, by}] = {ofMultiple, restOfMultiple + behind};
+    return {quotient + ofMultiple, restOfMultiple + behind};
+  }
   if (!within)
     narrow();
   int64_t lanes = within ? 1 : lanesOf(rest);
@@ -381,6 +399,11 @@ Index Emitter::clamp(const Index &at, int64_t size) {
   if (!isNew)
     return known->second;
   std::optional<Index> within = lanesWithin(at, size);
+  if (int64_t behind = behindMultiple(at); behind && within) {
+    Index clamped = clamp(at - behind, size) + behind;
+    memo.clamped[{at, size}] = clamped;
+    return clamped;
+  }
   if (!within)
     narrow();
   int64_t lanes = within ? 1 : lanesOf(at);
@@ -397,11 +420,17 @@ Index Emitter::clamp(const Index &at, int64_t size) {
     v = arith::MaxSIOp::create(builder, loc, v, bound(0));
     clamped = arith::MinSIOp::create(builder, loc, v, bound(last));
   }
-  Symbol symbol = opaque(clamped, 0, last, lanes > 1);
+  // Of lanes that lie apart it is kept that their distance divides the first.
+  int64_t multiple = within ? std::gcd(multipleOf(at), last) : 1;
+  int64_t apart = within && !within->isConstant() ? *laneStride(*within) : 1;
+  if (multiple % apart != 0)
+    apart = 1;
+  if (apart > 1 && !dry)
+    clamped = arith::DivUIOp::create(builder, loc, clamped, indexConstant(apart));
+  Symbol symbol = opaque(clamped, 0, last / apart, lanes > 1);
   symbols[symbol].lanes = lanes;
-  if (within)
-    symbols[symbol].multiple = std::gcd(multipleOf(at), last);
-  return known->second = Index::of(symbol) + within.value_or(0);
+  symbols[symbol].multiple = multiple / apart;
+  return known->second = Index::of(symbol, apart) + within.value_or(0);
 }
 
 //===----------------------------------------------------------------------===//
@@ -533,6 +562,9 @@ void Emitter::store(unsigned number, const Index &at, Value stored) {
                  ? machine.roundToBf16(builder, loc, stored)
                  : arith::TruncIOp::create(builder, loc, narrow,
                                            nn::buildBf16Bits(builder, loc, stored));
+  } else if (isByteFloat(element)) {
+    stored = arith::TruncIOp::create(
+        builder, loc, narrow, nn::buildF8Bits(builder, loc, stored, element, /*saturates=*/false));
   } else if (stored.getType() != narrow) {
     stored = arith::TruncFOp::create(builder, loc, narrow, stored);
   }

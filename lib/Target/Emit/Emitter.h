@@ -80,7 +80,8 @@ public:
   /// What lies in an argument, whatever it is defined as.
   Value load(unsigned argument, const Index &at);
 
-  /// The element type in memory: bools are bytes, bf16 its bits, integers signless.
+  /// The element type in memory: bools are bytes, bf16 and 8-bit floats their bits, integers
+  /// signless.
   static Type storedType(Type element);
   static int64_t size(Value tensor);
   static llvm::ArrayRef<int64_t> shape(Value tensor);
@@ -239,6 +240,8 @@ private:
   /// The lanes that follow the first, if all lie in one of the blocks of `size` that it
   /// may begin: a test or a division of the first then holds for all.
   std::optional<Index> lanesWithin(const Index &at, int64_t size);
+  /// By how much lanes that lie apart begin behind a multiple of their distance.
+  int64_t behindMultiple(const Index &at) const;
   Symbol addSymbol(SymbolInfo info);
   Symbol opaque(Value value, int64_t low, int64_t high, bool isVector);
   Value vectorValue(const Index &at, int64_t lanes);
@@ -246,6 +249,8 @@ private:
   Value pullOp(mlir::Operation *op, Value tensor, const Index &at);
   Value pullElementwise(mlir::Operation *op, const Index &at);
   Value pullConstant(nn::ConstantOp op, const Index &at);
+  /// The element at a place of several.
+  Value choose(mlir::DenseElementsAttr stored, const Index &at);
   Value pullConcat(nn::ConcatOp op, const Index &at);
   Value pullPad(nn::PadOp op, const Index &at);
   Value pullGather(nn::GatherOp op, const Index &at);

@@ -260,7 +260,27 @@ Value Emitter::pullConstant(nn::ConstantOp op, const Index &at) {
     Value stored = arith::ConstantOp::create(builder, loc, cast<TypedAttr>(attr));
     return widen(stored, element);
   }
+  // Of a few, choosing takes less than loading, and what is done with each is known.
+  constexpr int64_t few = 4;
+  if (machine.isParallel && dense.getNumElements() <= few)
+    return widen(choose(storedElements(dense), at), element);
   return loadMemory(globalOf(storedElements(dense)), element, at);
+}
+
+Value Emitter::choose(DenseElementsAttr stored, const Index &at) {
+  int64_t lanes = lanesOf(at);
+  Value place = lanes > 1 ? vectorValue(at, lanes) : value(at), chosen;
+  for (auto [i, attr] : llvm::enumerate(stored.getValues<Attribute>())) {
+    Value one = broadcast(arith::ConstantOp::create(builder, loc, cast<TypedAttr>(attr)), lanes);
+    if (!chosen) {
+      chosen = one;
+      continue;
+    }
+    Value number = broadcast(indexConstant(int64_t(i)), lanes);
+    Value isIt = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::eq, place, number);
+    chosen = arith::SelectOp::create(builder, loc, isIt, one, chosen);
+  }
+  return chosen;
 }
 
 Value Emitter::select(const Test &test, const std::function<Value()> &yes,

@@ -1,6 +1,7 @@
 //===- PackWeights.cpp - weights of products lie in panels ----------------===//
 //
-// Why: a micro-kernel that multiplies NR columns reads one linear stream.
+// Why: a micro-kernel that multiplies NR columns reads one linear stream; tensor cores
+// multiply bytes along K.
 //
 //   load:  return %w : [K, N]          load:  %p = pad, reshape, transpose %w
 //                                  =>         return %p : [N/NR, K, NR]
@@ -85,14 +86,23 @@ struct Panels {
   int64_t k, n, width, count;
 };
 
+/// [B…, K, N] as [B…, N, K], or the other way.
+static Value turned(OpBuilder &builder, Location loc, Value weight) {
+  int64_t rank = nn::typeOf(weight).getRank();
+  auto order = llvm::to_vector(llvm::seq<int64_t>(0, rank));
+  std::swap(order[rank - 2], order[rank - 1]);
+  return nn::TransposeOp::create(builder, loc, weight, order);
+}
+
 struct PackWeights : cleave::impl::PackWeightsBase<PackWeights> {
   using PackWeightsBase::PackWeightsBase;
 
-  /// Whether all that reads `value`, as it is or as f32, are products whose right operand it is.
-  static bool isRightOperand(Value value) {
-    return llvm::all_of(value.getUses(), [](OpOperand &use) {
+  /// Whether all that reads `value`, as it is or, in panels, as f32, are products whose right
+  /// operand it is.
+  bool isRightOperand(Value value) {
+    return llvm::all_of(value.getUses(), [&](OpOperand &use) {
       auto cast = dyn_cast<nn::CastOp>(use.getOwner());
-      if (cast && nn::elementOf(cast.getResult()).isF32())
+      if (cast && !turnBytes && nn::elementOf(cast.getResult()).isF32())
         return isRightOperand(cast.getResult());
       return isa<nn::MatmulOp>(use.getOwner()) && use.getOperandNumber() == 1;
     });
@@ -101,9 +111,10 @@ struct PackWeights : cleave::impl::PackWeightsBase<PackWeights> {
   /// Whether `value` is a right operand only, and worth a layout.
   bool isPackable(Value value) {
     auto type = cast<RankedTensorType>(value.getType());
-    return type.getRank() >= 2 && isa<FloatType>(type.getElementType()) &&
-           type.getElementTypeBitWidth() <= 32 && type.getNumElements() > 0 &&
-           isRightOperand(value);
+    bool isWanted = isa<FloatType>(type.getElementType()) && type.getElementTypeBitWidth() <= 32;
+    if (turnBytes)
+      isWanted = type.getElementType().isInteger(8);
+    return type.getRank() >= 2 && isWanted && type.getNumElements() > 0 && isRightOperand(value);
   }
 
   void pack(func::FuncOp main, func::FuncOp load, unsigned argument, unsigned result) {
@@ -113,13 +124,15 @@ struct PackWeights : cleave::impl::PackWeightsBase<PackWeights> {
     Panels panels(cast<RankedTensorType>(param.getType()), lanes, maxVectors);
     Operation *end = load.getBody().front().getTerminator();
     OpBuilder builder(end);
-    Value packed = panels.pack(builder, param.getLoc(), end->getOperand(result));
+    Value packed = turnBytes ? turned(builder, param.getLoc(), end->getOperand(result))
+                             : panels.pack(builder, param.getLoc(), end->getOperand(result));
     end->setOperand(result, packed);
 
     param.setType(packed.getType());
     for (OpOperand &use : llvm::make_early_inc_range(param.getUses())) {
       builder.setInsertionPoint(use.getOwner());
-      use.set(panels.unpack(builder, use.getOwner()->getLoc(), param));
+      Location loc = use.getOwner()->getLoc();
+      use.set(turnBytes ? turned(builder, loc, param) : panels.unpack(builder, loc, param));
     }
   }
 
@@ -148,7 +161,8 @@ struct PackWeights : cleave::impl::PackWeightsBase<PackWeights> {
       if (!symbol)
         continue;
       auto load = getOperation().lookupSymbol<func::FuncOp>(symbol.getValue());
-      cleave::kernel::turnWeights(main, load);
+      if (!turnBytes)
+        cleave::kernel::turnWeights(main, load);
       claimDirectWeights(main, load);
       Operation *end = load.getBody().front().getTerminator();
       unsigned first = main.getNumArguments() - end->getNumOperands();

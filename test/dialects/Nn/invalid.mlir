@@ -171,6 +171,14 @@ func.func @weight_c2() {
 
 // -----
 
+func.func @cast_c2(%x: tensor<4xf32>) {
+  // expected-error @below {{saturates only as an 8-bit float, got: 'f16'}}
+  %r = nn.cast saturate %x : tensor<4xf32> to tensor<4xf16>
+  return
+}
+
+// -----
+
 func.func @matmul_c1(%x: tensor<4xf32>) {
   // expected-error @below {{wants two matrices of one element type}}
   %r = nn.matmul %x, %x : tensor<4xf32>, tensor<4xf32>

@@ -141,6 +141,13 @@ func.func @rows(%x: tensor<2x8xf32>, %w: tensor<8xf32>, %c: tensor<2x4xf32>, %m:
   return %y : tensor<2x3xf32>
 }
 
+// CHECK-LABEL: @bytes_that_saturate
+// CHECK-NEXT: nn.cast saturate %{{.*}} : tensor<4xf32> to tensor<4xf8E4M3FN>
+func.func @bytes_that_saturate(%x: tensor<4xf32>) -> tensor<4xf8E4M3FN> {
+  %y = nn.cast saturate %x : tensor<4xf32> to tensor<4xf8E4M3FN>
+  return %y : tensor<4xf8E4M3FN>
+}
+
 // CHECK-LABEL: @products_of_bytes
 func.func @products_of_bytes(%a: tensor<2x8xi8>, %b: tensor<8x3xui8>, %c: tensor<2x8xf8E5M2>, %d: tensor<8x3xf8E5M2>) -> (tensor<2x3xi32>, tensor<2x3xf32>) {
   %x = nn.matmul %a, %b : tensor<2x8xi8>, tensor<8x3xui8>

@@ -16,12 +16,33 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <regex>
 
 using namespace cleave;
 
 namespace {
+
+/// M rows by [4096, 4096] weights of 4 bits, of which 32 have a scale.
+#define NARROW(M, N, TYPE)                                                                         \
+  "func.func @main(%x: tensor<" M "x4096x" TYPE ">, %w: tensor<" N "x2048xui8>, "                  \
+  "%s: tensor<" N "x128x1xf32>) -> tensor<" M "x" N "x" TYPE "> {\n"                               \
+  "%b = nn.reshape %w : tensor<" N "x2048xui8> to tensor<" N "x2048x1xui8>\n"                      \
+  "%p = nn.constant dense<[1, 16]> : tensor<2xui8>\n"                                              \
+  "%d = nn.div %b, %p : tensor<" N "x2048x1xui8>, tensor<2xui8>\n"                                 \
+  "%m = nn.constant dense<16> : tensor<ui8>\n"                                                     \
+  "%r = nn.rem %d, %m : tensor<" N "x2048x2xui8>, tensor<ui8>\n"                                   \
+  "%q = nn.reshape %r : tensor<" N "x2048x2xui8> to tensor<" N "x128x32xui8>\n"                    \
+  "%f = nn.cast %q : tensor<" N "x128x32xui8> to tensor<" N "x128x32xf32>\n"                       \
+  "%z = nn.constant dense<8.0> : tensor<f32>\n"                                                    \
+  "%e = nn.sub %f, %z : tensor<" N "x128x32xf32>, tensor<f32>\n"                                   \
+  "%h = nn.mul %e, %s : tensor<" N "x128x32xf32>, tensor<" N "x128x1xf32>\n"                       \
+  "%i = nn.reshape %h : tensor<" N "x128x32xf32> to tensor<" N "x4096xf32>\n"                      \
+  "%j = nn.cast %i : tensor<" N "x4096xf32> to tensor<" N "x4096x" TYPE ">\n"                      \
+  "%t = nn.transpose %j [1, 0] : tensor<" N "x4096x" TYPE ">\n"                                    \
+  "%y = nn.matmul %x, %t : tensor<" M "x4096x" TYPE ">, tensor<4096x" N "x" TYPE ">\n"             \
+  "return %y : tensor<" M "x" N "x" TYPE ">\n}"
 
 struct Kernel {
   const char *name, *text;
@@ -82,6 +103,30 @@ const Kernel kernels[] = {
      R"(func.func @main(%x: tensor<64x1024xbf16>, %w: tensor<1024x1024xbf16>) -> tensor<64x1024xbf16> {
        %y = nn.matmul %x, %w : tensor<64x1024xbf16>, tensor<1024x1024xbf16>
        return %y : tensor<64x1024xbf16> })"},
+    {"product of bytes",
+     R"(func.func @main(%x: tensor<65x144xi8>, %w: tensor<67x144xui8>) -> tensor<65x67xi32> {
+       %t = nn.transpose %w [1, 0] : tensor<67x144xui8>
+       %y = nn.matmul %x, %t : tensor<65x144xi8>, tensor<144x67xui8>
+       return %y : tensor<65x67xi32> })"},
+    {"product of bytes in large tiles",
+     R"(func.func @main(%x: tensor<4096x1024xi8>, %w: tensor<2048x1024xi8>, %s: tensor<2048xf32>) -> tensor<4096x2048xf32> {
+       %t = nn.transpose %w [1, 0] : tensor<2048x1024xi8>
+       %y = nn.matmul %x, %t : tensor<4096x1024xi8>, tensor<1024x2048xi8>
+       %f = nn.cast %y : tensor<4096x2048xi32> to tensor<4096x2048xf32>
+       %z = nn.mul %f, %s : tensor<4096x2048xf32>, tensor<2048xf32>
+       return %z : tensor<4096x2048xf32> })"},
+    {"product of bytes that are turned",
+     R"(func.func @main(%x: tensor<4096x1024xui8>, %w: tensor<1024x2048xi8>) -> tensor<4096x2048xi32> {
+       %y = nn.matmul %x, %w : tensor<4096x1024xui8>, tensor<1024x2048xi8>
+       return %y : tensor<4096x2048xi32> })"},
+    {"product of 8-bit floats",
+     R"(func.func @main(%x: tensor<64x1024xf8E4M3FN>, %w: tensor<1024x1024xf8E4M3FN>) -> tensor<64x1024xf32> {
+       %t = nn.transpose %w [1, 0] : tensor<1024x1024xf8E4M3FN>
+       %y = nn.matmul %x, %t : tensor<64x1024xf8E4M3FN>, tensor<1024x1024xf8E4M3FN>
+       return %y : tensor<64x1024xf32> })"},
+    {"one row by weights of 4 bits", NARROW("1", "4096", "f16")},
+    {"many rows by weights of 4 bits", NARROW("4096", "4096", "bf16")},
+    {"one row by weights of 4 bits in f32", NARROW("1", "4096", "f32")},
     {"attention",
      R"(func.func @main(%q: tensor<1x8x256x128xf16>, %k: tensor<1x2x256x128xf16>, %v: tensor<1x2x256x128xf16>) -> tensor<1x8x256x128xf16> {
        %y = nn.attention %q, %k, %v scale 0.088 causal : tensor<1x8x256x128xf16>, tensor<1x2x256x128xf16>, tensor<1x2x256x128xf16>
@@ -198,6 +243,28 @@ TEST(Cubins, WaitBeforeTheyTouchMemory) {
     // ptxas moves those to the front, as what never changes: tables of libdevice do not.
     if (ptx.find("__cudart_") == ptx.npos)
       EXPECT_EQ(ptx.find("ld.global.nc"), ptx.npos) << kernel.name;
+  }
+}
+
+/// 16 neighbours are computed from one load of 8 bytes and one of their scale, without a division,
+/// wherever a step is filled.
+TEST(Cubins, LoadWeightsOf4BitsTogether) {
+  const std::regex divides("\t(div|rem)\\.[us]");
+  auto count = [](const std::string &ptx, const char *pattern) {
+    const std::regex load(std::string("\tld\\.global\\.nc\\.") + pattern);
+    return std::distance(std::sregex_iterator(ptx.begin(), ptx.end(), load), {});
+  };
+  for (const Kernel &kernel : kernels) {
+    if (!llvm::StringRef(kernel.name).contains("weights of 4 bits"))
+      continue;
+    Compiled made = compile(kernel, {"sm_80"});
+    ASSERT_EQ(made.images.size(), 2u) << kernel.name;
+    const std::string &ptx = made.images[1];
+    EXPECT_FALSE(std::regex_search(ptx, divides)) << kernel.name;
+    EXPECT_GT(count(ptx, "v2\\.b32"), 0) << kernel.name;
+    EXPECT_EQ(count(ptx, "v2\\.b32"), count(ptx, "b32")) << kernel.name;
+    EXPECT_EQ(count(ptx, "b8"), 0) << kernel.name;
+    EXPECT_EQ(count(ptx, "b16"), 0) << kernel.name;
   }
 }
 

@@ -47,37 +47,12 @@ TEST(Groups, MultiplyInBands) {
 
 /// What keeps a group's products apart from what brings their operands.
 TEST(Groups, PlantedBugsAreTold) {
-  struct Bug {
-    const char *name, *says;
-    std::function<bool(Operation *)> isDropped;
-  };
   const Bug bugs[] = {
-      {"no fence of the proxy", "proxy", [](Operation *op) { return isa<NVVM::FenceProxyOp>(op); }},
-      {"no fence of registers", "order",
-       [](Operation *op) { return isa<NVVM::WgmmaFenceAlignedOp>(op); }},
-      {"no wait for products", "kernel",
-       [](Operation *op) { return isa<NVVM::WgmmaWaitGroupSyncOp>(op); }},
-      {"no end of a group", "order",
-       [](Operation *op) { return isa<NVVM::WgmmaGroupSyncAlignedOp>(op); }},
-      {"no wait for copies", "race",
-       [](Operation *op) { return isa<NVVM::CpAsyncWaitGroupOp>(op); }},
+      {"no fence of the proxy", "proxy", isA<NVVM::FenceProxyOp>},
+      {"no fence of registers", "order", isA<NVVM::WgmmaFenceAlignedOp>},
+      {"no wait for products", "kernel", isA<NVVM::WgmmaWaitGroupSyncOp>},
+      {"no end of a group", "order", isA<NVVM::WgmmaGroupSyncAlignedOp>},
+      {"no wait for copies", "race", isA<NVVM::CpAsyncWaitGroupOp>},
   };
-  for (const Bug &bug : bugs) {
-    SCOPED_TRACE(bug.name);
-    bool any = false;
-    Machine machine = hopper([&](ModuleOp module) {
-      SmallVector<Operation *> dropped;
-      module.walk([&](Operation *op) {
-        if (bug.isDropped(op))
-          dropped.push_back(op);
-      });
-      any = !dropped.empty();
-      for (Operation *op : dropped)
-        op->erase();
-    });
-    std::string said = differsOn(machine, products[0], checkFor("greedy"));
-    EXPECT_TRUE(any);
-    EXPECT_NE(said.find(bug.says), said.npos) << said;
-    EXPECT_NE(said.find("kernel_0"), said.npos) << said;
-  }
+  expectTold(bugs, products[0]);
 }

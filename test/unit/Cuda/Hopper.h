@@ -7,6 +7,8 @@
 
 #include "cleave/Target/Cuda.h"
 
+#include "mlir/IR/Builders.h"
+
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 
@@ -28,13 +30,55 @@ template <typename Function> Function ofSimulator(const char *name) {
   return function;
 }
 
-/// Of products of 16-bit floats, with the simulator on `schedule`.
+/// Of products of 16-bit floats, or of bytes, with the simulator on `schedule`.
 inline Check checkFor(const char *schedule) {
   EXPECT_EQ(ofSimulator<int (*)(const char *)>("cleave_simt_schedule")(schedule), 0);
   Check check;
   check.absolute = check.relative = 2e-2;
   check.draw.low = -0.5, check.draw.high = 0.5;
+  check.draw.least = -128, check.draw.most = 255;
   return check;
+}
+
+/// A slip of the hand, wherever it fits, and what the simulator says of it.
+struct Bug {
+  const char *name, *says;
+  std::function<bool(mlir::Operation *)> fits;
+  std::function<void(mlir::Operation *, mlir::OpBuilder &)> apply = [](mlir::Operation *op,
+                                                                       mlir::OpBuilder &) {
+    // What an arrival returns nobody reads.
+    op->dropAllUses();
+    op->erase();
+  };
+  bool isFirst = false; ///< or where it fits first
+};
+
+template <typename Op> bool isA(mlir::Operation *op) { return llvm::isa<Op>(op); }
+
+/// Runs a function of one kernel with each of `bugs`.
+inline void expectTold(llvm::ArrayRef<Bug> bugs, const std::string &function) {
+  for (const Bug &bug : bugs) {
+    SCOPED_TRACE(bug.name);
+    bool any = false;
+    Machine machine = hopper([&](mlir::ModuleOp module) {
+      llvm::SmallVector<mlir::Operation *> places;
+      module.walk([&](mlir::Operation *op) {
+        if (bug.fits(op))
+          places.push_back(op);
+      });
+      any = !places.empty();
+      if (any && bug.isFirst)
+        places.resize(1);
+      for (mlir::Operation *op : places) {
+        mlir::OpBuilder builder(op);
+        bug.apply(op, builder);
+      }
+    });
+    std::string said = differsOn(machine, function, checkFor("greedy"));
+    EXPECT_TRUE(any);
+    EXPECT_NE(said.find(bug.says), said.npos) << said;
+    EXPECT_NE(said.find("kernel_0"), said.npos) << said;
+  }
 }
 
 /// Runs a function of one kernel; how often its warps took longer at shared memory than any

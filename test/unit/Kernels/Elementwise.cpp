@@ -154,6 +154,37 @@ TEST(Cast, BetweenAllTypes) {
           << from << " to " << to;
 }
 
+/// Beyond the largest numbers of either, at the ties between them and below the smallest.
+TEST(Cast, ToAndFromBytes) {
+  for (double most : {0.02, 3.0, 600.0, 70000.0})
+    for (std::string type : {"f8E4M3FN", "f8E5M2"})
+      for (std::string from : {"f32", "f16", "bf16", "i32"})
+        for (std::string how : {"", "saturate "}) {
+          Check check;
+          check.draw = {-most, most, -70000, 70000};
+          std::string x = "tensor<8x61x" + from + ">", y = "tensor<8x61x" + type + ">",
+                      z = "tensor<8x61xf32>";
+          std::string text = "func.func @main(%x: " + x + ") -> (" + y + ", " + z + ") {\n";
+          text += " %y = nn.cast " + how + "%x : " + x + " to " + y + "\n";
+          text +=
+              " %z = nn.cast %y : " + y + " to " + z + "\n return %y, %z : " + y + ", " + z + "\n}";
+          EXPECT_EQ(differs(text, check), "") << how << from << " to " << type << " of " << most;
+        }
+}
+
+/// Sums of them are sums of f32, rounded once.
+TEST(Cast, OfSumsOfBytes) {
+  for (std::string type : {"f8E4M3FN", "f8E5M2"}) {
+    std::string x = "tensor<256x" + type + ">", y = "tensor<256xf32>";
+    std::string text = "func.func @main(%s: " + x + ") -> (" + x + ", " + y + ") {\n" +
+                       " %t = nn.add %s, %s : " + x + ", " + x + "\n %y = nn.cast %s : " + x +
+                       " to " + y + "\n return %t, %y : " + x + ", " + y + "\n}";
+    Check check;
+    check.draw = {-500, 500, 0, 0};
+    EXPECT_EQ(differs(text, check), "") << type;
+  }
+}
+
 TEST(Chains, AreOneKernelOnBothMachines) {
   const char *text =
       R"(func.func @main(%x: tensor<6x50xf32>, %b: tensor<50xf32>) -> tensor<6x50xf32> {

@@ -199,6 +199,99 @@ TEST(Matmul, OfBytes) {
   }));
 }
 
+/// Of either kind of 8-bit floats, with sums in f32.
+TEST(Matmul, OfByteFloats) {
+  for (const char *type : {"f8E4M3FN", "f8E5M2"})
+    for (auto [m, n, k] : {std::tuple(1, 64, 80), std::tuple(33, 70, 48), std::tuple(72, 136, 65),
+                           std::tuple(130, 17, 7)}) {
+      Check check;
+      check.absolute = 1e-3;
+      std::string a = tensor({m, k}, type), b = tensor({k, n}, type), t = tensor({n, k}, type),
+                  c = tensor({m, n}, "f32");
+      EXPECT_EQ(differs(matmul(a, b, c), check), "") << type << ", " << m;
+      EXPECT_EQ(differs("func.func @main(%a: " + a + ", %t: " + t + ") -> " + c +
+                            " {\n %b = nn.transpose %t [1, 0] : " + t +
+                            "\n %c = nn.matmul %a, %b : " + a + ", " + b + "\n return %c : " + c +
+                            "\n}",
+                        check),
+                "")
+          << type << ", " << m;
+    }
+}
+
+/// Weights of 4 and 8 bits, in blocks along K with scales of their own, which become numbers in
+/// the kernel: of every type of number, for few rows and many, with zero points or one for all.
+TEST(Matmul, OfNarrowWeights) {
+  EXPECT_TRUE(rc::check([] {
+    int m = *rc::gen::element(1, 3, 17, 40, 72), n = *rc::gen::element(8, 17, 64, 130);
+    int block = *rc::gen::element(16, 32), blocks = *rc::gen::element(1, 2, 3, 5, 20);
+    int k = block * blocks, ofByte = *rc::gen::element(1, 2, 4);
+    bool hasPoints = *rc::gen::arbitrary<bool>();
+    std::string type = *rc::gen::element<std::string>("f16", "bf16", "f32");
+    std::string number = std::to_string(n), places = std::to_string(blocks);
+    auto shaped = [&](std::initializer_list<int> shape, const std::string &element) {
+      return tensor(shape, element);
+    };
+    std::string powers = ofByte == 1 ? "1" : ofByte == 2 ? "1, 16" : "1, 4, 16, 64";
+    std::string most = std::to_string(1 << 8 / ofByte), text;
+    auto add = [&](const std::string &name, const std::string &what) {
+      text += "  %" + name + " = nn." + what + "\n";
+    };
+    /// The elements of bytes [n, count / ofByte], as ui8 [n, count].
+    auto unpack = [&](const std::string &name, int count) {
+      std::string bytes = shaped({n, count / ofByte, 1}, "ui8"),
+                  all = shaped({n, count / ofByte, ofByte}, "ui8"),
+                  whole = shaped({n, count}, "ui8"), table = shaped({ofByte}, "ui8");
+      if (ofByte == 1)
+        return add(name, "reshape %" + name + "0 : " + whole + " to " + whole);
+      add(name + "1",
+          "reshape %" + name + "0 : " + shaped({n, count / ofByte}, "ui8") + " to " + bytes);
+      add(name + "2", "constant dense<[" + powers + "]> : " + table);
+      add(name + "3", "div %" + name + "1, %" + name + "2 : " + bytes + ", " + table);
+      add(name + "4", "constant dense<" + most + "> : tensor<ui8>");
+      add(name + "5", "rem %" + name + "3, %" + name + "4 : " + all + ", tensor<ui8>");
+      add(name, "reshape %" + name + "5 : " + all + " to " + whole);
+    };
+    int padded = (blocks + ofByte - 1) / ofByte * ofByte;
+    std::string a = shaped({m, k}, type), w = shaped({n, k / ofByte}, "ui8"),
+                p = shaped({n, padded / ofByte}, "ui8"), s = shaped({n, blocks, 1}, type),
+                inBlocks = shaped({n, blocks, block}, "f32"), c = shaped({m, n}, type);
+    unpack("w", k);
+    add("f", "cast %w : " + shaped({n, k}, "ui8") + " to " + shaped({n, k}, "f32"));
+    add("g", "reshape %f : " + shaped({n, k}, "f32") + " to " + inBlocks);
+    if (hasPoints) {
+      unpack("p", padded);
+      add("q", "slice %p starts [0, 0] sizes [" + number + ", " + places +
+                   "] steps [1, 1] : " + shaped({n, padded}, "ui8"));
+      add("r",
+          "reshape %q : " + shaped({n, blocks}, "ui8") + " to " + shaped({n, blocks, 1}, "ui8"));
+      add("z",
+          "cast %r : " + shaped({n, blocks, 1}, "ui8") + " to " + shaped({n, blocks, 1}, "f32"));
+      add("d", "sub %g, %z : " + inBlocks + ", " + shaped({n, blocks, 1}, "f32"));
+    } else {
+      add("z", "constant dense<8.0> : tensor<f32>");
+      add("d", "sub %g, %z : " + inBlocks + ", tensor<f32>");
+    }
+    add("t", "cast %s : " + s + " to " + shaped({n, blocks, 1}, "f32"));
+    add("u", "mul %d, %t : " + inBlocks + ", " + shaped({n, blocks, 1}, "f32"));
+    add("v", "reshape %u : " + inBlocks + " to " + shaped({n, k}, "f32"));
+    add("x", "cast %v : " + shaped({n, k}, "f32") + " to " + shaped({n, k}, type));
+    add("y", "transpose %x [1, 0] : " + shaped({n, k}, type));
+    add("c", "matmul %a, %y : " + a + ", " + shaped({k, n}, type));
+    std::string program = "func.func @main(%a: " + a + ", %w0: " + w + ", %p0: " + p +
+                          ", %s: " + s + ") -> " + c + " {\n" + text + "  return %c : " + c + "\n}";
+    Check check;
+    check.draw.low = -0.1, check.draw.high = 0.1;
+    check.draw.least = 0, check.draw.most = 255;
+    // Of k products of 0.1 by 255 * 0.1 each rounding is half a last place.
+    check.absolute = type == "f32" ? 1e-3 : type == "f16" ? 0.25 : 2;
+    RC_TAG(type);
+    std::string wrong = differs(program, check);
+    RC_LOG() << program << wrong;
+    RC_ASSERT(wrong == "");
+  }));
+}
+
 /// The tiles of products that keep a chip busy, with what is left over of them.
 TEST(Matmul, OfHalvesInManyBlocks) {
   Check check;

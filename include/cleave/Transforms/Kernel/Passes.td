@@ -38,8 +38,12 @@ def PackWeights : Pass<"kernel-pack-weights", "::mlir::ModuleOp"> {
     through both.
 
     NR is the largest of `max-vectors`, … 1 times `lanes` that pads N least.
+
+    With `turn-bytes` only right operands of 8-bit integers are packed, as [N, K], where
+    tensor cores want them.
   }];
   let options = [
+    Option<"turnBytes", "turn-bytes", "bool", "false", "turn weights of 8 bits, and only those">,
     Option<"lanes", "lanes", "int64_t", "16", "f32 elements of a vector register">,
     Option<"maxVectors", "max-vectors", "int64_t", "3", "vectors of a panel's row">
   ];

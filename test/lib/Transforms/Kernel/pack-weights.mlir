@@ -1,6 +1,8 @@
 // RUN: cleave-opt %s --kernel-split-load --kernel-pack-weights | FileCheck %s
 // RUN: cleave-opt %s --kernel-split-load --kernel-pack-weights="lanes=8" \
 // RUN:   | FileCheck %s --check-prefix=NARROW
+// RUN: cleave-opt %s --kernel-split-load --kernel-pack-weights="turn-bytes" \
+// RUN:   | FileCheck %s --check-prefix=TURNED
 
 // CHECK-LABEL: @widest_panel_that_divides
 // CHECK-SAME: %[[P:[a-z0-9]+]]: tensor<2x5x48xf32> {rt.param}
@@ -74,4 +76,31 @@ func.func @dequantised_weight_is_turned(%x: tensor<2x256xf32>) -> tensor<2x384xf
   %t = nn.transpose %d [1, 0] : tensor<384x256xf32>
   %y = nn.matmul %x, %t : tensor<2x256xf32>, tensor<256x384xf32>
   return %y : tensor<2x384xf32>
+}
+
+// CHECK-LABEL: @bytes_are_turned
+// CHECK-SAME: (%{{.*}}: tensor<2x32xi8>) ->
+// NARROW-LABEL: @bytes_are_turned
+// TURNED-LABEL: @bytes_are_turned
+// TURNED-SAME: %[[P:[a-z0-9]+]]: tensor<96x32xui8> {rt.param}
+// TURNED-NEXT: %[[T:.*]] = nn.transpose %[[P]] [1, 0]
+// TURNED-NEXT: nn.matmul %{{.*}}, %[[T]]
+// TURNED: func private @bytes_are_turned_load
+// TURNED-NEXT: nn.weight
+// TURNED-NEXT: nn.transpose %{{.*}} [1, 0]
+func.func @bytes_are_turned(%x: tensor<2x32xi8>) -> tensor<2x96xi32> {
+  %w = nn.weight "w" in "m.bin" at 0 length 3072 : tensor<32x96xui8>
+  %y = nn.matmul %x, %w : tensor<2x32xi8>, tensor<32x96xui8>
+  return %y : tensor<2x96xi32>
+}
+
+// CHECK-LABEL: @numbers_stay_where_bytes_turn
+// NARROW-LABEL: @numbers_stay_where_bytes_turn
+// TURNED-LABEL: @numbers_stay_where_bytes_turn
+// TURNED-NEXT: nn.weight
+// TURNED-NEXT: nn.matmul
+func.func @numbers_stay_where_bytes_turn(%x: tensor<2x5xf32>) -> tensor<2x96xf32> {
+  %w = nn.weight "w" in "m.bin" at 0 length 1920 : tensor<5x96xf32>
+  %y = nn.matmul %x, %w : tensor<2x5xf32>, tensor<5x96xf32>
+  return %y : tensor<2x96xf32>
 }
