@@ -140,26 +140,31 @@ static size_t numChips(const CudaOptions &options) {
 }
 
 static LogicalResult compileKernel(Job &job, const CudaOptions &options) {
-  size_t count = numChips(options);
-  for (StringRef name : ArrayRef(options.chips).take_front(count)) {
-    Launch launch = launchOf(job.kernel, chipOf(imageOf(name, CLEAVE_IMAGE_CUBIN)));
-    job.workspace.floats = std::max(job.workspace.floats, launch.workspace.floats);
-    job.workspace.counters = std::max(job.workspace.counters, launch.workspace.counters);
-  }
+  ArrayRef<std::string> names = ArrayRef(options.chips).take_front(numChips(options));
   // What a thread does is written once for all chips that can do the same.
   std::vector<std::pair<Chip, DeviceLoops>> known;
-  for (size_t i = 0; i < count; ++i) {
-    StringRef name = options.chips[i];
+  auto loopsOf = [&](StringRef name) {
     Chip chip = chipOf(imageOf(name, CLEAVE_IMAGE_CUBIN));
     auto loops = llvm::find_if(known, [&](const auto &one) { return one.first == chip; });
-    if (loops == known.end()) {
-      loops = known.emplace(loops, chip, emitLoops(job.kernel, chip, job.workspace));
-      if (options.onLoops)
-        options.onLoops(*loops->second.module);
-      if (failed(lowerToNvvm(*loops->second.module)))
-        return failure();
-    }
-    if (llvm::Error error = compileFor(job, loops->second, name, i + 1 == count, options))
+    if (loops == known.end())
+      loops = known.insert(loops, {chip, DeviceLoops{{}, launchOf(job.kernel, chip)}});
+    return loops;
+  };
+  for (StringRef name : names) {
+    const emit::Workspace &own = loopsOf(name)->second.launch.workspace;
+    job.workspace.floats = std::max(job.workspace.floats, own.floats);
+    job.workspace.counters = std::max(job.workspace.counters, own.counters);
+  }
+  for (auto &[chip, loops] : known) {
+    loops = emitLoops(job.kernel, chip, std::move(loops.launch), job.workspace);
+    if (options.onLoops)
+      options.onLoops(*loops.module);
+    if (failed(lowerToNvvm(*loops.module)))
+      return failure();
+  }
+  for (const std::string &name : names) {
+    bool isLast = &name == &names.back();
+    if (llvm::Error error = compileFor(job, loopsOf(name)->second, name, isLast, options))
       return job.kernel.emitError(llvm::toString(std::move(error)));
   }
   return success();

@@ -155,11 +155,11 @@ static void emitRoot(Emitter &emitter, Operation *root, ThreadBlock &block, cons
       });
 }
 
-DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chip &chip,
+DeviceLoops cleave::cuda::emitLoops(func::FuncOp kernel, const Chip &chip, Launch launch,
                                     const emit::Workspace &workspace) {
   Operation *root = emit::rootOf(kernel);
   DeviceLoops loops{emit::makeBody(kernel, machineOf(chip), kSharedSpace, workspace),
-                    launchOf(kernel, chip)};
+                    std::move(launch)};
   loops.launch.workspace = workspace;
   loops.launch.isEarly = chip.beginsEarly;
   Emitter emitter(kernel, *loops.module->getOps<func::FuncOp>().begin(), machineOf(chip));

@@ -21,8 +21,8 @@ inline constexpr int64_t kAlignment = 16;
 
 /// How `kernel` is started on `chip`, but for its shared memory.
 Launch launchOf(mlir::func::FuncOp kernel, const Chip &chip);
-/// `workspace` is what the images of all chips have in common.
-DeviceLoops emitLoops(mlir::func::FuncOp kernel, const Chip &chip,
+/// Of `launch`, the one of launchOf; `workspace` is what the images of all chips have in common.
+DeviceLoops emitLoops(mlir::func::FuncOp kernel, const Chip &chip, Launch launch,
                       const emit::Workspace &workspace);
 
 /// Lowers to the llvm and nvvm dialects. Indices are of 32 bits where all tensors allow it.
