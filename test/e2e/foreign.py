@@ -21,6 +21,7 @@ TYPES = {"tensor(float)": np.float32, "tensor(int32)": np.int32, "tensor(int64)"
 
 # A list of integers is the range an input is drawn from, by its name.
 RUNS = {
+    "blazeface_back_256.onnx": {"dims": {}, "ranges": {}},
     "genai_tiny_random_gpt2_past.onnx": {
         "dims": {"batch_size": 2, "seq_len": 3, "past_seq_len": 4, "total_seq_len": 7},
         "ranges": {"input_ids": (0, 1000), "position_ids": (4, 7), "attention_mask": (1, 2)}},
@@ -29,13 +30,12 @@ RUNS = {
         "ranges": {"input_ids": (0, 1000), "attention_mask": (0, 2)}},
     "ppocrv4_rec.onnx": {
         "dims": {"p2o.DynamicDimension.0": 1, "p2o.DynamicDimension.1": 64}, "ranges": {}},
+    "trt_residual_block.onnx": {"dims": {None: 1}, "ranges": {}},
 }
 REFUSED = {
-    "blazeface_back_256.onnx": "op MaxPool is not supported",
     "mlsd_320x320_tiny.onnx": "op Resize is not supported",
     "silero_vad_16k_op15.onnx": 'Pad with the mode "reflect" is not supported',
     "silero_vad_op18_ifless.onnx": "a condition that depends on the data is not supported",
-    "trt_residual_block.onnx": "op MaxPool is not supported",
 }
 # 256 roundings of f32, as `cleave check` allows.
 TOLERANCE = 256 * 2.0**-24

@@ -187,7 +187,7 @@ bool Grouping::accepts(Group &group, Operation *op) const {
     return false;
   double repeats = evaluations(group, op);
   bool isWidening = widening.contains(op);
-  bool affordable = repeats <= 1.5 || isView(op) || ((isCheap(op) || isWidening) && repeats <= 8);
+  bool affordable = repeats <= 1.5 || isView(op) || isWidening || (isCheap(op) && repeats <= 8);
   if (!affordable)
     return false;
   bool feedsRoot = llvm::is_contained(op->getUsers(), group.root);

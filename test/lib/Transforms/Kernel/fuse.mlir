@@ -202,3 +202,21 @@ func.func private @widened_load() -> tensor<64x96xi8> {
   %w = nn.weight "w" in "m.bin" at 0 length 6144 : tensor<64x96xi8>
   return %w : tensor<64x96xi8>
 }
+
+// Scales too, however many columns have one in common.
+// CHECK-LABEL: @widened_scales_are_computed_where_they_are_read
+// CHECK-COUNT-1: rt.launch @[[K:.*]](
+// CHECK-NOT: rt.launch
+// CHECK: return
+func.func @widened_scales_are_computed_where_they_are_read(%x: tensor<2x64xf32>, %w: tensor<64x96xi8> {rt.param}, %s: tensor<64x1xf16> {rt.param}) -> tensor<2x96xf32> attributes {rt.load = @scales_load} {
+  %f = nn.cast %w : tensor<64x96xi8> to tensor<64x96xf32>
+  %g = nn.cast %s : tensor<64x1xf16> to tensor<64x1xf32>
+  %d = nn.mul %f, %g : tensor<64x96xf32>, tensor<64x1xf32>
+  %a = nn.matmul %x, %d : tensor<2x64xf32>, tensor<64x96xf32>
+  return %a : tensor<2x96xf32>
+}
+func.func private @scales_load() -> (tensor<64x96xi8>, tensor<64x1xf16>) {
+  %w = nn.weight "w" in "m.bin" at 0 length 6144 : tensor<64x96xi8>
+  %s = nn.weight "s" in "m.bin" at 6144 length 128 : tensor<64x1xf16>
+  return %w, %s : tensor<64x96xi8>, tensor<64x1xf16>
+}
