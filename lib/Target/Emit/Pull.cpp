@@ -253,6 +253,11 @@ Value Emitter::pullConstant(nn::ConstantOp op, const Index &at) {
   if (dry)
     return {};
   Type element = dense.getElementType();
+  // Of no elements none is ever read, but code is written for the place where one would be.
+  if (dense.empty())
+    return widen(arith::ConstantOp::create(
+                     builder, loc, builder.getZeroAttr(storedElements(dense).getElementType())),
+                 element);
   if (dense.isSplat() || low == high) {
     DenseElementsAttr one = storedElements(
         dense.isSplat() ? dense.resizeSplat(RankedTensorType::get({1}, element)) : dense);

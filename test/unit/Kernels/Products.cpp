@@ -310,6 +310,19 @@ TEST(Matmul, OfHalvesInManyBlocks) {
   EXPECT_EQ(differ(4, 32, 1600, "f16"), "");
 }
 
+TEST(Matmul, OfNoElements) {
+  for (std::string type : {"f32", "f16", "i8"}) {
+    std::string x = tensor({2, 7, 0}, type), b = tensor({0, 3}, type),
+                y = tensor({2, 7, 3}, type == "i8" ? "i32" : type);
+    EXPECT_EQ(
+        differs("func.func @main(%x: " + x + ") -> " + y + " {\n %b = nn.constant dense<> : " + b +
+                    "\n %y = nn.matmul %x, %b : " + x + ", " + b + "\n return %y : " + y + "\n}",
+                Check()),
+        "")
+        << type;
+  }
+}
+
 class Conv : public testing::TestWithParam<const char *> {};
 INSTANTIATE_TEST_SUITE_P(Types, Conv, testing::Values("f32", "f16", "bf16"));
 
