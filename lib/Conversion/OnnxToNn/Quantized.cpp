@@ -77,6 +77,29 @@ IntegerType cleave::integerType(Node &n, size_t i) {
   return type;
 }
 
+LogicalResult cleave::requireTypeOf(Node &n, size_t zero, size_t of) {
+  if (!n.has(zero))
+    return success();
+  IntegerType type = integerType(n, of), moved = type ? integerType(n, zero) : type;
+  if (!moved)
+    return failure();
+  if (moved == type)
+    return success();
+  return n.error() << n.op.getOpType() << " wants a zero point of the type of what it moves, "
+                   << type << ", got: " << moved << " as input " << zero;
+}
+
+Value cleave::biased(Node &n, Value x, size_t bias) {
+  if (!x || !n.has(bias))
+    return x;
+  Value added = n.in(bias), sum = n.make<nn::AddOp>({x, added});
+  if (sum && shapeOf(sum) != shapeOf(x))
+    return n.error() << n.op.getOpType() << " wants a bias that broadcasts to " << x.getType()
+                     << ", got: " << added.getType(),
+           nullptr;
+  return sum;
+}
+
 LogicalResult cleave::requireBytes(Node &n, Value value) {
   if (!value)
     return failure();
@@ -201,8 +224,12 @@ Value cleave::ofMatrix(Node &n, Value value, Value matrix, bool ofRows) {
   if (!value || !matrix)
     return nullptr;
   int64_t rank = rankOf(matrix), dim = rank - (ofRows ? 2 : 1);
-  if (rankOf(value) == rank && rank > 1 && shapeOf(value)[rank - (ofRows ? 1 : 2)] == 1)
-    return value;
+  if (rank > 1) {
+    Ints each(shapeOf(matrix));
+    each[rank - (ofRows ? 1 : 2)] = 1;
+    if (shapeOf(value) == ArrayRef(each))
+      return value;
+  }
   return along(n, value, matrix, dim < 0 ? rank : dim);
 }
 
@@ -289,7 +316,7 @@ static Scaled scaledInput(Node &n, Value x) {
 //===----------------------------------------------------------------------===//
 
 static LogicalResult dequantizeLinear(Node &n) {
-  if (!integerType(n, 0))
+  if (!integerType(n, 0) || failed(requireTypeOf(n, 2, 0)))
     return failure();
   Value q = n.quantized(0);
   Scaled input = scaledInput(n, q);
@@ -407,12 +434,15 @@ static LogicalResult matmulInteger(Node &n) {
   Value a = n.in(0), b = n.in(1);
   FailureOr<Value> zeroA = zeroOf(n, 2, a, /*ofRows=*/true);
   FailureOr<Value> zeroB = zeroOf(n, 3, b, /*ofRows=*/false);
-  if (failed(zeroA) || failed(zeroB))
+  if (failed(requireTypeOf(n, 2, 0)) || failed(requireTypeOf(n, 3, 1)) || failed(zeroA) ||
+      failed(zeroB))
     return failure();
   return n.give(multiplyIntegers(n, a, b, *zeroA, *zeroB));
 }
 
 static LogicalResult qlinearMatmul(Node &n) {
+  if (failed(requireTypeOf(n, 2, 0)) || failed(requireTypeOf(n, 5, 3)))
+    return failure();
   Value a = n.in(0), b = n.in(3);
   Value scaleA = ofMatrix(n, n.in(1), a, true), zeroA = ofMatrix(n, n.in(2), a, true);
   Value scaleB = ofMatrix(n, n.in(4), b, false), zeroB = ofMatrix(n, n.in(5), b, false);

@@ -64,6 +64,14 @@ bool isZero(Node &n, mlir::Value zero);
 /// what is no integer.
 mlir::IntegerType integerType(Node &n, size_t i);
 
+/// Failure with a message if there is an input `zero`, a zero point, that is not of the integer
+/// type of input `of`.
+llvm::LogicalResult requireTypeOf(Node &n, size_t zero, size_t of);
+
+/// `x` plus input `bias`, where there is one; null, with a message, if it does not broadcast to
+/// the shape of `x`.
+mlir::Value biased(Node &n, mlir::Value x, size_t bias);
+
 /// Failure with a message if `value` is not of 8-bit integers.
 llvm::LogicalResult requireBytes(Node &n, mlir::Value value);
 

@@ -115,9 +115,7 @@ static LogicalResult matmulNBits(Node &n) {
   Value result = n.make<nn::MatmulOp>({a, weight});
   if (isRow)
     result = n.reshape(result, Size(*columns));
-  if (n.has(5))
-    result = n.make<nn::AddOp>({result, n.in(5)});
-  return n.give(result);
+  return n.give(biased(n, result, 5));
 }
 
 // Rows are gathered as they lie and only then made numbers.
@@ -186,13 +184,15 @@ static LogicalResult gatherBlockQuantized(Node &n) {
 static Value scaledSums(Node &n, Value sums, Value scaleA, Value scaleB, size_t bias) {
   Value both = n.make<nn::MulOp>({scaleA, scaleB});
   Value result = sums ? n.make<nn::MulOp>({n.cast(sums, n.b.getF32Type()), both}) : sums;
-  return n.has(bias) ? n.make<nn::AddOp>({result, n.in(bias)}) : result;
+  return biased(n, result, bias);
 }
 
 static LogicalResult dynamicQuantizeMatmul(Node &n) {
   Value a = n.in(0), b = n.in(1);
   if (!a || !b || !elementOf(a).isF32())
     return n.error() << n.op.getOpType() << " wants floats of 32 bits and a quantised matrix";
+  if (failed(requireTypeOf(n, 3, 1)))
+    return failure();
   Value scaleB = ofMatrix(n, n.in(2), b, /*ofRows=*/false);
   Value zeroB = n.has(3) ? ofMatrix(n, n.in(3), b, /*ofRows=*/false) : Value();
   if (n.has(3) && !zeroB)
@@ -204,6 +204,8 @@ static LogicalResult dynamicQuantizeMatmul(Node &n) {
 }
 
 static LogicalResult matmulIntegerToFloat(Node &n) {
+  if (failed(requireTypeOf(n, 4, 0)) || failed(requireTypeOf(n, 5, 1)))
+    return failure();
   Value a = n.in(0), b = n.in(1);
   Value scaleA = ofMatrix(n, n.in(2), a, true), scaleB = ofMatrix(n, n.in(3), b, false);
   Value zeroA = n.has(4) ? ofMatrix(n, n.in(4), a, true) : Value();
@@ -218,6 +220,8 @@ static LogicalResult qgemm(Node &n) {
   Value a = n.in(0), b = n.in(3);
   if (!a || !b || rankOf(a) != 2 || rankOf(b) != 2)
     return n.error() << n.op.getOpType() << " wants two matrices";
+  if (failed(requireTypeOf(n, 2, 0)) || failed(requireTypeOf(n, 5, 3)))
+    return failure();
   if (n.intAttr("transA"))
     a = n.transpose(a, {1, 0});
   if (n.intAttr("transB"))
@@ -226,9 +230,7 @@ static LogicalResult qgemm(Node &n) {
   Value scaleB = ofMatrix(n, n.in(4), b, false), zeroB = ofMatrix(n, n.in(5), b, false);
   if (!scaleA || !scaleB || !zeroA || !zeroB)
     return failure();
-  Value sums = multiplyIntegers(n, a, b, zeroA, zeroB);
-  if (n.has(6))
-    sums = n.make<nn::AddOp>({sums, n.in(6)});
+  Value sums = biased(n, multiplyIntegers(n, a, b, zeroA, zeroB), 6);
   Value scale = n.make<nn::MulOp>({scaleA, scaleB});
   if (double alpha = n.floatAttr("alpha", 1); alpha != 1 && scale)
     scale = n.make<nn::MulOp>({scale, n.scalar(elementOf(scale), alpha)});
@@ -249,12 +251,16 @@ static LogicalResult qgemm(Node &n) {
 /// Input `i` as numbers, with its scale and zero point behind it.
 static Value numbersIn(Node &n, size_t i) {
   Value q = n.in(i);
-  return q ? dequantize(n, q, scalingAlong(n, i + 1, i + 2, q, 0), n.b.getF32Type()) : q;
+  if (!q || failed(requireTypeOf(n, i + 2, i)))
+    return nullptr;
+  return dequantize(n, q, scalingAlong(n, i + 1, i + 2, q, 0), n.b.getF32Type());
 }
 
 /// Gives `x` in the scale of inputs `i` and `i + 1`, of the type of input `like`.
 static LogicalResult giveQuantized(Node &n, Value x, size_t i, size_t like) {
-  IntegerType element = x ? integerType(n, like) : IntegerType();
+  if (!x || failed(requireTypeOf(n, i + 1, like)))
+    return failure();
+  IntegerType element = integerType(n, like);
   Scaling by = element ? scalingAlong(n, i, i + 1, x, 0) : Scaling();
   return by.scale ? n.give(quantize(n, x, by, element)) : failure();
 }
@@ -267,6 +273,9 @@ static LogicalResult qlinearAdd(Node &n) {
 // near a tie each rounding counts.
 static LogicalResult qlinearMul(Node &n) {
   Type f32 = n.b.getF32Type();
+  if (failed(requireTypeOf(n, 2, 0)) || failed(requireTypeOf(n, 5, 3)) ||
+      failed(requireTypeOf(n, 7, 0)))
+    return failure();
   Value a = n.in(0), b = n.in(3);
   Scaling byA = scalingAlong(n, 1, 2, a, 0), byB = scalingAlong(n, 4, 5, b, 0);
   IntegerType element = integerType(n, 0);

@@ -77,6 +77,8 @@ static Value convolveIntegers(Node &n, Value input, Value filter, Value zeroX, V
 }
 
 static LogicalResult convInteger(Node &n) {
+  if (failed(requireTypeOf(n, 2, 0)) || failed(requireTypeOf(n, 3, 1)))
+    return failure();
   Value filter = n.in(1);
   Value zeroX = n.has(2) ? along(n, n.in(2), n.in(0), 0) : Value();
   Value zeroW = n.has(3) ? along(n, n.in(3), filter, 0) : Value();
@@ -87,6 +89,8 @@ static LogicalResult convInteger(Node &n) {
 }
 
 static LogicalResult qlinearConv(Node &n) {
+  if (failed(requireTypeOf(n, 2, 0)) || failed(requireTypeOf(n, 5, 3)))
+    return failure();
   Value filter = n.in(3), input = n.in(0);
   Scaling x = scalingAlong(n, 1, 2, input, 0), w = scalingAlong(n, 4, 5, filter, 0);
   IntegerType element = integerType(n, 7);

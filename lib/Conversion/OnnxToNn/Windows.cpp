@@ -22,7 +22,13 @@ FailureOr<Window> cleave::windowOf(Node &n, ArrayRef<Size> spatial, ArrayRef<int
       if (step < 1 || step > INT32_MAX)
         return n.error() << "has an impossible stride, dilation or kernel size, got: " << step;
 
+  if (std::optional<Ints> said = n.intsAttr("kernel_shape"); said && ArrayRef(*said) != kernel)
+    return n.error() << "has \"kernel_shape\" [" << ArrayRef(*said) << "] and a filter of ["
+                     << kernel << "]; make them equal, or leave the attribute out";
   StringRef mode = n.stringAttr("auto_pad");
+  if (!llvm::is_contained({"", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"}, mode))
+    return n.unsupported("\"auto_pad\" other than NOTSET, VALID, SAME_UPPER and SAME_LOWER, got: " +
+                         mode);
   if (mode == "SAME_UPPER" || mode == "SAME_LOWER") {
     w.results.emplace();
     for (size_t i = 0; i < rank; ++i) {

@@ -61,6 +61,24 @@ onnx.graph "window_beyond_64_bits" inputs ["x"] outputs ["y"] : [tensor<1x1x4xf3
 
 // -----
 
+onnx.graph "kernel_of_another_shape" inputs ["x", "w"] outputs ["y"] : [tensor<1x1x2xf32>] {
+^bb0(%x: tensor<1x1x4xf32>, %w: tensor<1x1x3xf32>):
+  // expected-error @below {{has "kernel_shape" [2] and a filter of [3]; make them equal, or leave the attribute out}}
+  %y = onnx.node "Conv" "" since 11 "c"(%x, %w) -> ["y"] {kernel_shape = array<i64: 2>} : (tensor<1x1x4xf32>, tensor<1x1x3xf32>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+onnx.graph "pads_of_no_kind" inputs ["x"] outputs ["y"] : [tensor<1x1x3xf32>] {
+^bb0(%x: tensor<1x1x4xf32>):
+  // expected-error @below {{MaxPool with "auto_pad" other than NOTSET, VALID, SAME_UPPER and SAME_LOWER, got: SAME is not supported}}
+  %y = onnx.node "MaxPool" "" since 12 "p"(%x) -> ["y"] {kernel_shape = array<i64: 2>, auto_pad = "SAME"} : (tensor<1x1x4xf32>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
 // What is read as an integer has to be one.
 
 onnx.graph "float_as_index" inputs ["x"] outputs ["y"] : [tensor<4xf32>] {

@@ -97,3 +97,49 @@ onnx.graph "size_is_missing" inputs ["a", "b", "s"] outputs ["y"] : [tensor<4x4x
   %y = onnx.node "MatMulNBits" "com.microsoft" since 1 "m"(%a, %b, %s) -> ["y"] {K = 32 : i64, block_size = 16 : i64} : (tensor<4x32xf32>, tensor<4x2x8xui8>, tensor<4x2xf32>) -> !onnx.value
   onnx.output %y : !onnx.value
 }
+
+// -----
+
+onnx.graph "zero_point_of_another_type" inputs ["q", "s", "z"] outputs ["y"] : [tensor<2x4xf32>] {
+^bb0(%q: tensor<2x4xui8>, %s: tensor<f32>, %z: tensor<i8>):
+  // expected-error @below {{DequantizeLinear wants a zero point of the type of what it moves, 'ui8', got: 'i8' as input 2}}
+  %y = onnx.node "DequantizeLinear" "" since 21 "d"(%q, %s, %z) -> ["y"] {} : (tensor<2x4xui8>, tensor<f32>, tensor<i8>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+onnx.graph "zero_point_of_floats" inputs ["a", "z"] outputs ["y"] : [tensor<4x4xi32>] {
+^bb0(%a: tensor<4x4xi8>, %z: tensor<f32>):
+  // expected-error @below {{MatMulInteger wants quantised integers as input 2, got: 'f32'}}
+  %y = onnx.node "MatMulInteger" "" since 10 "m"(%a, %a, %z) -> ["y"] {} : (tensor<4x4xi8>, tensor<4x4xi8>, tensor<f32>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+onnx.graph "zero_point_of_another_batch" inputs ["a", "b", "z"] outputs ["y"] : [tensor<7x3x4xi32>] {
+^bb0(%a: tensor<1x3x5xi8>, %b: tensor<5x4xi8>, %z: tensor<7x3x1xi8>):
+  // expected-error @below {{MatMulInteger wants a scale and a zero point for the whole of 'tensor<1x3x5xi8>', or one for each place along dimension 1, got: 'tensor<7x3x1xi8>'}}
+  %y = onnx.node "MatMulInteger" "" since 10 "m"(%a, %b, %z) -> ["y"] {} : (tensor<1x3x5xi8>, tensor<5x4xi8>, tensor<7x3x1xi8>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+onnx.graph "zero_point_around_an_image" inputs ["x", "w", "z"] outputs ["y"] : [tensor<1x6x5x5xi32>] {
+^bb0(%x: tensor<1x4x5x5xui8>, %w: tensor<6x4x3x3xi8>, %z: tensor<i32>):
+  // expected-error @below {{ConvInteger wants a zero point of the type of what it moves, 'ui8', got: 'i32' as input 2}}
+  %y = onnx.node "ConvInteger" "" since 10 "c"(%x, %w, %z) -> ["y"] {pads = array<i64: 1, 1, 1, 1>} : (tensor<1x4x5x5xui8>, tensor<6x4x3x3xi8>, tensor<i32>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+onnx.graph "bias_of_another_shape" inputs ["a", "b", "s", "c"] outputs ["y"] : [tensor<3x4x4xf32>] {
+^bb0(%a: tensor<4x32xf32>, %b: tensor<4x2x8xui8>, %s: tensor<4x2xf32>, %c: tensor<3x4x4xf32>):
+  %none = onnx.none
+  // expected-error @below {{MatMulNBits wants a bias that broadcasts to 'tensor<4x4xf32>', got: 'tensor<3x4x4xf32>'}}
+  %y = onnx.node "MatMulNBits" "com.microsoft" since 1 "m"(%a, %b, %s, %none, %none, %c) -> ["y"] {K = 32 : i64, N = 4 : i64, block_size = 16 : i64} : (tensor<4x32xf32>, tensor<4x2x8xui8>, tensor<4x2xf32>, none, none, tensor<3x4x4xf32>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
