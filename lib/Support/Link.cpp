@@ -25,6 +25,13 @@ static llvm::Error cannotWrite(const std::string &called, const llvm::Twine &why
   return llvm::createStringError("cannot write \"" + called + "\": " + why);
 }
 
+/// What lld calls files for this processor; a program without kernels has no object to tell.
+#ifdef __aarch64__
+static constexpr char kEmulation[] = "aarch64linux";
+#else
+static constexpr char kEmulation[] = "elf_x86_64";
+#endif
+
 /// Runs lld on the objects of `input`.
 static llvm::Error link(llvm::StringRef input, const std::string &path, const std::string &called,
                         std::initializer_list<const char *> more) {
@@ -34,6 +41,8 @@ static llvm::Error link(llvm::StringRef input, const std::string &path, const st
   std::string object = file.path(), messages;
   llvm::raw_string_ostream out(messages);
   std::vector<const char *> arguments = {"ld.lld",
+                                         "-m",
+                                         kEmulation,
                                          "-shared",
                                          "--strip-all",
                                          "--build-id=none",

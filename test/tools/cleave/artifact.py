@@ -118,6 +118,19 @@ def weights_stay(folder):
     assert equal(os.path.join(folder, "got.npz"), os.path.join(folder, "want.npz"))
 
 
+def without_kernels(folder):
+    """A model that only hands on what it is given."""
+    def path(name):
+        return os.path.join(folder, name)
+    with open(path("same.onnx"), "wb") as file:
+        same = graph([helper.make_node("Identity", ["x"], ["y"])], [value("x", [3])], [value("y", [3])])
+        file.write(same.SerializeToString())
+    np.savez(path("x.npz"), x=np.arange(3, dtype=np.float32))
+    run(CLEAVE, "compile", path("same.onnx"), "-o", path("same"))
+    run(CLEAVE_RUN, path("same"), "--inputs", path("x.npz"), "--outputs", path("y.npz"))
+    assert np.load(path("y.npz"))["y"].tolist() == [0, 1, 2]
+
+
 def no_compiler_inside():
     program = shutil.which(CLEAVE_RUN)
     needed = run("ldd", program)
@@ -286,6 +299,7 @@ def main():
         runs_anywhere(folder)
         says_what_it_holds(folder)
         weights_stay(folder)
+        without_kernels(folder)
     with tempfile.TemporaryDirectory() as folder:
         t = Refusals(folder)
         interrupted(t)
