@@ -25,11 +25,45 @@ constexpr uint64_t chunkBytes = 4096;
 struct Bf16 {
   uint16_t bits;
 };
+/// A sign, an exponent, and a fraction of `fractionBits`. E4M3 has no infinity, and one NaN
+/// (Micikevicius et al., FP8 Formats for Deep Learning, 2022).
+template <unsigned fractionBits, unsigned bias, uint8_t largest, uint8_t overflow> struct Float8 {
+  static constexpr unsigned shift = 23 - fractionBits;
+
+  float toFloat() const {
+    uint32_t magnitude = bits & 0x7f, sign = uint32_t(bits & 0x80) << 24;
+    // Of numbers that are not normal the fraction counts steps.
+    constexpr float step = std::bit_cast<float>((127 + 1 - bias - fractionBits) << 23);
+    uint32_t wide = magnitude >> fractionBits ? (magnitude << shift) + ((127 - bias) << 23)
+                                              : std::bit_cast<uint32_t>(float(magnitude) * step);
+    if (magnitude > largest)
+      wide = magnitude == overflow && overflow != 0x7f ? 0x7f800000 : 0x7fc00000;
+    return std::bit_cast<float>(wide | sign);
+  }
+  /// To nearest, ties to even.
+  static Float8 of(float value) {
+    uint32_t all = std::bit_cast<uint32_t>(value), magnitude = all & 0x7fffffff;
+    uint8_t sign = uint8_t(all >> 24 & 0x80);
+    constexpr uint32_t smallest = (127 + 1 - bias) << 23;
+    // The sum has the steps of the smallest numbers, and is rounded to them.
+    constexpr float rounder = std::bit_cast<float>((127 + 1 - bias + shift) << 23);
+    uint32_t small =
+        std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + rounder) & ((1 << 23) - 1);
+    uint32_t normal = magnitude - ((127 - bias) << 23);
+    normal = (normal + ((1 << (shift - 1)) - 1) + (normal >> shift & 1)) >> shift;
+    uint32_t rounded = magnitude < smallest ? small : normal > largest ? overflow : normal;
+    return {uint8_t((value != value ? 0x7f : rounded) | sign)};
+  }
+
+  uint8_t bits;
+};
+using E4M3 = Float8<3, 7, 0x7e, 0x7f>;
+using E5M2 = Float8<2, 15, 0x7b, 0x7c>;
 struct Bool {
   uint8_t value;
 };
 
-/// Values are combined in Wide<T>: f16 and bf16 in f32, so that the sum of
+/// Values are combined in Wide<T>: floats narrower than f32 in f32, so that the sum of
 /// many ranks rounds once; integers unsigned, so that they wrap.
 template <typename T> struct WideOf {
   using type = T;
@@ -40,6 +74,12 @@ template <> struct WideOf<_Float16> {
 template <> struct WideOf<Bf16> {
   using type = float;
 };
+template <> struct WideOf<E4M3> {
+  using type = float;
+};
+template <> struct WideOf<E5M2> {
+  using type = float;
+};
 template <> struct WideOf<Bool> {
   using type = uint8_t;
 };
@@ -47,6 +87,8 @@ template <typename T> using Wide = typename WideOf<T>::type;
 
 template <typename T> Wide<T> widen(T value) { return value; }
 template <> float widen(Bf16 value) { return std::bit_cast<float>(uint32_t(value.bits) << 16); }
+template <> float widen(E4M3 value) { return value.toFloat(); }
+template <> float widen(E5M2 value) { return value.toFloat(); }
 template <> uint8_t widen(Bool value) { return value.value != 0; }
 
 template <typename T> T narrow(Wide<T> value) { return T(value); }
@@ -57,6 +99,8 @@ template <> Bf16 narrow<Bf16>(float value) {
   uint32_t quiet = (bits >> 16) | 0x40;
   return {uint16_t(value != value ? quiet : rounded)};
 }
+template <> E4M3 narrow<E4M3>(float value) { return E4M3::of(value); }
+template <> E5M2 narrow<E5M2>(float value) { return E5M2::of(value); }
 template <> Bool narrow<Bool>(uint8_t value) { return {value}; }
 
 template <typename W> W wrap(W a, W b, auto combine) {
@@ -157,6 +201,8 @@ ReduceFunction CLEAVE_JOIN(findReduce, CLEAVE_REDUCE_ISA)(uint8_t type, uint8_t 
   case CLEAVE_F32: return pick<float>(reduction);
   case CLEAVE_F16: return pick<_Float16>(reduction);
   case CLEAVE_BF16: return pick<Bf16>(reduction);
+  case CLEAVE_F8E4M3FN: return pick<E4M3>(reduction);
+  case CLEAVE_F8E5M2: return pick<E5M2>(reduction);
   case CLEAVE_F64: return pick<double>(reduction);
   case CLEAVE_I8: return pick<int8_t>(reduction);
   case CLEAVE_I16: return pick<int16_t>(reduction);

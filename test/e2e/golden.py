@@ -7,7 +7,8 @@
 MESH may go on with options of `cleave run`: "pp=2 --micro-batches 2".
 
 FOLDER holds MANIFEST.json, models and cases as test/models/README.md says. A model
-that LIST.json names has to be refused with the words that stand there, at every mesh.
+that LIST.json names has to be refused with the words that stand there, at every mesh;
+at a mesh that has words of its own those cases may be that it does not suit.
 With --artifact a model is compiled to a folder, which CLEAVE_RUN runs; with --mpirun also
 as one rank a process, which has to give the same bits.
 Ends with `N passed, N failed`; status 1 if any failed.
@@ -141,21 +142,25 @@ def refusal(cleave, model, mesh, folder, words):
 
 def checks(options, models, refused):
     """(title, what to call) of all that is asked; a call answers what is wrong, or nothing."""
-    def case(model, path, mesh):
+    def case(model, path, mesh, words):
         share, blame = run_case(options, model, path, mesh)
+        if words and words in blame:
+            return ""
         return "" if share <= 1 else f"{share:.3g} of the tolerance, {blame}"
 
     for model in models:
         if options.only and not any(part in model["file"] for part in options.only):
             continue
         for mesh in options.mesh or ["1", "tp=2"]:
-            if model["file"] in refused:
-                yield f"{model['file']} mesh {mesh}", lambda model=model, mesh=mesh: refusal(
-                    options.cleave, model, mesh, options.folder, refused[model["file"]])
+            words = refused.get(model["file"])
+            if isinstance(words, str):
+                yield f"{model['file']} mesh {mesh}", lambda model=model, mesh=mesh, words=words: refusal(
+                    options.cleave, model, mesh, options.folder, words)
                 continue
+            words = words and words.get(mesh)
             for path in model["cases"]:
-                yield f"{path} mesh {mesh}", lambda model=model, path=path, mesh=mesh: case(
-                    model, path, mesh)
+                yield f"{path} mesh {mesh}", lambda model=model, path=path, mesh=mesh, words=words: case(
+                    model, path, mesh, words)
 
 
 def main():

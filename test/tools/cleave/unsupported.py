@@ -24,8 +24,8 @@ unused = helper.make_function("my", "Unused", ["a"], ["b"], [node("Hardmax", "a"
 branch = helper.make_graph([node("Multinomial", "x", "out")], "then", [], [value("out", None)])
 other = helper.make_graph([node("Relu", "x", "out")], "else", [], [value("out", None)])
 built = model(
-    [node("MaxPool", "x", "p", kernel_shape=[2]), node("MaxPool", "p", "q", kernel_shape=[1]),
-     *(node("MaxPool", f"q{i or ''}", f"q{i + 1}", kernel_shape=[1]) for i in range(3)),
+    [node("LpPool", "x", "p", kernel_shape=[2]), node("LpPool", "p", "q", kernel_shape=[1]),
+     *(node("LpPool", f"q{i or ''}", f"q{i + 1}", kernel_shape=[1]) for i in range(3)),
      node("Wobble", "q3", "r", domain="my.ops"), node("Inner", "r", "s", domain="my"),
      node("Inner", "s", "t", domain="my"), node("If", "c", "u", then_branch=branch, else_branch=other)],
     [value("x", ["batch", 3, "length"]), value("c", [], TensorProto.BOOL)], [value("u", None)],

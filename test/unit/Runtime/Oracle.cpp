@@ -33,6 +33,41 @@ static void writeBf16(uint8_t *at, float value) {
   memcpy(at, &low, 2);
 }
 
+static bool isByteFloat(uint8_t type) { return type == CLEAVE_F8E4M3FN || type == CLEAVE_F8E5M2; }
+
+/// The finite ones without their sign are the bytes up to this; what is larger is the next.
+static unsigned largestByte(uint8_t type) { return type == CLEAVE_F8E4M3FN ? 0x7e : 0x7b; }
+
+static double magnitudeOfByte(uint8_t type, unsigned bits) {
+  int fractionBits = type == CLEAVE_F8E4M3FN ? 3 : 2, bias = type == CLEAVE_F8E4M3FN ? 7 : 15;
+  int exponent = int(bits) >> fractionBits;
+  double fraction = std::ldexp(bits % (1u << fractionBits), -fractionBits);
+  return exponent ? std::ldexp(1 + fraction, exponent - bias) : std::ldexp(fraction, 1 - bias);
+}
+
+static float readByteFloat(uint8_t type, const uint8_t *at) {
+  unsigned bits = *at & 0x7f;
+  double value = magnitudeOfByte(type, bits);
+  if (bits > largestByte(type))
+    value = type == CLEAVE_F8E5M2 && bits == 0x7c ? INFINITY : NAN;
+  return float(*at & 0x80 ? -value : value);
+}
+
+/// The nearest of all, of equally near ones the even one.
+static void writeByteFloat(uint8_t type, uint8_t *at, float value) {
+  unsigned best = 0;
+  double magnitude = std::abs(double(value));
+  for (unsigned bits = 1; bits <= largestByte(type) + 1; ++bits) {
+    double distance = std::abs(magnitudeOfByte(type, bits) - magnitude);
+    double least = std::abs(magnitudeOfByte(type, best) - magnitude);
+    if (distance < least || (distance == least && bits % 2 == 0) || std::isinf(magnitude))
+      best = bits;
+  }
+  if (std::isnan(value))
+    best = 0x7f;
+  *at = uint8_t(best | (std::signbit(value) ? 0x80u : 0u));
+}
+
 template <typename W> static W combine(uint8_t reduction, W a, W b) {
   if constexpr (std::is_floating_point_v<W>)
     if (std::isnan(a) || std::isnan(b))
@@ -64,9 +99,11 @@ static void combineAs(uint8_t reduction, uint8_t *result,
   memcpy(result, &value, sizeof value);
 }
 
-static void combineHalf(uint8_t type, uint8_t reduction, uint8_t *result,
-                        const std::vector<const uint8_t *> &elements) {
+static void combineInFloat(uint8_t type, uint8_t reduction, uint8_t *result,
+                           const std::vector<const uint8_t *> &elements) {
   auto read = [&](const uint8_t *at) {
+    if (isByteFloat(type))
+      return readByteFloat(type, at);
     if (type == CLEAVE_BF16)
       return readBf16(at);
     _Float16 half;
@@ -76,6 +113,8 @@ static void combineHalf(uint8_t type, uint8_t reduction, uint8_t *result,
   float value = read(elements[0]);
   for (size_t i = 1; i < elements.size(); ++i)
     value = combine<float>(reduction, value, read(elements[i]));
+  if (isByteFloat(type))
+    return writeByteFloat(type, result, value);
   if (type == CLEAVE_BF16)
     return writeBf16(result, value);
   _Float16 half = _Float16(value);
@@ -85,8 +124,10 @@ static void combineHalf(uint8_t type, uint8_t reduction, uint8_t *result,
 static void combineElement(uint8_t type, uint8_t reduction, uint8_t *result,
                            const std::vector<const uint8_t *> &elements) {
   switch (type) {
+  case CLEAVE_F8E4M3FN:
+  case CLEAVE_F8E5M2:
   case CLEAVE_F16:
-  case CLEAVE_BF16: return combineHalf(type, reduction, result, elements);
+  case CLEAVE_BF16: return combineInFloat(type, reduction, result, elements);
   case CLEAVE_F32: return combineAs<float, float>(reduction, result, elements);
   case CLEAVE_F64: return combineAs<double, double>(reduction, result, elements);
   case CLEAVE_I8: return combineAs<int8_t, uint64_t>(reduction, result, elements);
@@ -160,6 +201,8 @@ static bool isNan(uint8_t type, const uint8_t *at) {
   case CLEAVE_F64: memcpy(&f64, at, 8); return std::isnan(f64);
   case CLEAVE_F16: memcpy(&f16, at, 2); return std::isnan(float(f16));
   case CLEAVE_BF16: return std::isnan(readBf16(at));
+  case CLEAVE_F8E4M3FN:
+  case CLEAVE_F8E5M2: return std::isnan(readByteFloat(type, at));
   }
   return false;
 }
