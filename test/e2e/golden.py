@@ -7,8 +7,8 @@
 MESH may go on with options of `cleave run`: "pp=2 --micro-batches 2".
 
 FOLDER holds MANIFEST.json, models and cases as test/models/README.md says. A model
-that LIST.json names has to be refused with the words that stand there, at every mesh;
-at a mesh that has words of its own those cases may be that it does not suit.
+that LIST.json names has to be refused with the words that stand there, at every mesh.
+Where words stand for single meshes instead, a case is either refused with them or right.
 With --artifact a model is compiled to a folder, which CLEAVE_RUN runs; with --mpirun also
 as one rank a process, which has to give the same bits.
 Ends with `N passed, N failed`; status 1 if any failed.
