@@ -178,8 +178,10 @@ CUresult Driver::finish(CUcontext context, CUstream stream) {
     return empty;
   });
   eachStream([&](CUstream one) {
-    if (isMeant(one))
-      learn(host, one->known);
+    if (!isMeant(one))
+      return;
+    one->atWork = false;
+    learn(host, one->known);
   });
   return result;
 }

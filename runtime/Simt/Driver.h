@@ -96,6 +96,7 @@ struct CUstream_st {
   uint32_t chain = 0;
   cleave::simt::Knowledge known; ///< of what is done
   std::deque<Operation> queue;
+  bool atWork = false; ///< as far as the host was told
   std::shared_ptr<Capture> capture;
   std::vector<size_t> after; ///< the last nodes of the capture
 };

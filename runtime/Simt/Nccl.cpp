@@ -205,12 +205,13 @@ static void note(const ncclComm &comm, size_t bytes, const char *what) {
   Execution::get().findings.add(line, line);
 }
 
-/// What this rank waits for is over; others have to abort too. What a GPU at work may yet
-/// use cannot be given back before.
+/// What this rank waits for is over; others have to abort too. What a GPU may yet use that
+/// was at work when the host last asked cannot be given back before.
 ncclResult_t ncclCommAbort(ncclComm_t handle) {
   return onComm(handle, [&](Driver &driver, const std::shared_ptr<ncclComm> &comm) {
     bool idle = std::all_of(driver.streams.begin(), driver.streams.end(), [&](const auto &one) {
-      return one.second->context != comm->context || one.second->queue.empty();
+      const CUstream_st &stream = *one.second;
+      return stream.context != comm->context || (stream.queue.empty() && !stream.atWork);
     });
     for (const auto &[number, registration] : comm->registered)
       if (idle)

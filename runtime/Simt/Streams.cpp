@@ -71,7 +71,8 @@ CUresult cuStreamQuery(CUstream stream) {
   return onEagerStream(stream, [&](Driver &driver, CUcontext context, CUstream known) {
     if (!known->queue.empty())
       driver.step(known);
-    if (!known->queue.empty())
+    known->atWork = !known->queue.empty();
+    if (known->atWork)
       return CUDA_ERROR_NOT_READY;
     learn(driver.host, known->known);
     return driver.verdict(context);

@@ -289,6 +289,23 @@ TEST(SimtNccl, RegistrationsArePaired) {
                             "registered where the communicator ends");
 }
 
+TEST(SimtNccl, MemoryOfAGpuThatWasAtWorkMayStayRegistered) {
+  Two two;
+  auto *data = reinterpret_cast<void *>(two.memory[0]);
+  void *registration = nullptr;
+  EXPECT_EQ(two.nccl.ncclCommRegister(two.comms[0], data, two.bytes, &registration), ncclSuccess);
+  two.reduce(0, 4);
+  EXPECT_FALSE(two.isDone(0));
+  CUevent end;
+  EXPECT_EQ(cuda().cuEventCreate(&end, CU_EVENT_DISABLE_TIMING), CUDA_SUCCESS);
+  EXPECT_EQ(cuda().cuEventRecord(end, two.streams[0]), CUDA_SUCCESS);
+  two.reduce(1, 4);
+  EXPECT_EQ(cuda().cuStreamWaitEvent(two.streams[1], end, 0), CUDA_SUCCESS);
+  EXPECT_TRUE(two.isDone(1));
+  EXPECT_EQ(two.nccl.ncclCommAbort(two.comms[0]), ncclSuccess);
+  EXPECT_EQ(Gpu::report(), "");
+}
+
 namespace {
 
 /// Two ranks, each with a symmetric window of 16 floats.
