@@ -17,11 +17,6 @@ static int64_t elementsOf(Value value) {
   return std::accumulate(shape.begin(), shape.end(), int64_t(1), std::multiplies<int64_t>());
 }
 
-static int64_t bytesOf(Value value) {
-  auto type = cast<RankedTensorType>(value.getType());
-  return elementsOf(value) * elementBytes(type.getElementType());
-}
-
 SmallVector<Factor, 6> cleave::nn::broadcastFactors(Operation *op, ArrayRef<int64_t> operands) {
   SmallVector<Factor, 6> factors;
   ArrayRef<int64_t> result = shapeOf(op->getResult(0));

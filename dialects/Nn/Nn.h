@@ -34,6 +34,8 @@ inline mlir::Type elementOf(mlir::Value value) { return typeOf(value).getElement
 
 /// Bytes that one element takes in memory; a bool takes one.
 int64_t elementBytes(mlir::Type elementType);
+int64_t bytesOf(mlir::RankedTensorType type);
+inline int64_t bytesOf(mlir::Value value) { return bytesOf(typeOf(value)); }
 
 /// Where the result of `op` begins in its operand, in bytes, if its elements lie there one
 /// behind the other: of a reshape, and of a slice that takes neighbours.

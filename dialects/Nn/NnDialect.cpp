@@ -66,3 +66,7 @@ Storage cleave::nn::storageOf(Value value) {
 int64_t cleave::nn::elementBytes(Type elementType) {
   return llvm::divideCeil(elementType.getIntOrFloatBitWidth(), 8);
 }
+
+int64_t cleave::nn::bytesOf(RankedTensorType type) {
+  return type.getNumElements() * elementBytes(type.getElementType());
+}

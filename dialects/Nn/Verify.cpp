@@ -171,7 +171,7 @@ LogicalResult CacheUpdateOp::verify() {
 
 LogicalResult WeightOp::verify() {
   auto type = cast<RankedTensorType>(getType());
-  int64_t bytes = type.getNumElements() * elementBytes(type.getElementType());
+  int64_t bytes = bytesOf(type);
   // C1
   if (static_cast<int64_t>(getLength()) != bytes)
     return emitOpError("of ") << bytes

@@ -30,11 +30,6 @@ static llvm::SetVector<Operation *> knownAtLoad(func::FuncOp function) {
 /// Bytes up to which a value is held at any rate: it costs less than computing it again.
 static constexpr int64_t kSmallBytes = 64 << 10;
 
-static int64_t bytesOf(Value value) {
-  RankedTensorType type = nn::typeOf(value);
-  return type.getNumElements() * nn::elementBytes(type.getElementType());
-}
-
 /// Whether a kernel that reads the result of `op` can as well compute it.
 static bool isComputedInPlace(Operation *op) {
   return isa<nn::ElementwiseOpInterface>(op) ||
@@ -52,7 +47,8 @@ static DenseMap<Value, int64_t> bytesRead(const llvm::SetVector<Operation *> &kn
       if (seen.insert(operand).second)
         read += bytes.lookup(operand);
     for (Value result : op->getResults())
-      bytes[result] = isa<nn::WeightOp>(op) ? bytesOf(result) : std::min(read, bytesOf(result));
+      bytes[result] =
+          isa<nn::WeightOp>(op) ? nn::bytesOf(result) : std::min(read, nn::bytesOf(result));
   }
   return bytes;
 }
@@ -72,7 +68,7 @@ static void keepNarrow(llvm::SetVector<Operation *> &known) {
     if (isa<nn::WeightOp, nn::ConstantOp>(op) || !isComputedInPlace(op) || !isUsedOutside(op))
       continue;
     Value value = op->getResult(0);
-    int64_t bytes = bytesOf(value);
+    int64_t bytes = nn::bytesOf(value);
     // What main computes a value from may be as large as all that the value reads.
     int64_t read = bytesOfWeights.lookup(value), most = std::max(limits.lookup(op), read);
     if (bytes <= most || bytes <= kSmallBytes || nn::typeOf(value).getNumElements() > read * 8)

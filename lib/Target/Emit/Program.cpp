@@ -13,11 +13,6 @@ using namespace mlir;
 using namespace cleave;
 using namespace cleave::emit;
 
-static uint64_t bytesOf(Type type) {
-  auto tensor = cast<RankedTensorType>(type);
-  return tensor.getNumElements() * nn::elementBytes(tensor.getElementType());
-}
-
 const char *ProgramBuilder::keep(std::string text) {
   strings.push_back(std::move(text));
   return strings.back().c_str();
@@ -59,7 +54,7 @@ rt::PlaceAttr ProgramBuilder::placeOf(Value value) {
   if (auto [storage, offset] = nn::storageOf(value); storage != value) {
     rt::PlaceAttr whole = placeOf(storage);
     return rt::PlaceAttr::get(module.getContext(), whole.getSpace(), whole.getIndex(),
-                              whole.getOffset() + offset, bytesOf(value.getType()));
+                              whole.getOffset() + offset, nn::bytesOf(value));
   }
   if (auto weight = value.getDefiningOp<nn::WeightOp>()) {
     uint64_t offset = weight.getOffset(), bytes = weight.getLength();
@@ -231,7 +226,7 @@ LogicalResult ProgramBuilder::addClass(func::FuncOp main) {
     argumentPlaces[argument] = i >= inputCount
                                    ? placeOf(end->getOperand(i - inputCount))
                                    : rt::PlaceAttr::get(module.getContext(), rt::Space::Input, i, 0,
-                                                        bytesOf(argument.getType()));
+                                                        nn::bytesOf(argument));
   }
   for (Value param : end->getOperands())
     addPart(madeOf.params, param, nodeName(param.getLoc()), programs.size(), placeOf(param));

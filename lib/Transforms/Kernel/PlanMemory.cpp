@@ -28,11 +28,6 @@ namespace rt = cleave::rt;
 
 static constexpr int64_t kAlignment = 64;
 
-static int64_t bytesOf(Value value) {
-  auto type = cast<RankedTensorType>(value.getType());
-  return type.getNumElements() * nn::elementBytes(type.getElementType());
-}
-
 static Value storageOf(Value value) { return nn::storageOf(value).value; }
 
 static bool isCommand(Operation *op) {
@@ -94,7 +89,7 @@ private:
     for (OpOperand &use : end->getOpOperands()) {
       Value storage = storageOf(use.get());
       Operation *producer = storage.getDefiningOp();
-      if (producer && isCommand(producer) && bytesOf(storage) == bytesOf(use.get()) &&
+      if (producer && isCommand(producer) && nn::bytesOf(storage) == nn::bytesOf(use.get()) &&
           returned.insert(storage).second)
         continue;
       Value copy = rt::CopyOp::create(builder, use.get().getLoc(), use.get().getType(), use.get());
@@ -107,7 +102,7 @@ private:
     Operation *end = function.getBody().front().getTerminator();
     for (OpOperand &use : end->getOpOperands()) {
       auto result = cast<OpResult>(storageOf(use.get()));
-      int64_t bytes = bytesOf(result);
+      int64_t bytes = nn::bytesOf(result);
       Attribute where;
       if (isLoad) {
         where = place(rt::Space::Param, 0, params, bytes);
@@ -152,7 +147,7 @@ private:
         if (placed.contains(result))
           continue;
         blockOf[result] = blocks.size();
-        blocks.push_back({&op, result.getResultNumber(), bytesOf(result), time, time});
+        blocks.push_back({&op, result.getResultNumber(), nn::bytesOf(result), time, time});
       }
       if (int64_t scratch = wantedBy(&op, rt::kScratch))
         blocks.push_back({&op, -1, scratch, time, time});

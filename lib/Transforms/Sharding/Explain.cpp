@@ -20,10 +20,6 @@ using namespace cleave::sharding;
 using dist::MeshAttr;
 using dist::ShardingAttr;
 
-static int64_t bytesOf(RankedTensorType type) {
-  return type.getNumElements() * nn::elementBytes(type.getElementType());
-}
-
 //===----------------------------------------------------------------------===//
 // Cuts
 //===----------------------------------------------------------------------===//
@@ -157,7 +153,7 @@ static ExplainedRank memoryOf(func::FuncOp func) {
       bool runs = op.getNumResults() == 0 || !loaded.contains(op.getResult(0));
       if (runs && loaded.contains(operand) && counted.insert(operand).second &&
           readsWeight(operand))
-        rank.weights += bytesOf(operand);
+        rank.weights += nn::bytesOf(operand);
     }
 
   int64_t alive = 0;
@@ -168,16 +164,16 @@ static ExplainedRank memoryOf(func::FuncOp func) {
     if (op.getNumResults() > 0 && unstored.contains(op.getResult(0)))
       continue;
     for (Value result : op.getResults())
-      alive += bytesOf(result);
+      alive += nn::bytesOf(result);
     rank.activations = std::max(rank.activations, alive);
     SmallPtrSet<Value, 4> done;
     for (Value operand : op.getOperands())
       if (lastReader.lookup(operand) == &op && !isa<BlockArgument>(operand) &&
           !unstored.contains(operand) && done.insert(operand).second)
-        alive -= bytesOf(operand);
+        alive -= nn::bytesOf(operand);
     for (Value result : op.getResults())
       if (result.use_empty())
-        alive -= bytesOf(result);
+        alive -= nn::bytesOf(result);
   }
   return rank;
 }
@@ -193,8 +189,8 @@ static int64_t cacheBytes(func::FuncOp func, DictionaryAttr tensors, MeshAttr me
       continue;
     auto sharding = cast<ShardingAttr>(held[0]);
     auto type = cast<RankedTensorType>(func.getArgumentTypes()[i]);
-    bytes +=
-        bytesOf(RankedTensorType::get(sharding.getLocalShape(mesh, rank), type.getElementType()));
+    bytes += nn::bytesOf(
+        RankedTensorType::get(sharding.getLocalShape(mesh, rank), type.getElementType()));
   }
   return bytes;
 }

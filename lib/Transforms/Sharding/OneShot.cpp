@@ -95,7 +95,7 @@ struct OneShot : cleave::impl::OneShotBase<OneShot> {
     getOperation().walk([&](dist::AllReduceOp op) {
       RankedTensorType type = typeOf(op.getInput());
       int64_t members = *mesh.getGroupSize(op.getGroupAxes());
-      double bytes = double(type.getNumElements()) * nn::elementBytes(type.getElementType());
+      double bytes = nn::bytesOf(type);
       if (op.getKind() == dist::ReductionKind::Sum && isa<FloatType>(type.getElementType()) &&
           bytes > 0 && members > 1 && members <= kMostMembers && isReadOnce(op.getResult()) &&
           isGatherFaster(bytes, members))

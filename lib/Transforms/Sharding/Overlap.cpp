@@ -40,6 +40,7 @@ namespace cleave {
 using namespace mlir;
 using namespace cleave;
 using namespace cleave::sharding;
+using cleave::nn::bytesOf;
 using cleave::nn::typeOf;
 
 /// Rows and columns of a tile of a large product, and how many tiles fill a machine.
@@ -72,11 +73,6 @@ static std::optional<Summed> matchSum(Operation *op) {
 }
 
 static int64_t columnsOf(Value value) { return typeOf(value).getShape().back(); }
-
-static double bytesOf(Value value) {
-  RankedTensorType type = typeOf(value);
-  return double(type.getNumElements()) * nn::elementBytes(type.getElementType());
-}
 
 static double computeSeconds(const Machine &machine, nn::MatmulOp product) {
   double elements = typeOf(product.getResult()).getNumElements();
@@ -213,7 +209,7 @@ static std::optional<Stretch> matchStretch(dist::AllGatherOp gather) {
 
 static int64_t bestParts(const Machine &machine, Stretch &stretch, int64_t members) {
   auto travel = [&](MoveKind kind, Value whole, int64_t parts) {
-    return collectiveSeconds(machine, kind, bytesOf(whole) / parts, members);
+    return collectiveSeconds(machine, kind, double(bytesOf(whole)) / parts, members);
   };
   double compute = 0;
   for (Operation *op : stretch.ops)

@@ -31,7 +31,7 @@ static size_t numberOf(Operation *op) { return op->getAttrOfType<IntegerAttr>(kM
 bool sharding::isFreeView(Operation *op) {
   auto ruled = dyn_cast_or_null<nn::ShardingRuleOpInterface>(op);
   return ruled && op->getNumOperands() == 1 && ruled.getShardingRule().isView &&
-         bytesOf(op->getOperand(0)) <= bytesOf(op->getResult(0));
+         nn::bytesOf(op->getOperand(0)) <= nn::bytesOf(op->getResult(0));
 }
 
 //===----------------------------------------------------------------------===//
@@ -58,12 +58,12 @@ DenseSet<Operation *> PipelinePlan::findFree(func::FuncOp function) const {
       isLoaded &= producer && loaded.contains(producer);
       isFree &= !producer || free.contains(producer);
       if (producer && loaded.contains(producer))
-        isFree &= bytesOf(operand) <= kTableBytes;
+        isFree &= nn::bytesOf(operand) <= kTableBytes;
       else if (producer)
         own += seconds.lookup(producer);
     }
     for (Value result : op.getResults())
-      sent += transferSeconds(machine, bytesOf(result));
+      sent += transferSeconds(machine, nn::bytesOf(result));
     if (isLoaded)
       loaded.insert(&op);
     if (!isLoaded && !(isFree && own <= sent))
@@ -114,7 +114,7 @@ StageCosts PipelinePlan::costs(ArrayRef<Ops> all) const {
     Operation *producer = value.getDefiningOp();
     if (!producer || first.free.contains(producer))
       continue;
-    double seconds = transferSeconds(machine, bytesOf(value));
+    double seconds = transferSeconds(machine, nn::bytesOf(value));
     begins[numberOf(producer) + 1] += seconds;
     ends[reader] += seconds;
   }
@@ -200,7 +200,7 @@ LogicalResult PipelinePlan::cut(ArrayRef<func::FuncOp> classes, int64_t numMicro
       for (Operation *op : function.chunks[chunk])
         own += localSeconds(machine, mesh, op);
       for (Value value : function.wanted[chunk])
-        moved += transferSeconds(machine, bytesOf(value));
+        moved += transferSeconds(machine, nn::bytesOf(value));
       for (auto [i, ofRank] : llvm::enumerate(classOfRank))
         if (ofRank == static_cast<int64_t>(number)) {
           seconds[chunk][i / ranks] = std::max(seconds[chunk][i / ranks], own);

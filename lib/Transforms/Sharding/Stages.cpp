@@ -23,11 +23,6 @@ static constexpr double kInfinite = std::numeric_limits<double>::infinity();
 // Costs
 //===----------------------------------------------------------------------===//
 
-int64_t sharding::bytesOf(Value value) {
-  auto type = cast<RankedTensorType>(value.getType());
-  return type.getNumElements() * nn::elementBytes(type.getElementType());
-}
-
 double sharding::transferSeconds(const Machine &machine, double bytes) {
   return machine.latency + bytes / machine.link;
 }
@@ -39,7 +34,7 @@ static double collective(const Machine &machine, dist::MeshAttr mesh,
                       .Case([](dist::AllGatherOp) { return MoveKind::AllGather; })
                       .Case([](dist::ReduceScatterOp) { return MoveKind::ReduceScatter; })
                       .Default(MoveKind::AllToAll);
-  int64_t bytes = std::max(bytesOf(op->getOperand(0)), bytesOf(op->getResult(0)));
+  int64_t bytes = std::max(nn::bytesOf(op->getOperand(0)), nn::bytesOf(op->getResult(0)));
   return collectiveSeconds(machine, kind, bytes, *mesh.getGroupSize(op.getGroupAxes()));
 }
 
@@ -54,12 +49,13 @@ double sharding::localSeconds(const Machine &machine, dist::MeshAttr mesh, Opera
     return 0;
   double traffic = 0, written = 0;
   for (Value result : op->getResults())
-    written += bytesOf(result);
+    written += nn::bytesOf(result);
   bool looksUp = llvm::any_of(
       rule.factors, [](const nn::Factor &factor) { return factor.kind == nn::FactorKind::Lookup; });
   for (auto [i, operand] : llvm::enumerate(op->getOperands()))
     // A gather reads the rows that it takes, not the table.
-    traffic += looksUp && i == 0 ? std::min<double>(written, bytesOf(operand)) : bytesOf(operand);
+    traffic +=
+        looksUp && i == 0 ? std::min<double>(written, nn::bytesOf(operand)) : nn::bytesOf(operand);
   traffic += written;
   // Chains fuse: about half of what elementwise ops move never reaches memory.
   double work = rule.flops ? static_cast<double>(rule.flops) : written * 0.25;

@@ -15,9 +15,6 @@
 
 namespace cleave::sharding {
 
-/// Bytes of a tensor.
-int64_t bytesOf(mlir::Value value);
-
 /// What `op`, which stands in the function of a rank class, takes there.
 double localSeconds(const Machine &machine, dist::MeshAttr mesh, mlir::Operation *op);
 
