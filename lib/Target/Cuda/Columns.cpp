@@ -1,7 +1,7 @@
 //===- Columns.cpp - long columns by many threads -------------------------===//
 //
 // What an element is compared or added with is spread over the threads: a block looks for
-// the first of a column, again for each of the k that are first, and a warp adds up.
+// the first of a column, and a warp adds up.
 //
 //===----------------------------------------------------------------------===//
 
@@ -35,8 +35,6 @@ struct LongColumns : emit::Columns {
              first = start(column, length);
              if (auto op = dyn_cast<nn::ArgReduceOp>(root))
                argReduce(op);
-             else if (auto op = dyn_cast<nn::TopKOp>(root))
-               topK(op);
              else
                cumSum(cast<nn::CumSumOp>(root));
              return {};
@@ -56,7 +54,7 @@ private:
     return compare(arith::CmpIPredicate::eq, thread, e.indexConstant(0));
   }
 
-  /// An element and its number in the column, which is negative if there is none.
+  /// An element and its number in the column.
   struct Found {
     Value x, number;
   };
@@ -66,24 +64,18 @@ private:
     return pull(first + Index::of(e.symbol(at, length)) * inner, 1);
   }
 
-  using Order = Value (Columns::*)(bool isMax, bool orEqual, Value x, Value y);
-
   /// Which of two goes in front; of equals the first, or the last.
-  Value wins(Order order, bool isMax, bool last, const Found &x, const Found &y) {
+  Value wins(bool isMax, bool last, const Found &x, const Found &y) {
     auto side = last ? arith::CmpIPredicate::sgt : arith::CmpIPredicate::slt;
-    Value equal = both((this->*order)(isMax, true, x.x, y.x), compare(side, x.number, y.number));
-    return either((this->*order)(isMax, false, x.x, y.x), equal);
+    Value equal = both(precedes(isMax, true, x.x, y.x), compare(side, x.number, y.number));
+    return either(precedes(isMax, false, x.x, y.x), equal);
   }
 
   /// The first of all threads' `own`; elements are read again rather than handed on.
-  Found firstOfAll(Found own, const Found &none,
-                   function_ref<Value(const Found &, const Found &)> isBetter) {
+  Found firstOfAll(Found own, function_ref<Value(const Found &, const Found &)> isBetter) {
     auto take = [&](Value number) {
-      Value isThere = compare(arith::CmpIPredicate::sge, number, this->number(0));
-      Value safe = arith::MaxSIOp::create(b, loc, number, this->number(0));
-      Found other{select(isThere, elementAt(safe), none.x), number};
-      Value isEmpty = compare(arith::CmpIPredicate::slt, own.number, this->number(0));
-      Value isTaken = both(isThere, either(isEmpty, isBetter(other, own)));
+      Found other{elementAt(number), number};
+      Value isTaken = isBetter(other, own);
       own = {select(isTaken, other.x, own.x), select(isTaken, number, own.number)};
     };
     Value width = number(kWarp);
@@ -105,56 +97,28 @@ private:
     return own;
   }
 
-  /// The first of the elements that `isAllowed`, starting with `begin`.
-  Found search(const Found &begin, function_ref<Value(const Found &, const Found &)> isBetter,
-               function_ref<Value(const Found &)> isAllowed) {
+  /// The first of the elements, starting with `begin`.
+  Found search(const Found &begin, function_ref<Value(const Found &, const Found &)> isBetter) {
     SmallVector<Value> own =
         e.loop(block.thread, e.indexConstant(length), block.launch.threads, {begin.x, begin.number},
                [&](Value k, ValueRange best) -> SmallVector<Value> {
                  Found x{pull(first + Index::of(e.symbol(k, length)) * inner, 1),
                          arith::IndexCastOp::create(b, loc, word, k)};
                  Found before{best[0], best[1]};
-                 Value isEmpty = compare(arith::CmpIPredicate::slt, before.number, number(0));
-                 Value isTaken = both(isAllowed(x), either(isEmpty, isBetter(x, before)));
+                 Value isTaken = isBetter(x, before);
                  return {select(isTaken, x.x, before.x), select(isTaken, x.number, before.number)};
                });
-    return firstOfAll({own[0], own[1]}, begin, isBetter);
+    return firstOfAll({own[0], own[1]}, isBetter);
   }
 
   Value asI64(Value number) { return arith::ExtSIOp::create(b, loc, b.getI64Type(), number); }
 
   void argReduce(nn::ArgReduceOp op) {
     bool isMax = op.getKind() == nn::ArgKind::Max, last = op.getLast();
-    auto isBetter = [&](const Found &x, const Found &y) {
-      return wins(&Columns::precedes, isMax, last, x, y);
-    };
+    auto isBetter = [&](const Found &x, const Found &y) { return wins(isMax, last, x, y); };
     // From the first element on, as nothing is in front of a NaN there.
-    Value all = e.constantOf(b.getI1Type(), 1, 1);
-    Found found = search({pull(first, 1), number(0)}, isBetter, [&](const Found &) { return all; });
+    Found found = search({pull(first, 1), number(0)}, isBetter);
     e.when(isOne(block.thread), [&] { e.store(0, column, asI64(found.number)); });
-  }
-
-  void topK(nn::TopKOp op) {
-    bool isMax = op.getKind() == nn::ArgKind::Max;
-    int64_t wanted = op.getK();
-    auto isBetter = [&](const Found &x, const Found &y) {
-      return wins(&Columns::outranks, isMax, false, x, y);
-    };
-    Found none{bound(isMax, 1), number(-1)};
-    Index target = start(column, wanted);
-    // Each turn finds the first element behind the one found before.
-    e.loop(e.indexConstant(0), e.indexConstant(wanted), 1, {front(isMax, 1), number(-1)},
-           [&](Value turn, ValueRange before) -> SmallVector<Value> {
-             Found last{before[0], before[1]};
-             Found found =
-                 search(none, isBetter, [&](const Found &x) { return isBetter(last, x); });
-             e.when(isOne(block.thread), [&] {
-               Index at = target + Index::of(e.symbol(turn, wanted)) * inner;
-               e.store(0, at, found.x);
-               e.store(1, at, asI64(found.number));
-             });
-             return {found.x, found.number};
-           });
   }
 
   //===--- sums ---===//
@@ -244,9 +208,14 @@ Launch cleave::cuda::launchLongColumns(Operation *root) {
   int64_t threads = llvm::alignTo(ceilDiv(sizes.length, kEach), kWarp);
   if (isa<nn::CumSumOp>(root))
     threads = kWarp;
-  return {sizes.count(), std::min(threads, kMostThreads)};
+  Launch launch{sizes.count(), std::min(threads, kMostThreads)};
+  if (auto op = dyn_cast<nn::TopKOp>(root))
+    launch.workspace = workspaceOfTopK(op);
+  return launch;
 }
 
 void cleave::cuda::emitLongColumns(Emitter &emitter, Operation *root, ThreadBlock &block) {
+  if (auto op = dyn_cast<nn::TopKOp>(root))
+    return emitTopK(emitter, op, block);
   LongColumns(emitter, root, block).run();
 }

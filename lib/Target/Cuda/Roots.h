@@ -29,6 +29,10 @@ bool isLongColumns(mlir::Operation *root, const Chip &chip);
 Launch launchLongColumns(mlir::Operation *root);
 void emitLongColumns(Emitter &emitter, mlir::Operation *root, ThreadBlock &block);
 
+/// Top-k along such columns; long lists lie in a workspace.
+emit::Workspace workspaceOfTopK(nn::TopKOp root);
+void emitTopK(Emitter &emitter, nn::TopKOp root, ThreadBlock &block);
+
 /// Sums and means of floats narrower than f64 along long columns that lie side by side; nothing
 /// for other roots, and where columns are so many that a thread each is enough.
 std::optional<Launch> launchColumnSums(mlir::Operation *root, const Chip &chip);

@@ -222,9 +222,13 @@ const Kernel kernels[] = {
        %y = nn.softmax %x dim 1 : tensor<3x3000xf32>
        return %y : tensor<3x3000xf32> })"},
     {"largest",
-     R"(func.func @main(%x: tensor<2x300xf32>) -> (tensor<2x3xf32>, tensor<2x3xi64>) {
-       %v, %i = nn.top_k max 3 of %x dim 1 : tensor<2x300xf32>
-       return %v, %i : tensor<2x3xf32>, tensor<2x3xi64> })"},
+     R"(func.func @main(%x: tensor<2x300xi8>) -> (tensor<2x9xi8>, tensor<2x9xi64>) {
+       %v, %i = nn.top_k max 9 of %x dim 1 : tensor<2x300xi8>
+       return %v, %i : tensor<2x9xi8>, tensor<2x9xi64> })"},
+    {"largest of all",
+     R"(func.func @main(%x: tensor<2x300xf32>) -> tensor<2x1xi64> {
+       %i = nn.arg_reduce max %x dim 1 : tensor<2x300xf32>
+       return %i : tensor<2x1xi64> })"},
     {"transpose",
      R"(func.func @main(%x: tensor<70x40xf32>) -> tensor<40x70xf32> {
        %y = nn.transpose %x [1, 0] : tensor<70x40xf32>
@@ -295,9 +299,20 @@ const Bug bugs[] = {
     {"long softmax", "store to the next", 1},
     {"largest", "no barrier"},
     {"largest", "no barrier", 1},
+    {"largest", "no barrier", 2},
+    {"largest", "no barrier", 3},
+    {"largest", "no barrier", 4},
+    {"largest", "no barrier", 5},
+    {"largest", "no barrier", 6},
+    {"largest", "no barrier", 7},
     {"largest", "barrier of some"},
-    {"largest", "no predicate"},
+    {"largest", "shuffle of some"},
     {"largest", "no predicate", 1},
+    {"largest", "store to the next"},
+    {"largest of all", "no barrier"},
+    {"largest of all", "no last barrier, one block"},
+    {"largest of all", "no predicate"},
+    {"largest of all", "no predicate", 1},
     {"transpose", "no barrier"},
     {"transpose", "late barrier"},
     {"transpose", "barrier of some"},

@@ -121,6 +121,37 @@ TEST(TopK, InOrderWithIndices) {
       }
 }
 
+/// Many of many, also all, and more than a list in shared memory holds; columns side by side;
+/// bytes, halves and zeros of two signs are equal often.
+TEST(TopK, ManyOfALongColumn) {
+  struct Case {
+    const char *type, *kind, *sizes, *kept;
+    int k, dim;
+  };
+  for (auto [type, kind, sizes, kept, k, dim] :
+       {Case{"f32", "max", "2x900x", "2x50x", 50, 1}, Case{"f32", "min", "2x900x", "2x50x", 50, 1},
+        Case{"f16", "max", "900x", "400x", 400, 0}, Case{"bf16", "min", "900x", "400x", 400, 0},
+        Case{"i8", "max", "700x", "300x", 300, 0}, Case{"ui8", "min", "700x", "300x", 300, 0},
+        Case{"i32", "min", "700x", "700x", 700, 0}, Case{"f64", "max", "2x300x", "2x77x", 77, 1},
+        Case{"ui64", "max", "300x", "77x", 77, 0}, Case{"f32", "max", "200x3x", "60x3x", 60, 0},
+        Case{"f32", "max", "4500x", "4200x", 4200, 0}}) {
+    std::string in = std::string("tensor<") + sizes + type + ">";
+    std::string out = std::string("tensor<") + kept + type + ">";
+    std::string indices = std::string("tensor<") + kept + "i64>";
+    EXPECT_EQ(differs("func.func @main(%x: " + in + ") -> (" + out + ", " + indices +
+                      ") {\n %v, %i = nn.top_k " + kind + " " + std::to_string(k) + " of %x dim " +
+                      std::to_string(dim) + " : " + in + "\n return %v, %i : " + out + ", " +
+                      indices + "\n}"),
+              "")
+        << type << kind << sizes;
+  }
+  EXPECT_EQ(differs("func.func @main(%x: tensor<200xf32>) -> (tensor<90xf32>, tensor<90xi64>) {\n"
+                    " %r = nn.round %x : tensor<200xf32>\n"
+                    " %v, %i = nn.top_k max 90 of %r dim 0 : tensor<200xf32>\n"
+                    " return %v, %i : tensor<90xf32>, tensor<90xi64>\n}"),
+            "");
+}
+
 /// Half of the roots are none; rows of 3 have nothing else at times.
 TEST(TopK, WhatIsNoNumberIsAboveAll) {
   for (const char *kind : {"max", "min"})
