@@ -24,6 +24,7 @@ static void emitRoot(Emitter &emitter, Operation *root) {
       .Case([&](nn::AttentionOp op) { emitAttention(emitter, op); })
       .Case([&](nn::ScatterNdOp op) { emitScatterNd(emitter, op); })
       .Case([&](nn::CacheUpdateOp op) { emitCacheUpdate(emitter, op); })
+      .Case([&](nn::TopKOp op) { emitTopK(emitter, op); })
       .Default([&](Operation *op) {
         if (rowLength(op))
           emitRows(emitter, op);

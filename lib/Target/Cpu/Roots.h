@@ -15,6 +15,7 @@ bool isByteProduct(mlir::Operation *root);
 void emitProduct(emit::Emitter &emitter, const emit::Product &product);
 void emitScatterNd(emit::Emitter &emitter, nn::ScatterNdOp root);
 void emitCacheUpdate(emit::Emitter &emitter, nn::CacheUpdateOp root);
+void emitTopK(emit::Emitter &emitter, nn::TopKOp root);
 void emitAttention(emit::Emitter &emitter, nn::AttentionOp root);
 
 } // namespace cleave::cpu

@@ -121,8 +121,8 @@ TEST(TopK, InOrderWithIndices) {
       }
 }
 
-/// Many of many, also all, and more than a list in shared memory holds; columns side by side;
-/// bytes, halves and zeros of two signs are equal often.
+/// Many of many, also all or none, and more than a list in shared memory holds; columns side by
+/// side; bytes, halves and zeros of two signs are equal often.
 TEST(TopK, ManyOfALongColumn) {
   struct Case {
     const char *type, *kind, *sizes, *kept;
@@ -134,7 +134,7 @@ TEST(TopK, ManyOfALongColumn) {
         Case{"i8", "max", "700x", "300x", 300, 0}, Case{"ui8", "min", "700x", "300x", 300, 0},
         Case{"i32", "min", "700x", "700x", 700, 0}, Case{"f64", "max", "2x300x", "2x77x", 77, 1},
         Case{"ui64", "max", "300x", "77x", 77, 0}, Case{"f32", "max", "200x3x", "60x3x", 60, 0},
-        Case{"f32", "max", "4500x", "4200x", 4200, 0}}) {
+        Case{"f32", "max", "4500x", "4200x", 4200, 0}, Case{"f32", "max", "5x", "0x", 0, 0}}) {
     std::string in = std::string("tensor<") + sizes + type + ">";
     std::string out = std::string("tensor<") + kept + type + ">";
     std::string indices = std::string("tensor<") + kept + "i64>";
