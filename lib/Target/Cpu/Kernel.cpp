@@ -12,11 +12,16 @@ using namespace cleave;
 using namespace cleave::cpu;
 using namespace cleave::emit;
 
+static bool isTiled(Operation *root) {
+  return !hasOneFilter(root) &&
+         (isProductType(root->getOperand(0).getType()) || isByteProduct(root));
+}
+
 static void emitRoot(Emitter &emitter, Operation *root) {
   llvm::TypeSwitch<Operation *>(root)
       .Case<nn::MatmulOp, nn::ConvOp>([&](auto op) {
         Product product = productOf(emitter, op);
-        if (isProductType(op->getOperand(0).getType()) || isByteProduct(op))
+        if (isTiled(op))
           emitProduct(emitter, product);
         else
           emitSums(emitter, product);

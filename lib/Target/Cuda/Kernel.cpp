@@ -28,7 +28,7 @@ static Type elementOf(Operation *root) {
 }
 
 static bool isTiled(Operation *root) {
-  if (!isa<nn::MatmulOp, nn::ConvOp>(root))
+  if (!isa<nn::MatmulOp, nn::ConvOp>(root) || emit::hasOneFilter(root))
     return false;
   return emit::isProductType(root->getOperand(0).getType()) || elementOf(root).isInteger(8);
 }

@@ -96,6 +96,11 @@ ProductSizes cleave::emit::sizesOf(nn::ConvOp root) {
           elementsOf(filter.drop_front(1))};
 }
 
+bool cleave::emit::hasOneFilter(Operation *root) {
+  auto conv = dyn_cast<nn::ConvOp>(root);
+  return conv && sizesOf(conv).m == 1;
+}
+
 Product cleave::emit::productOf(Emitter &e, nn::ConvOp root) {
   auto window = std::make_shared<Window>(e, root);
   ProductSizes sizes = sizesOf(root);

@@ -8,6 +8,8 @@
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 
+#include <limits>
+
 using namespace mlir;
 using namespace cleave::emit;
 
@@ -290,11 +292,18 @@ std::pair<Index, Index> Emitter::divide(const Index &at, int64_t by) {
   Value q, r;
   if (!dry) {
     Value dividend = isVector ? vectorValue(rest, lanes) : value(rest);
-    Value divisor = indexConstant(by);
-    if (isVector)
-      divisor = vector::BroadcastOp::create(builder, loc, dividend.getType(), divisor);
-    q = arith::DivUIOp::create(builder, loc, dividend, divisor);
-    r = arith::RemUIOp::create(builder, loc, dividend, divisor);
+    Type type = dividend.getType();
+    // Vectors have no product of 64 bits that a division by a constant could become.
+    bool inWords = isVector && low >= 0 && high <= std::numeric_limits<int32_t>::max();
+    auto resize = [&](Type to, Value x) -> Value {
+      return inWords ? arith::IndexCastOp::create(builder, loc, to, x).getResult() : x;
+    };
+    dividend = resize(vectorOf(builder.getI32Type(), lanes), dividend);
+    Type element = getElementTypeOrSelf(dividend);
+    Value divisor = arith::ConstantOp::create(builder, loc, builder.getIntegerAttr(element, by));
+    divisor = broadcast(divisor, lanes);
+    q = resize(type, arith::DivUIOp::create(builder, loc, dividend, divisor));
+    r = resize(type, arith::RemUIOp::create(builder, loc, dividend, divisor));
   }
   Symbol quotientSymbol = opaque(q, 0, std::max<int64_t>(high, 0) / by, isVector);
   Symbol restSymbol = opaque(r, 0, by - 1, isVector);

@@ -87,6 +87,9 @@ Product productOf(Emitter &emitter, nn::ConvOp root);
 Value pullFactor(Emitter &emitter, Value tensor, const Index &at);
 /// Whether `tensor` is multiplied in f32.
 bool isProductType(Type tensor);
+/// A convolution with one filter a group, as depthwise ones: nothing is gained by keeping
+/// windows that are read once.
+bool hasOneFilter(mlir::Operation *root);
 /// A product of any type, one element at a time.
 void emitSums(Emitter &emitter, const Product &product);
 

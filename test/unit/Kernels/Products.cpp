@@ -9,7 +9,7 @@ using namespace cleave::test;
 
 namespace {
 
-std::string tensor(std::initializer_list<int> shape, const std::string &type) {
+std::string tensor(const std::vector<int> &shape, const std::string &type) {
   std::string text = "tensor<";
   for (int size : shape)
     text += std::to_string(size) + "x";
@@ -326,17 +326,19 @@ TEST(Matmul, OfNoElements) {
 class Conv : public testing::TestWithParam<const char *> {};
 INSTANTIATE_TEST_SUITE_P(Types, Conv, testing::Values("f32", "f16", "bf16"));
 
-TEST_P(Conv, WindowsOfEveryKind) {
+std::string convDiffers(const std::string &x, const std::string &f, const std::string &y,
+                        const std::string &attributes) {
   Check check;
   check.absolute = 2e-4;
+  return differs("func.func @main(%x: " + x + ", %f: " + f + ") -> " + y +
+                     " {\n %s = nn.conv %x, %f " + attributes + " : " + x + ", " + f +
+                     "\n %y = nn.neg %s : " + y + "\n return %y : " + y + "\n}",
+                 check);
+}
+
+TEST_P(Conv, WindowsOfEveryKind) {
   std::string type = GetParam();
-  auto conv = [&](const std::string &x, const std::string &f, const std::string &y,
-                  const std::string &attributes) {
-    return differs("func.func @main(%x: " + x + ", %f: " + f + ") -> " + y +
-                       " {\n %y = nn.conv %x, %f " + attributes + " : " + x + ", " + f +
-                       "\n return %y : " + y + "\n}",
-                   check);
-  };
+  auto conv = convDiffers;
   EXPECT_EQ(conv(tensor({2, 3, 9, 11}, type), tensor({4, 3, 3, 3}, type),
                  tensor({2, 4, 9, 11}, type),
                  "strides [1, 1] dilations [1, 1] low [1, 1] high [1, 1] groups 1"),
@@ -347,6 +349,38 @@ TEST_P(Conv, WindowsOfEveryKind) {
             "");
   EXPECT_EQ(conv(tensor({2, 6, 20}, type), tensor({4, 3, 3}, type), tensor({2, 4, 10}, type),
                  "strides [2] dilations [2] low [2] high [1] groups 2"),
+            "");
+}
+
+/// Short sums and long ones; images as small as a window, and rows that vectors straddle.
+TEST_P(Conv, OneFilterAGroup) {
+  std::string type = GetParam();
+  auto square = [&](std::vector<int> x, int side, std::vector<int> y, const std::string &strides,
+                    int low, int high) {
+    auto twice = [](int n) { return "[" + std::to_string(n) + ", " + std::to_string(n) + "]"; };
+    return convDiffers(tensor(x, type), tensor({x[1], 1, side, side}, type), tensor(y, type),
+                       "strides " + strides + " dilations [1, 1] low " + twice(low) + " high " +
+                           twice(high) + " groups " + std::to_string(x[1]));
+  };
+  EXPECT_EQ(square({1, 5, 13, 21}, 3, {1, 5, 13, 21}, "[1, 1]", 1, 1), "");
+  EXPECT_EQ(square({2, 3, 6, 56}, 3, {2, 3, 3, 28}, "[2, 2]", 1, 1), "");
+  EXPECT_EQ(square({2, 3, 6, 19}, 3, {2, 3, 3, 9}, "[2, 2]", 0, 1), "");
+  EXPECT_EQ(square({1, 3, 7, 7}, 7, {1, 3, 7, 7}, "[1, 1]", 3, 3), "");
+  EXPECT_EQ(square({1, 2, 12, 35}, 9, {1, 2, 12, 35}, "[1, 1]", 4, 4), "");
+  EXPECT_EQ(convDiffers(tensor({1, 3, 8, 20}, type), tensor({1, 3, 3, 3}, type),
+                        tensor({1, 1, 8, 20}, type),
+                        "strides [1, 1] dilations [1, 1] low [1, 1] high [1, 1] groups 1"),
+            "");
+  EXPECT_EQ(convDiffers(tensor({2, 4, 70}, type), tensor({4, 1, 31}, type),
+                        tensor({2, 4, 70}, type),
+                        "strides [1] dilations [1] low [15] high [15] groups 4"),
+            "");
+}
+
+TEST_P(Conv, PanelsAcrossTheRowsOfAnImage) {
+  EXPECT_EQ(convDiffers(tensor({1, 5, 9, 56}, GetParam()), tensor({9, 5, 3, 3}, GetParam()),
+                        tensor({1, 9, 9, 56}, GetParam()),
+                        "strides [1, 1] dilations [1, 1] low [1, 1] high [1, 1] groups 1"),
             "");
 }
 
