@@ -22,7 +22,7 @@ import numpy as np
 import onnxruntime as ort
 
 TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16,
-         "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_}
+         "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_, "tensor(uint8)": np.uint8}
 
 
 def session(path, threads, provider="CPUExecutionProvider"):

@@ -5,15 +5,16 @@
 //   blocks of rows | parts of K | panels | tiles of rows | k | MR x NV fma
 //
 // b is read where it lies if its columns are contiguous there (packed weights,
-// row-major activations), else it is pulled into panels first; a likewise if
-// its elements have fixed strides. Partial sums of a long K wait in the first
-// f32 output. What follows is pulled from the sums.
+// row-major activations), else it is pulled into panels first, or by few rows
+// computed on the way (Computed); a likewise is read if its elements have fixed strides. Partial
+// sums of a long K wait in the first f32 output. What follows is pulled from the sums.
 //
 // Bytes are multiplied as f32, which holds sums of some hundreds of their products exactly:
 // these are added up in i32. So integers cost what floats do, and weights a quarter to read.
 //
 //===----------------------------------------------------------------------===//
 
+#include "Computed.h"
 #include "Roots.h"
 #include "Tile.h"
 
@@ -54,8 +55,8 @@ struct Source {
 struct PanelProduct {
   PanelProduct(Emitter &e, const Product &product)
       : e(e), b(e.builder), loc(e.loc), root(product.root), outputs(e.kernel, root),
-        shape(product.sizes), operands(product.operands), lanes(e.machine.lanes),
-        isBytes(cleave::cpu::isByteProduct(root)) {}
+        shape(product.sizes), operands(product.operands), computed(e, product),
+        lanes(e.machine.lanes), isBytes(cleave::cpu::isByteProduct(root)) {}
 
   void run() {
     if (shape.batch * shape.m * shape.n == 0)
@@ -86,9 +87,12 @@ private:
       Index column = free(width);
       if (panels > 0 && isReadable(operands.traceB(anyBatch, anyK, panel * width + column)))
         break;
-      packed = vectors == 1;
+      isComputed = computed.isReadable(width);
+      packed = isComputed || vectors == 1;
+      if (isComputed)
+        break;
     }
-    if (packed) {
+    if (packed && !isComputed) {
       // Packing chooses by itself: what pads least.
       width = lanes;
       for (int64_t vectors : {2, 3})
@@ -96,9 +100,10 @@ private:
           width = vectors * lanes;
       panels = shape.n / width;
     }
-    if (packed && panels > 0)
-      packBase = e.reserve(width * shape.k);
     rows = tileRows(e.machine, width / lanes);
+    isComputed &= shape.m <= rows;
+    if (packed && !isComputed && panels > 0)
+      packBase = e.reserve(width * shape.k);
   }
 
   bool isReadable(const std::optional<Emitter::Leaf> &leaf) const {
@@ -275,6 +280,9 @@ private:
   void thin() {
     int64_t parts = shape.m == 1 ? 4 : shape.m == 2 ? 2 : 1;
     e.loop(0, panels, 1, [&](const Index &panel) {
+      if (isComputed)
+        return finish(computed.multiply(readerOfA(0), shape.m, batch, panel, width), shape.m, 0,
+                      panel * width);
       Index kOfB = free(shape.k);
       Source from = panelOf(panel, kOfB, 0, shape.k);
       Tile tile = tileOf(shape.m, width / lanes, from, kOfB, 0);
@@ -451,8 +459,10 @@ private:
   Outputs outputs;
   ProductSizes shape;
   const ProductOperands &operands;
+  ComputedOperand computed;
   int64_t lanes, width = 0, panels = 0, rows = 0;
   bool packed = false, isBytes;
+  bool isComputed = false; ///< b comes from registers
   int64_t packBase = -1, rowsBase = -1, tileBase = -1, sumsBase = -1, raggedBase = -1,
           raggedTile = -1;
   std::optional<unsigned> waitingOutput; ///< holds partial sums, else scratch does

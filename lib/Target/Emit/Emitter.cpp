@@ -154,6 +154,7 @@ Symbol Emitter::opaque(Value value, int64_t low, int64_t high, bool isVector) {
   info.high = high;
   info.isVector = isVector;
   info.lanes = isVector && value ? laneCount(value) : 1;
+  isOpaque = true;
   return addSymbol(info);
 }
 

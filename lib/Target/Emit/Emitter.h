@@ -118,6 +118,12 @@ public:
   mlir::SmallVector<Value>
   carry(int64_t begin, int64_t end, mlir::ArrayRef<Value> carried,
         const std::function<mlir::SmallVector<Value>(const Index &, mlir::ValueRange)> &body);
+  /// The extents of the loops that a nest of single elements over `size` is split into where
+  /// it has to be for `body`, outermost first.
+  mlir::SmallVector<int64_t> split(int64_t size, const std::function<void(const Index &)> &body);
+  /// Whether all that `body` asks for lies at sums of loop variables, so that nothing is
+  /// divided when run.
+  bool isExact(mlir::function_ref<void()> body);
   /// The lanes of one vector, as a symbol that stands for 0, 1, …
   Index laneSymbol(int64_t lanes);
   /// A run-time index in [0, extent), a multiple of `multiple`, as a symbol.
@@ -220,6 +226,9 @@ private:
     std::optional<Team> team;
   };
 
+  /// Splits and cuts the loops of `nest` until `body` requests nothing.
+  void find(Nest &nest, const std::function<void(const Index &)> &body);
+  void walk(Nest &nest, const std::function<void(const Index &)> &body);
   void run(Nest &nest, unsigned depth, Index flat, llvm::ArrayRef<int64_t> strides,
            const std::function<void(const Index &)> &body);
   void runVectors(Nest &nest, int64_t low, int64_t high, Index flat, int64_t stride,
@@ -276,6 +285,7 @@ private:
   mlir::SmallVector<SymbolInfo, 0> symbols;
   Nest *current = nullptr;
   bool dry = false;
+  bool isOpaque = false;           ///< an index was asked for that is no sum of loop variables
   mlir::SmallVector<Value> memory; ///< of the kernel's arguments, then outputs
   Value scratch;
   int64_t scratchElements = 0;

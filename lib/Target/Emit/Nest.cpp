@@ -42,6 +42,12 @@ void Emitter::rehearse(function_ref<void()> body) {
   symbols.truncate(mark);
 }
 
+bool Emitter::isExact(function_ref<void()> body) {
+  bool wasOpaque = std::exchange(isOpaque, false);
+  rehearse(body);
+  return !std::exchange(isOpaque, wasOpaque);
+}
+
 /// Emits `for i = low to high step step`; leaves the insertion point behind it.
 static void emitFor(OpBuilder &builder, Location loc, Value low, Value high, Value step,
                     function_ref<void(Value)> body) {
@@ -61,21 +67,35 @@ void Emitter::nest(int64_t size, const std::function<void(const Index &)> &body,
             allowVectors ? machine.lanes : 1,
             std::exchange(team, std::nullopt)};
   Nest *outer = std::exchange(current, &nest);
-  bool wasDry = std::exchange(dry, true);
-  auto strides = [&] {
-    SmallVector<int64_t> list(nest.loops.size(), 1);
-    for (int64_t i = static_cast<int64_t>(list.size()) - 2; i >= 0; --i)
-      list[i] = list[i + 1] * nest.loops[i + 1].extent;
-    return list;
-  };
+  find(nest, body);
+  if (!dry)
+    walk(nest, body);
+  current = outer;
+  team = nest.team;
+}
+
+SmallVector<int64_t> Emitter::split(int64_t size, const std::function<void(const Index &)> &body) {
+  Nest nest{{Loop{size, {}}}, std::nullopt, Tail::Exact, 1, std::nullopt};
+  Nest *outer = std::exchange(current, &nest);
+  find(nest, body);
+  current = outer;
+  return llvm::map_to_vector(nest.loops, [](const Loop &loop) { return loop.extent; });
+}
+
+void Emitter::walk(Nest &nest, const std::function<void(const Index &)> &body) {
+  SmallVector<int64_t> strides(nest.loops.size(), 1);
+  for (int64_t i = static_cast<int64_t>(strides.size()) - 2; i >= 0; --i)
+    strides[i] = strides[i + 1] * nest.loops[i + 1].extent;
+  size_t mark = symbols.size();
   auto outerMemo = memo;
-  auto walk = [&] {
-    size_t mark = symbols.size();
-    run(nest, 0, Index(0), strides(), body);
-    symbols.truncate(mark);
-    memo = outerMemo;
-  };
-  for (walk(); nest.request; walk()) {
+  run(nest, 0, Index(0), strides, body);
+  symbols.truncate(mark);
+  memo = std::move(outerMemo);
+}
+
+void Emitter::find(Nest &nest, const std::function<void(const Index &)> &body) {
+  bool wasDry = std::exchange(dry, true);
+  for (walk(nest, body); nest.request; walk(nest, body)) {
     auto [kind, loop, at] = *nest.request;
     nest.request.reset();
     if (kind == Request::Narrow) {
@@ -93,10 +113,6 @@ void Emitter::nest(int64_t size, const std::function<void(const Index &)> &body,
     nest.loops.insert(nest.loops.begin() + loop + 1, inner);
   }
   dry = wasDry;
-  if (!dry)
-    walk();
-  current = outer;
-  team = nest.team;
 }
 
 void Emitter::run(Nest &nest, unsigned depth, Index flat, ArrayRef<int64_t> strides,

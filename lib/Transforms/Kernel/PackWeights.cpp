@@ -1,7 +1,8 @@
 //===- PackWeights.cpp - weights of products lie in panels ----------------===//
 //
 // Why: a micro-kernel that multiplies NR columns reads one linear stream; tensor cores
-// multiply bytes along K.
+// multiply bytes along K. What arithmetic makes a right operand of, as nibbles and scales,
+// lies in panels of its own: as many streams, all linear.
 //
 //   load:  return %w : [K, N]          load:  %p = pad, reshape, transpose %w
 //                                  =>         return %p : [N/NR, K, NR]
@@ -97,6 +98,82 @@ static Value turned(OpBuilder &builder, Location loc, Value weight) {
 struct PackWeights : cleave::impl::PackWeightsBase<PackWeights> {
   using PackWeightsBase::PackWeightsBase;
 
+  bool isParam(Value value, func::FuncOp main) {
+    auto argument = dyn_cast<BlockArgument>(value);
+    return argument && main.getArgAttr(argument.getArgNumber(), rt::kParam);
+  }
+
+  /// Makes a weight that `main` reads from the file a parameter.
+  BlockArgument claim(nn::WeightOp weight, func::FuncOp main, func::FuncOp load) {
+    Operation *end = load.getBody().front().getTerminator();
+    OpBuilder builder(end);
+    Operation *clone = builder.clone(*weight);
+    end->insertOperands(end->getNumOperands(), clone->getResults());
+    auto marker =
+        builder.getDictionaryAttr(builder.getNamedAttr(rt::kParam, builder.getUnitAttr()));
+    (void)main.insertArgument(main.getNumArguments(), weight.getType(), marker, weight.getLoc());
+    weight.replaceAllUsesWith(main.getArguments().back());
+    weight.erase();
+    return main.getArguments().back();
+  }
+
+  /// Collects the parameters and weights with the columns of `value`, which arithmetic makes of
+  /// them; false where columns do not stay columns.
+  bool collectColumns(func::FuncOp main, Value value, int64_t columns,
+                      llvm::SetVector<Value> &held) {
+    RankedTensorType type = nn::typeOf(value);
+    int64_t last = type.getRank() == 0 ? 1 : type.getShape().back();
+    Operation *op = value.getDefiningOp();
+    // What repeats has no columns, and one row is a panel's stream already.
+    if (last == 1 || type.getNumElements() == columns || isa_and_nonnull<nn::ConstantOp>(op))
+      return true;
+    if (!value.hasOneUse() || last != columns)
+      return false;
+    if (isParam(value, main) || isa_and_nonnull<nn::WeightOp>(op))
+      return held.insert(value);
+    if (auto transpose = dyn_cast_or_null<nn::TransposeOp>(op);
+        transpose && transpose.getPermutation().back() + 1 != type.getRank())
+      return false;
+    return isa_and_nonnull<nn::ElementwiseOpInterface, nn::ReshapeOp, nn::TransposeOp, nn::SliceOp>(
+               op) &&
+           llvm::all_of(op->getOperands(), [&](Value operand) {
+             return collectColumns(main, operand, columns, held);
+           });
+  }
+
+  /// Panels of what the right operand of `product` is computed from.
+  void packComputed(func::FuncOp main, func::FuncOp load, nn::MatmulOp product) {
+    Value right = product.getRhs();
+    int64_t columns = nn::typeOf(right).getShape().back();
+    llvm::SetVector<Value> held;
+    bool isHeld = isa<BlockArgument>(right) || right.getDefiningOp<nn::WeightOp>();
+    if (isHeld || nn::typeOf(right).getNumElements() == 0 ||
+        !collectColumns(main, right, columns, held))
+      return;
+    Operation *end = load.getBody().front().getTerminator();
+    unsigned first = main.getNumArguments() - end->getNumOperands();
+    for (Value value : held) {
+      RankedTensorType type = nn::typeOf(value);
+      int64_t depth = type.getNumElements() / columns;
+      auto weight = value.getDefiningOp<nn::WeightOp>();
+      auto param = weight ? claim(weight, main, load) : cast<BlockArgument>(value);
+      Panels panels(type.clone({depth, columns}), lanes, maxVectors);
+      auto shaped = [](OpBuilder &builder, Value value, RankedTensorType to) -> Value {
+        if (value.getType() == to)
+          return value;
+        return nn::ReshapeOp::create(builder, value.getLoc(), to, value);
+      };
+      OpBuilder builder(end);
+      unsigned result = param.getArgNumber() - first;
+      Value flat = shaped(builder, end->getOperand(result), panels.type);
+      end->setOperand(result, panels.pack(builder, param.getLoc(), flat));
+      param.setType(end->getOperand(result).getType());
+      OpOperand &use = *param.getUses().begin();
+      builder.setInsertionPoint(use.getOwner());
+      use.set(shaped(builder, panels.unpack(builder, param.getLoc(), param), type));
+    }
+  }
+
   /// Whether all that reads `value`, as it is or, in panels, as f32, are products whose right
   /// operand it is.
   bool isRightOperand(Value value) {
@@ -142,16 +219,7 @@ struct PackWeights : cleave::impl::PackWeightsBase<PackWeights> {
     for (auto weight : llvm::to_vector(main.getOps<nn::WeightOp>())) {
       if (weight->use_empty() || !isPackable(weight))
         continue;
-      Operation *end = load.getBody().front().getTerminator();
-      OpBuilder builder(end);
-      Operation *clone = builder.clone(*weight);
-      end->insertOperands(end->getNumOperands(), clone->getResults());
-      unsigned index = main.getNumArguments();
-      auto marker =
-          builder.getDictionaryAttr(builder.getNamedAttr(rt::kParam, builder.getUnitAttr()));
-      (void)main.insertArgument(index, weight.getType(), marker, weight.getLoc());
-      weight.replaceAllUsesWith(main.getArgument(index));
-      weight.erase();
+      claim(weight, main, load);
     }
   }
 
@@ -164,6 +232,9 @@ struct PackWeights : cleave::impl::PackWeightsBase<PackWeights> {
       if (!turnBytes)
         cleave::kernel::turnWeights(main, load);
       claimDirectWeights(main, load);
+      if (!turnBytes)
+        for (auto product : llvm::to_vector(main.getOps<nn::MatmulOp>()))
+          packComputed(main, load, product);
       Operation *end = load.getBody().front().getTerminator();
       unsigned first = main.getNumArguments() - end->getNumOperands();
       for (unsigned i = 0; i < end->getNumOperands(); ++i)

@@ -55,6 +55,14 @@ private:
     // Runs of dimensions with equal products, as [begin, end) of both.
     SmallVector<std::array<size_t, 4>> runs;
     for (size_t i = 0, j = 0; i < from.size() || j < to.size();) {
+      // Ones at the end of either side stay with what is in front of them.
+      bool isEnd = !runs.empty() && (i == from.size() || j == to.size());
+      auto isOne = [](int64_t size) { return size == 1; };
+      if (isEnd && llvm::all_of(from.drop_front(i), isOne) &&
+          llvm::all_of(to.drop_front(j), isOne)) {
+        runs.back()[1] = from.size(), runs.back()[3] = to.size();
+        break;
+      }
       std::array<size_t, 4> run{i, i, j, j};
       int64_t left = 1, right = 1;
       do {

@@ -44,8 +44,12 @@ public:
   ~Weights() { std::remove(path.c_str()); }
 
   std::string weight(const std::string &name, const std::string &type) const {
+    return weight(name, type, bytes);
+  }
+  /// The first of the bytes once more.
+  std::string weight(const std::string &name, const std::string &type, int64_t length) const {
     return " %" + name + " = nn.weight \"" + name + "\" in \"" + path + "\" at 0 length " +
-           std::to_string(bytes) + " : " + type + "\n";
+           std::to_string(length) + " : " + type + "\n";
   }
   std::string scale(const std::string &name, int64_t count, const std::string &type) const {
     return " %" + name + " = nn.weight \"" + name + "\" in \"" + path + "\" at " +
@@ -90,36 +94,61 @@ TEST(Quantised, WeightsOfBytes) {
   }));
 }
 
-/// x [m, k] times weights of `bits` bits [n, k], a scale for each 32 of k.
-std::string ofBits(const Weights &file, int m, int k, int n, int bits) {
-  int each = 8 / bits, blocks = k / 32;
+/// What weights of few bits are like.
+struct Bits {
+  int bits, block;
+  bool hasZeros; ///< a zero point a block, of a byte
+  int left;      ///< of K, in the last block, that no product uses
+};
+
+/// x [m, k - left] times weights [n, k] of few bits, a scale for each block of k.
+std::string ofBits(const Weights &file, int m, int k, int n, const Bits &of) {
+  int each = 8 / of.bits, blocks = k / of.block, used = k - of.left;
   std::string w = tensor({n, k / each, 1}, "ui8"), u = tensor({n, k / each, each}, "ui8"),
-              q = tensor({n, blocks, 32}, "ui8"), f = tensor({n, blocks, 32}, "f32"),
-              s = tensor({n, blocks, 1}, "f32"), r = tensor({n, k}, "f32"),
-              x = tensor({m, k}, "f32"), b = tensor({k, n}, "f32"), y = tensor({m, n}, "f32");
-  std::string places = bits == 4 ? "1, 16" : "1, 4, 16, 64";
-  std::string p = tensor({each}, "ui8");
-  return "func.func @main(%x: " + x + ") -> " + y + " {\n" + file.weight("w", w) +
-         file.scale("s", int64_t(n) * blocks, s) + " %p = nn.constant dense<[" + places +
-         "]> : " + p + "\n %m = nn.constant dense<" + std::to_string(1 << bits) +
-         "> : tensor<ui8>\n %z = nn.constant dense<" + std::to_string(1 << (bits - 1)) +
-         ".0> : tensor<f32>\n %u = nn.div %w, %p : " + w + ", " + p +
-         "\n %v = nn.rem %u, %m : " + u + ", tensor<ui8>\n %q = nn.reshape %v : " + u + " to " + q +
-         "\n %f = nn.cast %q : " + q + " to " + f + "\n %c = nn.sub %f, %z : " + f +
-         ", tensor<f32>\n %d = nn.mul %c, %s : " + f + ", " + s + "\n %r = nn.reshape %d : " + f +
-         " to " + r + "\n %t = nn.transpose %r [1, 0] : " + r + "\n %y = nn.matmul %x, %t : " + x +
-         ", " + b + "\n return %y : " + y + "\n}";
+              q = tensor({n, blocks, of.block}, "ui8"), f = tensor({n, blocks, of.block}, "f32"),
+              s = tensor({n, blocks}, "f32"), l = tensor({n, blocks, 1}, "f32"),
+              z = tensor({n, blocks, 1}, "ui8"), r = tensor({n, k}, "f32"),
+              g = tensor({n, used}, "f32"), x = tensor({m, used}, "f32"),
+              b = tensor({used, n}, "f32"), y = tensor({m, n}, "f32");
+  std::string places = of.bits == 4 ? "1, 16" : "1, 4, 16, 64";
+  std::string p = tensor({each}, "ui8"), zero = "tensor<f32>";
+  std::string text = "func.func @main(%x: " + x + ") -> " + y + " {\n" + file.weight("w", w) +
+                     file.scale("s", int64_t(n) * blocks, s) + " %p = nn.constant dense<[" +
+                     places + "]> : " + p + "\n %m = nn.constant dense<" +
+                     std::to_string(1 << of.bits) + "> : tensor<ui8>\n";
+  if (of.hasZeros) {
+    zero = l;
+    text +=
+        file.weight("h", z, int64_t(n) * blocks) + " %z = nn.cast %h : " + z + " to " + l + "\n";
+  } else {
+    text += " %z = nn.constant dense<" + std::to_string(1 << (of.bits - 1)) + ".0> : tensor<f32>\n";
+  }
+  text += " %u = nn.div %w, %p : " + w + ", " + p + "\n %v = nn.rem %u, %m : " + u +
+          ", tensor<ui8>\n %q = nn.reshape %v : " + u + " to " + q + "\n %f = nn.cast %q : " + q +
+          " to " + f + "\n %c = nn.sub %f, %z : " + f + ", " + zero +
+          "\n %l = nn.reshape %s : " + s + " to " + l + "\n %d = nn.mul %c, %l : " + f + ", " + l +
+          "\n %r = nn.reshape %d : " + f + " to " + r + "\n";
+  std::string right = "%r";
+  if (of.left > 0) {
+    text += " %g = nn.slice %r starts [0, 0] sizes [" + std::to_string(n) + ", " +
+            std::to_string(used) + "] steps [1, 1] : " + r + "\n";
+    right = "%g";
+  }
+  return text + " %t = nn.transpose " + right + " [1, 0] : " + g +
+         "\n %y = nn.matmul %x, %t : " + x + ", " + b + "\n return %y : " + y + "\n}";
 }
 
 TEST(Quantised, WeightsOfFewBits) {
   EXPECT_TRUE(rc::check([] {
-    int m = *rc::gen::element(1, 3, 16, 40), bits = *rc::gen::element(2, 4);
-    int k = *rc::gen::element(256, 512), n = *rc::gen::element(96, 130);
-    Weights file("bits", int64_t(n) * k * bits / 8, int64_t(n) * k / 32);
+    int m = *rc::gen::element(1, 3, 16, 40), n = *rc::gen::element(96, 130);
+    Bits of{*rc::gen::element(2, 4), *rc::gen::element(16, 24, 32), *rc::gen::arbitrary<bool>(),
+            *rc::gen::element(0, 5)};
+    int k = of.block * *rc::gen::element(12, 16, 21);
+    Weights file("bits", int64_t(n) * k * of.bits / 8, int64_t(n) * k / of.block);
     Check check;
-    // Sums of up to 512 products of numbers below 2 and 8.
-    check.absolute = 512 * 2 * 8 * 0x1p-20;
-    RC_ASSERT(differs(ofBits(file, m, k, n, bits), check) == "");
+    // Sums of up to 672 products of numbers below 2 and, with zero points of a byte, 256.
+    check.absolute = 672 * 2 * (of.hasZeros ? 256 : 8) * 0x1p-20;
+    RC_ASSERT(differs(ofBits(file, m, k, n, of), check) == "");
   }));
 }
 

@@ -59,14 +59,17 @@ func.func @weight_that_is_widened(%x: tensor<2x256xf32>) -> tensor<2x384xf32> {
   return %y : tensor<2x384xf32>
 }
 
-// Columns of what bytes become lie together: the transpose is in front of the arithmetic.
+// Columns of what bytes become lie together, in panels: the transpose is in front of the
+// arithmetic.
 // CHECK-LABEL: @dequantised_weight_is_turned
-// CHECK-SAME: %[[W:[a-z0-9]+]]: tensor<256x384xi8> {rt.param}, %[[S:[a-z0-9]+]]: tensor<1x384xf32> {rt.param}
-// CHECK-NEXT: %[[F:.*]] = nn.cast %[[W]]
+// CHECK-SAME: %[[W:[a-z0-9]+]]: tensor<8x256x48xi8> {rt.param}, %[[S:[a-z0-9]+]]: tensor<1x384xf32> {rt.param}
+// CHECK-NEXT: %[[T:.*]] = nn.transpose %[[W]] [1, 0, 2]
+// CHECK-NEXT: %[[R:.*]] = nn.reshape %[[T]]
+// CHECK-NEXT: %[[F:.*]] = nn.cast %[[R]]
 // CHECK-NEXT: %[[D:.*]] = nn.mul %[[F]], %[[S]]
 // CHECK-NEXT: nn.matmul %{{.*}}, %[[D]]
 // CHECK: func private @dequantised_weight_is_turned_load
-// CHECK-COUNT-2: nn.transpose
+// CHECK-COUNT-3: nn.transpose
 // NARROW-LABEL: @dequantised_weight_is_turned
 func.func @dequantised_weight_is_turned(%x: tensor<2x256xf32>) -> tensor<2x384xf32> {
   %w = nn.weight "w" in "m.bin" at 0 length 98304 : tensor<384x256xi8>
@@ -76,6 +79,56 @@ func.func @dequantised_weight_is_turned(%x: tensor<2x256xf32>) -> tensor<2x384xf
   %t = nn.transpose %d [1, 0] : tensor<384x256xf32>
   %y = nn.matmul %x, %t : tensor<2x256xf32>, tensor<256x384xf32>
   return %y : tensor<2x384xf32>
+}
+
+// Bytes of nibbles, and the scales of their blocks, whose last dimension of one is new.
+// CHECK-LABEL: @weight_of_four_bits_lies_in_panels
+// CHECK-SAME: %[[W:[a-z0-9]+]]: tensor<8x256x48xui8> {rt.param}, %[[S:[a-z0-9]+]]: tensor<8x16x48xf32> {rt.param}
+// CHECK: nn.transpose %[[W]] [1, 0, 2]
+// CHECK: %[[F:.*]] = nn.cast %{{.*}} : tensor<16x32x384xui8> to tensor<16x32x384xf32>
+// CHECK: nn.transpose %[[S]] [1, 0, 2]
+// CHECK: %[[R:.*]] = nn.reshape %{{.*}} to tensor<16x1x384xf32>
+// CHECK: nn.mul %[[F]], %[[R]]
+// CHECK-NEXT: %[[B:.*]] = nn.reshape
+// CHECK-NEXT: nn.matmul %{{.*}}, %[[B]]
+// CHECK: func private @weight_of_four_bits_lies_in_panels_load
+// NARROW-LABEL: @weight_of_four_bits_lies_in_panels
+// NARROW-SAME: tensor<16x256x24xui8> {rt.param}
+func.func @weight_of_four_bits_lies_in_panels(%x: tensor<2x512xf32>) -> tensor<2x384xf32> {
+  %w = nn.weight "w" in "m.bin" at 0 length 98304 : tensor<384x256x1xui8>
+  %s = nn.weight "s" in "m.bin" at 98304 length 24576 : tensor<384x16xf32>
+  %p = nn.constant dense<[1, 16]> : tensor<2xui8>
+  %m = nn.constant dense<16> : tensor<ui8>
+  %a = nn.div %w, %p : tensor<384x256x1xui8>, tensor<2xui8>
+  %b = nn.rem %a, %m : tensor<384x256x2xui8>, tensor<ui8>
+  %q = nn.reshape %b : tensor<384x256x2xui8> to tensor<384x16x32xui8>
+  %f = nn.cast %q : tensor<384x16x32xui8> to tensor<384x16x32xf32>
+  %r = nn.reshape %s : tensor<384x16xf32> to tensor<384x16x1xf32>
+  %d = nn.mul %f, %r : tensor<384x16x32xf32>, tensor<384x16x1xf32>
+  %g = nn.reshape %d : tensor<384x16x32xf32> to tensor<384x512xf32>
+  %t = nn.transpose %g [1, 0] : tensor<384x512xf32>
+  %y = nn.matmul %x, %t : tensor<2x512xf32>, tensor<512x384xf32>
+  return %y : tensor<2x384xf32>
+}
+
+// Bytes that lie as [K, N] in the file, and what is gathered from as well.
+// CHECK-LABEL: @bytes_of_columns_lie_in_panels
+// CHECK-SAME: %{{[a-z0-9]+}}: tensor<8x256x48xi8> {rt.param})
+// CHECK: nn.weight "v"
+// CHECK-NEXT: nn.weight "s"
+// NARROW-LABEL: @bytes_of_columns_lie_in_panels
+func.func @bytes_of_columns_lie_in_panels(%x: tensor<2x256xf32>, %i: tensor<3xi64>) -> (tensor<2x384xf32>, tensor<2x384xf32>, tensor<3x384xi8>) {
+  %w = nn.weight "w" in "m.bin" at 0 length 98304 : tensor<256x384xi8>
+  %v = nn.weight "v" in "m.bin" at 98304 length 98304 : tensor<256x384xi8>
+  %s = nn.weight "s" in "m.bin" at 196608 length 1536 : tensor<384xf32>
+  %f = nn.cast %w : tensor<256x384xi8> to tensor<256x384xf32>
+  %g = nn.cast %v : tensor<256x384xi8> to tensor<256x384xf32>
+  %a = nn.mul %f, %s : tensor<256x384xf32>, tensor<384xf32>
+  %b = nn.mul %g, %s : tensor<256x384xf32>, tensor<384xf32>
+  %y = nn.matmul %x, %a : tensor<2x256xf32>, tensor<256x384xf32>
+  %z = nn.matmul %x, %b : tensor<2x256xf32>, tensor<256x384xf32>
+  %r = nn.gather %v, %i axis 0 : tensor<256x384xi8>, tensor<3xi64>
+  return %y, %z, %r : tensor<2x384xf32>, tensor<2x384xf32>, tensor<3x384xi8>
 }
 
 // CHECK-LABEL: @bytes_are_turned
