@@ -1,12 +1,13 @@
 //===- Computed.cpp - right operands made of numbers on the way -----------===//
 //
-// Few rows use each weight a few times only, so what is made of it never goes through memory:
+// Few rows use each weight a few times only, so what is made of it never goes through memory;
+// many rows share what is made once. Both walk along K in the same way:
 //
-//   panels | loops of K, split where blocks of scales and bytes are | a few k | rows
+//   panels | loops of K, split where blocks of scales and bytes are | a few k
 //
 // A few k whose places in a byte are known share its load and its shifts are by constants.
 // What does not change in the innermost loop, as scales of a block, is hoisted by LLVM. What
-// is held is one stream a panel (Kernel/PackWeights), fetched a fixed distance ahead.
+// is held is one stream a panel (Kernel/PackWeights).
 //
 //===----------------------------------------------------------------------===//
 
@@ -84,92 +85,105 @@ bool ComputedOperand::isReadable(int64_t width) const {
   return isExact && areVectors;
 }
 
-/// A few k of a panel.
-struct ComputedOperand::Step {
+/// A walk along K in a panel, a few k a step.
+struct ComputedOperand::Walk {
+  /// Takes the vectors of columns at `k + plus`; `at` is the value of k. What is carried along
+  /// the loops is `sums`.
+  using Use = std::function<void(const Index &k, Value at, int64_t plus, ArrayRef<Value> columns,
+                                 SmallVector<Value> &sums)>;
+
   const ComputedOperand &b;
-  const Left &left;
-  int64_t rows;
   Index batch, panel;
   int64_t width;
-  Index lane;
+  Use use;
+  Index lane = b.e.laneSymbol(b.e.machine.lanes);
 
-  int64_t vectors() const { return width / b.e.machine.lanes; }
-  int64_t sums() const { return rows * vectors(); }
-
-  Value pull(const Index &k, int64_t vector) const {
-    return b.operands.pullB(batch, k, panel * width + vector * b.e.machine.lanes + lane);
+  Value pull(const Index &k, int64_t column) const {
+    return b.operands.pullB(batch, k, panel * width + column + lane);
   }
 
-  /// `count` k from `k`, added to the sets of sums in turn.
-  SmallVector<Value> run(const Index &k, int64_t count, ValueRange before) const {
+  SmallVector<Value> step(const Index &k, int64_t count, ValueRange before) const {
     Emitter &e = b.e;
+    SmallVector<Value> sums(before), columns;
     if (e.isDry()) {
       for (int64_t plus = 0; plus < count; ++plus)
         pull(k + plus, 0);
-      return SmallVector<Value>(before);
+      return sums;
     }
-    SmallVector<Value> next(before);
-    int64_t parts = next.size() / sums();
     Value at = e.value(k);
     for (int64_t plus = 0; plus < count; ++plus) {
-      SmallVector<Value> columns;
-      for (int64_t v = 0; v < vectors(); ++v)
-        columns.push_back(e.broadcast(pull(k + plus, v), e.machine.lanes));
-      for (int64_t r = 0; r < rows; ++r) {
-        Value scalar = e.broadcast(left(r, at, plus), e.machine.lanes);
-        for (int64_t v = 0; v < vectors(); ++v) {
-          Value &sum = next[plus % parts * sums() + r * vectors() + v];
-          sum = math::FmaOp::create(e.builder, e.loc, scalar, columns[v], sum);
-        }
-      }
+      columns.clear();
+      for (int64_t column = 0; column < width; column += e.machine.lanes)
+        columns.push_back(e.broadcast(pull(k + plus, column), e.machine.lanes));
+      use(k, at, plus, columns, sums);
     }
-    return next;
+    return sums;
   }
 
-  /// Loops of `extents`, whose steps are `count` k each, from `k`.
-  SmallVector<Value> loop(const Index &k, ArrayRef<int64_t> extents, int64_t count,
-                          ValueRange before) const {
+  /// Loops of `extents`, whose steps are kStep k each, from `k`.
+  SmallVector<Value> loop(const Index &k, ArrayRef<int64_t> extents, ValueRange before) const {
     if (extents.empty())
-      return run(k, count, before);
-    int64_t stride = count;
+      return step(k, kStep, before);
+    int64_t stride = kStep;
     for (int64_t inner : extents.drop_front())
       stride *= inner;
     return b.e.carry(0, extents.front(), SmallVector<Value>(before),
                      [&](const Index &i, ValueRange now) {
-                       return loop(k + i * stride, extents.drop_front(), count, now);
+                       return loop(k + i * stride, extents.drop_front(), now);
                      });
   }
 
-  /// `steps` steps from `first`; `isExact` says whether none of them divides.
   SmallVector<int64_t> extentsOf(int64_t first, int64_t steps) const {
-    return b.e.split(steps, [&](const Index &at) { run(at * kStep + first, kStep, {}); });
+    return b.e.split(steps, [&](const Index &at) { step(at * kStep + first, kStep, {}); });
+  }
+
+  /// From k0, which is a multiple of kStep, to k1.
+  SmallVector<Value> run(int64_t k0, int64_t k1, SmallVector<Value> sums) const {
+    auto advance = [&](int64_t steps) {
+      sums = loop(k0, extentsOf(k0, steps), sums);
+      k0 += steps * kStep;
+    };
+    int64_t steps = (k1 - k0) / kStep;
+    if (steps > 0 && b.e.isExact([&] { loop(k0, extentsOf(k0, steps), {}); }))
+      advance(steps);
+    else if (steps >= kWholeSteps)
+      advance(steps / kWholeSteps * kWholeSteps);
+    while (k1 - k0 >= kStep)
+      advance(llvm::bit_floor(uint64_t((k1 - k0) / kStep)));
+    return step(k0, k1 - k0, sums);
   }
 };
 
 SmallVector<Value> ComputedOperand::multiply(const Left &left, int64_t rows, const Index &batch,
                                              const Index &panel, int64_t width) const {
-  Step step{*this, left, rows, batch, panel, width, e.laneSymbol(e.machine.lanes)};
-  int64_t count = step.sums(),
-          parts = std::max<int64_t>(llvm::bit_floor(uint64_t(kSums / count)), 1);
-  SmallVector<Value> sums(count * parts, e.zero(e.machine.lanes));
-
-  int64_t steps = sizes.k / kStep, done = 0;
-  auto advance = [&](int64_t more) {
-    sums = step.loop(done * kStep, step.extentsOf(done * kStep, more), kStep, sums);
-    done += more;
+  int64_t vectors = width / e.machine.lanes, count = rows * vectors;
+  int64_t parts = std::max<int64_t>(llvm::bit_floor(uint64_t(kSums / count)), 1);
+  auto use = [&](const Index &, Value at, int64_t plus, ArrayRef<Value> columns,
+                 SmallVector<Value> &sums) {
+    for (int64_t r = 0; r < rows; ++r) {
+      Value scalar = e.broadcast(left(r, at, plus), e.machine.lanes);
+      for (int64_t v = 0; v < vectors; ++v) {
+        Value &sum = sums[plus % parts * count + r * vectors + v];
+        sum = math::FmaOp::create(e.builder, e.loc, scalar, columns[v], sum);
+      }
+    }
   };
-  if (steps > 0 && e.isExact([&] { step.loop(0, step.extentsOf(0, steps), kStep, {}); }))
-    advance(steps);
-  if (steps - done >= kWholeSteps)
-    advance((steps - done) / kWholeSteps * kWholeSteps);
-  while (done < steps)
-    advance(llvm::bit_floor(uint64_t(steps - done)));
-  if (int64_t rest = sizes.k % kStep)
-    sums = step.run(steps * kStep, rest, sums);
-
+  SmallVector<Value> none(count * parts, e.zero(e.machine.lanes));
+  SmallVector<Value> sums = Walk{*this, batch, panel, width, use}.run(0, sizes.k, none);
   for (int64_t part = 1; part < parts; ++part)
     for (int64_t i = 0; i < count; ++i)
       sums[i] = arith::AddFOp::create(e.builder, e.loc, sums[i], sums[part * count + i]);
   sums.truncate(count);
   return sums;
+}
+
+void ComputedOperand::store(int64_t base, int64_t k0, int64_t k1, const Index &batch,
+                            const Index &panel, int64_t width) const {
+  Index lane = e.laneSymbol(e.machine.lanes);
+  auto use = [&](const Index &k, Value, int64_t plus, ArrayRef<Value> columns,
+                 SmallVector<Value> &) {
+    for (auto [v, column] : llvm::enumerate(columns))
+      e.storeScratch(base, (k + plus) * width + v * e.machine.lanes + lane, column);
+  };
+  Walk{*this, batch, panel, width, use}.run(k0, k1, {});
 }

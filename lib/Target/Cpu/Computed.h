@@ -8,7 +8,7 @@
 namespace cleave::cpu {
 
 /// A right operand that arithmetic makes of what is held: weights of few bits, of bytes, of
-/// halves. Few rows take it as it comes, from registers.
+/// halves. Few rows take it as it comes, from registers; many read it from scratch.
 class ComputedOperand {
 public:
   ComputedOperand(emit::Emitter &emitter, const emit::Product &product);
@@ -23,9 +23,12 @@ public:
   /// Σk of `rows` rows times the columns of a panel: rows * vectors sums, by row.
   llvm::SmallVector<emit::Value> multiply(const Left &left, int64_t rows, const emit::Index &batch,
                                           const emit::Index &panel, int64_t width) const;
+  /// Rows k0, a multiple of 8, to k1 of a panel into scratch, where row 0 begins at `base`.
+  void store(int64_t base, int64_t k0, int64_t k1, const emit::Index &batch,
+             const emit::Index &panel, int64_t width) const;
 
 private:
-  struct Step;
+  struct Walk;
 
   emit::Emitter &e;
   const emit::ProductOperands &operands;

@@ -101,8 +101,7 @@ private:
       panels = shape.n / width;
     }
     rows = tileRows(e.machine, width / lanes);
-    isComputed &= shape.m <= rows;
-    if (packed && !isComputed && panels > 0)
+    if (packed && !(isComputed && shape.m <= rows) && panels > 0)
       packBase = e.reserve(width * shape.k);
   }
 
@@ -227,14 +226,18 @@ private:
       auto leaf = operands.traceB(batch, kOfB, panel * width);
       return {false, leaf->argument, leaf->element, leaf->at};
     }
+    Source source;
+    source.at = kOfB * width + packBase;
+    source.element = b.getF32Type();
+    if (isComputed) {
+      computed.store(packBase, k0, k1, batch, panel, width);
+      return source;
+    }
     e.nest((k1 - k0) * width, [&](const Index &at) {
       auto [depth, column] = e.divide(at + k0 * width, width);
       e.storeScratch(packBase, at + k0 * width,
                      toFloat(operands.pullB(batch, depth, panel * width + column), b.getI32Type()));
     });
-    Source source;
-    source.at = kOfB * width + packBase;
-    source.element = b.getF32Type();
     return source;
   }
 
@@ -462,7 +465,7 @@ private:
   ComputedOperand computed;
   int64_t lanes, width = 0, panels = 0, rows = 0;
   bool packed = false, isBytes;
-  bool isComputed = false; ///< b comes from registers
+  bool isComputed = false; ///< panels of b are made by `computed`
   int64_t packBase = -1, rowsBase = -1, tileBase = -1, sumsBase = -1, raggedBase = -1,
           raggedTile = -1;
   std::optional<unsigned> waitingOutput; ///< holds partial sums, else scratch does
