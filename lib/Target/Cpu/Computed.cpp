@@ -9,6 +9,9 @@
 // What does not change in the innermost loop, as scales of a block, is hoisted by LLVM. What
 // is held is one stream a panel (Kernel/PackWeights).
 //
+// A factor that all k of a loop share, as the scale of a block or of a column, is multiplied by
+// once, with the sum over that loop: Σ x (q - z) s = s Σ x (q - z).
+//
 //===----------------------------------------------------------------------===//
 
 #include "Computed.h"
@@ -61,6 +64,24 @@ ComputedOperand::ComputedOperand(Emitter &e, const Product &product)
     return;
   right = root.getRhs();
   sources = found.takeVector();
+  findFactor();
+}
+
+void ComputedOperand::findFactor() {
+  Value value = right;
+  while (isa_and_nonnull<nn::ReshapeOp, nn::TransposeOp, nn::SliceOp>(value.getDefiningOp()))
+    value = value.getDefiningOp()->getOperand(0);
+  auto product = value.getDefiningOp<nn::MulOp>();
+  if (!product)
+    return;
+  Value left = product.getLhs(), other = product.getRhs();
+  if (Emitter::size(left) < Emitter::size(other))
+    std::swap(left, other);
+  if (Emitter::size(other) == Emitter::size(product.getResult()))
+    return;
+  scaled = product.getResult();
+  unscaled = left;
+  factor = other;
 }
 
 bool ComputedOperand::isReadable(int64_t width) const {
@@ -120,31 +141,103 @@ struct ComputedOperand::Walk {
     return sums;
   }
 
-  /// Loops of `extents`, whose steps are kStep k each, from `k`.
-  SmallVector<Value> loop(const Index &k, ArrayRef<int64_t> extents, ValueRange before) const {
+  /// Loops of `extents`, whose steps are kStep k each, from `k`. The `shared` innermost loops,
+  /// where there are some, share a factor.
+  SmallVector<Value> loop(const Index &k, ArrayRef<int64_t> extents, size_t shared,
+                          ValueRange before) const {
     if (extents.empty())
       return step(k, kStep, before);
+    if (shared == extents.size())
+      return addScaled(k, extents, before);
     int64_t stride = kStep;
     for (int64_t inner : extents.drop_front())
       stride *= inner;
     return b.e.carry(0, extents.front(), SmallVector<Value>(before),
                      [&](const Index &i, ValueRange now) {
-                       return loop(k + i * stride, extents.drop_front(), now);
+                       return loop(k + i * stride, extents.drop_front(), shared, now);
                      });
+  }
+
+  /// `before`, one sum for each row and vector, and the sums over `extents` times their factor.
+  SmallVector<Value> addScaled(const Index &k, ArrayRef<int64_t> extents, ValueRange before) const {
+    Emitter &e = b.e;
+    auto scaledIs = [&](Value tensor) {
+      e.forget();
+      e.define(b.scaled, [&, tensor](const Index &at) {
+        return e.pull(tensor,
+                      e.broadcastIndex(at, Emitter::shape(b.scaled), Emitter::shape(tensor)));
+      });
+    };
+    scaledIs(b.unscaled);
+    int64_t count = before.size();
+    SmallVector<Value> sums(count * partsOf(count), e.zero(e.machine.lanes));
+    sums = joined(e, loop(k, extents, 0, sums), count);
+    scaledIs(b.factor);
+    int64_t vectors = width / e.machine.lanes;
+    for (int64_t v = 0; v < vectors && !e.isDry(); ++v) {
+      Value factor = e.broadcast(pull(k, v * e.machine.lanes), e.machine.lanes);
+      for (int64_t i = v; i < count; i += vectors)
+        sums[i] = math::FmaOp::create(e.builder, e.loc, sums[i], factor, before[i]);
+    }
+    e.undefine(b.scaled);
+    e.forget();
+    return sums;
   }
 
   SmallVector<int64_t> extentsOf(int64_t first, int64_t steps) const {
     return b.e.split(steps, [&](const Index &at) { step(at * kStep + first, kStep, {}); });
   }
 
-  /// From k0, which is a multiple of kStep, to k1.
-  SmallVector<Value> run(int64_t k0, int64_t k1, SmallVector<Value> sums) const {
+  /// How many of the innermost loops share a factor.
+  size_t sharedOf(int64_t first, ArrayRef<int64_t> extents) const {
+    Emitter &e = b.e;
+    std::optional<Index> found;
+    bool isOne = true;
+    SmallVector<Index> loops;
+    std::function<void(const Index &, ArrayRef<int64_t>)> descend = [&](const Index &k,
+                                                                        ArrayRef<int64_t> rest) {
+      if (rest.empty()) {
+        step(k, kStep, {});
+        return;
+      }
+      int64_t stride = kStep;
+      for (int64_t inner : rest.drop_front())
+        stride *= inner;
+      e.carry(0, rest.front(), {}, [&](const Index &i, ValueRange now) {
+        loops.push_back(i);
+        descend(k + i * stride, rest.drop_front());
+        return SmallVector<Value>(now);
+      });
+    };
+    bool isExact = e.isExact([&] {
+      e.define(b.scaled, [&](const Index &at) {
+        Index place = e.broadcastIndex(at, Emitter::shape(b.scaled), Emitter::shape(b.factor));
+        isOne &= !found || place == *found;
+        found = place;
+        return Value();
+      });
+      descend(first, extents);
+      e.undefine(b.scaled);
+    });
+    if (!isExact || !isOne)
+      return 0;
+    size_t shared = 0;
+    while (shared < loops.size() &&
+           found->factor(loops[loops.size() - 1 - shared].terms.front().first) == 0)
+      ++shared;
+    return shared;
+  }
+
+  /// From k0, which is a multiple of kStep, to k1. With `isShared` factors are taken out of
+  /// loops where they can be.
+  SmallVector<Value> run(int64_t k0, int64_t k1, SmallVector<Value> sums, bool isShared) const {
     auto advance = [&](int64_t steps) {
-      sums = loop(k0, extentsOf(k0, steps), sums);
+      SmallVector<int64_t> extents = extentsOf(k0, steps);
+      sums = loop(k0, extents, isShared ? sharedOf(k0, extents) : 0, sums);
       k0 += steps * kStep;
     };
     int64_t steps = (k1 - k0) / kStep;
-    if (steps > 0 && b.e.isExact([&] { loop(k0, extentsOf(k0, steps), {}); }))
+    if (steps > 0 && b.e.isExact([&] { loop(k0, extentsOf(k0, steps), 0, {}); }))
       advance(steps);
     else if (steps >= kWholeSteps)
       advance(steps / kWholeSteps * kWholeSteps);
@@ -152,14 +245,25 @@ struct ComputedOperand::Walk {
       advance(llvm::bit_floor(uint64_t((k1 - k0) / kStep)));
     return step(k0, k1 - k0, sums);
   }
+
+  /// Sets of `count` sums that are added up side by side.
+  static int64_t partsOf(int64_t count) {
+    return std::max<int64_t>(llvm::bit_floor(uint64_t(kSums / count)), 1);
+  }
+  static SmallVector<Value> joined(Emitter &e, SmallVector<Value> sums, int64_t count) {
+    for (int64_t i = count; i < static_cast<int64_t>(sums.size()); ++i)
+      sums[i % count] = arith::AddFOp::create(e.builder, e.loc, sums[i % count], sums[i]);
+    sums.truncate(count);
+    return sums;
+  }
 };
 
 SmallVector<Value> ComputedOperand::multiply(const Left &left, int64_t rows, const Index &batch,
                                              const Index &panel, int64_t width) const {
   int64_t vectors = width / e.machine.lanes, count = rows * vectors;
-  int64_t parts = std::max<int64_t>(llvm::bit_floor(uint64_t(kSums / count)), 1);
   auto use = [&](const Index &, Value at, int64_t plus, ArrayRef<Value> columns,
                  SmallVector<Value> &sums) {
+    int64_t parts = sums.size() / count;
     for (int64_t r = 0; r < rows; ++r) {
       Value scalar = e.broadcast(left(r, at, plus), e.machine.lanes);
       for (int64_t v = 0; v < vectors; ++v) {
@@ -168,13 +272,11 @@ SmallVector<Value> ComputedOperand::multiply(const Left &left, int64_t rows, con
       }
     }
   };
-  SmallVector<Value> none(count * parts, e.zero(e.machine.lanes));
-  SmallVector<Value> sums = Walk{*this, batch, panel, width, use}.run(0, sizes.k, none);
-  for (int64_t part = 1; part < parts; ++part)
-    for (int64_t i = 0; i < count; ++i)
-      sums[i] = arith::AddFOp::create(e.builder, e.loc, sums[i], sums[part * count + i]);
-  sums.truncate(count);
-  return sums;
+  Walk walk{*this, batch, panel, width, use};
+  // The sums of a block need registers beside those of K.
+  bool isShared = factor && count <= e.machine.registers / 4;
+  SmallVector<Value> none(isShared ? count : count * Walk::partsOf(count), e.zero(e.machine.lanes));
+  return Walk::joined(e, walk.run(0, sizes.k, none, isShared), count);
 }
 
 void ComputedOperand::store(int64_t base, int64_t k0, int64_t k1, const Index &batch,
@@ -185,5 +287,5 @@ void ComputedOperand::store(int64_t base, int64_t k0, int64_t k1, const Index &b
     for (auto [v, column] : llvm::enumerate(columns))
       e.storeScratch(base, (k + plus) * width + v * e.machine.lanes + lane, column);
   };
-  Walk{*this, batch, panel, width, use}.run(k0, k1, {});
+  Walk{*this, batch, panel, width, use}.run(k0, k1, {}, /*isShared=*/false);
 }

@@ -30,12 +30,17 @@ public:
 private:
   struct Walk;
 
+  /// Whether `right` is, through views, a product by what is smaller.
+  void findFactor();
+
   emit::Emitter &e;
   const emit::ProductOperands &operands;
   emit::ProductSizes sizes;
   emit::Value right; ///< null where it is no such operand
   /// What it is made of, by number of the kernel's argument.
   llvm::SmallVector<emit::Value> sources;
+  /// unscaled * factor, if there is a factor.
+  emit::Value scaled, unscaled, factor;
 };
 
 } // namespace cleave::cpu
