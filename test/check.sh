@@ -110,7 +110,7 @@ run_shared() {
     --mesh 1 --mesh tp=2 --mesh tp=3 --mesh tp=4 --mesh tp=8
 }
 
-# The ONNX project's cases of quantised tensors and pools.
+# The ONNX project's cases of quantised tensors, 8-bit floats and pools.
 run_backend() {
   local data=../shared/onnx-backend-tests/data.tgz
   [ -f $data ] || return 0

@@ -193,20 +193,20 @@ INFER(CacheUpdateOp) { return give(types, sizesOf(op.getCache()), elementOf(op.g
 
 /// What a product of these is; null where they do not multiply.
 static Type productElement(Type lhs, Type rhs) {
-  auto isByte = [](Type type) { return type.isInteger(8); };
-  if (isByte(lhs) && isByte(rhs))
+  auto areBoth = [&](auto is) { return is(lhs) && is(rhs); };
+  if (areBoth([](Type type) { return type.isInteger(8); }))
     return IntegerType::get(lhs.getContext(), 32);
-  if (lhs != rhs)
-    return nullptr;
-  bool isByteFloat = isa<FloatType>(lhs) && lhs.getIntOrFloatBitWidth() == 8;
-  return isByteFloat ? Float32Type::get(lhs.getContext()) : lhs;
+  if (areBoth([](Type type) { return isByteFloat(type); }))
+    return Float32Type::get(lhs.getContext());
+  return lhs == rhs ? lhs : nullptr;
 }
 
 INFER(MatmulOp) {
   Sizes lhs = sizesOf(op.getLhs()), rhs = sizesOf(op.getRhs());
   Type element = productElement(elementOf(op.getLhs()), elementOf(op.getRhs()));
   if (lhs.size() < 2 || rhs.size() < 2 || !element)
-    return emitOptionalError(loc, "wants two matrices of one element type, or of i8 and ui8, got: ",
+    return emitOptionalError(loc,
+                             "wants two matrices of one element type, or of two of 8 bits, got: ",
                              TypeRange(op.getOperands())); // C1
   Size rows = lhs[lhs.size() - 2], columns = rhs.back();
   bool multiplies = lhs.back().value == rhs[rhs.size() - 2].value;
@@ -231,7 +231,7 @@ INFER(ConvOp) {
   Type element = productElement(elementOf(op.getInput()), elementOf(op.getFilter()));
   if (!element)
     return emitOptionalError(loc,
-                             "wants input and filter of one element type, or of i8 and ui8, "
+                             "wants input and filter of one element type, or of two of 8 bits, "
                              "got: ",
                              TypeRange(op.getOperands())); // C1
   Sizes result = {input[0], filter[0]};

@@ -32,6 +32,11 @@ inline mlir::RankedTensorType typeOf(mlir::Value value) {
 inline llvm::ArrayRef<int64_t> shapeOf(mlir::Value value) { return typeOf(value).getShape(); }
 inline mlir::Type elementOf(mlir::Value value) { return typeOf(value).getElementType(); }
 
+/// Whether it is an 8-bit float of a kind that the dialect computes with.
+inline bool isByteFloat(mlir::Type element) {
+  return llvm::isa<mlir::Float8E4M3FNType, mlir::Float8E5M2Type>(element);
+}
+
 /// Bytes that one element takes in memory; a bool takes one.
 int64_t elementBytes(mlir::Type elementType);
 int64_t bytesOf(mlir::RankedTensorType type);

@@ -41,13 +41,12 @@ def Nn_MatmulOp : Nn_InferredOp<"matmul"> {
   let summary = "[B…, m, k] x [B…, k, n] -> [B…, m, n], batches broadcast";
   let description = [{
     Products of floats narrower than f32 are accumulated in f32 and rounded once.
-    Those of 8-bit types are as wide as their sums: of i8 and ui8, which may be
-    mixed, i32, which wraps; of 8-bit floats f32. Otherwise the result is of the
-    operands' type.
+    Those of 8-bit types are as wide as their sums: of i8 and ui8 i32, which
+    wraps; of 8-bit floats f32. Otherwise the result is of the operands' type.
 
     Constraints:
-    - (C1) both operands have rank 2 or more and one element type, or are i8 and
-      ui8.
+    - (C1) both operands have rank 2 or more and one element type, or two that are
+      both integers or both floats of 8 bits.
     - (C2) the last dimension of `lhs` is the last but one of `rhs`, and the
       leading dimensions broadcast.
 

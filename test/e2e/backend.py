@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The ONNX project's own cases of quantised tensors and of pools.
+"""The ONNX project's own cases of quantised tensors, of 8-bit floats and of pools.
 
     python backend.py CLEAVE DATA.tgz [--mesh MESH]...
 
@@ -16,16 +16,18 @@ import subprocess
 import tarfile
 import tempfile
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from tally import tally
 
-CASES = re.compile(r"test_((de|dynamic)?quantizelinear|matmulinteger|convinteger|qlinear|(global)?maxpool)")
+CASES = re.compile(r"test_((de|dynamic)?quantizelinear|matmulinteger|convinteger|qlinear|(global)?maxpool|"
+                   r"cast(like)?_.*FLOAT8E(4M3|5M2))")
 # By a part of the name, the first that fits.
 REFUSED = {
-    "e4m3": "", "e5m2": "", "float4": "", "_int4": "", "_uint4": "", "_int2": "", "_uint2": "",
+    "FNUZ": "", "float4": "", "_int4": "", "_uint4": "", "_int2": "", "_uint2": "",
     "with_argmax": "the places of the largest elements",
 }
 
@@ -33,6 +35,13 @@ REFUSED = {
 def tensor(path):
     with open(path, "rb") as file:
         return numpy_helper.to_array(onnx.TensorProto.FromString(file.read()))
+
+
+def read(file):
+    """The arrays of a file by name; elements that it has as bits, of their own type."""
+    kinds = {"f8e4m3fn": ml_dtypes.float8_e4m3fn, "f8e5m2": ml_dtypes.float8_e5m2}
+    named = ((*key.partition("@"), array) for key, array in np.load(file).items())
+    return {name: array.view(kinds[kind]) if kind in kinds else array for name, _, kind, array in named}
 
 
 def wrong(cleave, case, mesh):
@@ -53,13 +62,14 @@ def wrong(cleave, case, mesh):
         if os.path.exists(os.path.join(case, "data.json")):
             with open(os.path.join(case, "data.json")) as file:
                 tolerance.update({k: v for k, v in json.load(file).items() if k in tolerance})
-        got = np.load(out)
+        got = read(out)
         names = [o.name for o in onnx.load(os.path.join(case, "model.onnx")).graph.output]
         for i, output in enumerate(names):
             want = tensor(os.path.join(data, f"output_{i}.pb"))
             if got[output].shape != want.shape or got[output].dtype != want.dtype:
                 return f"{output} is {got[output].dtype}{got[output].shape}, not {want.dtype}{want.shape}"
-            if not np.allclose(got[output].astype(np.float64), want.astype(np.float64), **tolerance):
+            if not np.allclose(got[output].astype(np.float64), want.astype(np.float64), equal_nan=True,
+                               **tolerance):
                 return f"{output} differs"
     return ""
 

@@ -59,7 +59,8 @@ def worst(got, want, tolerance, seen):
     if not got.size:
         return 0.0
     same = (got == want) | (np.isnan(got) & np.isnan(want))
-    share = np.abs(got - want) / (tolerance["atol"] + tolerance["rtol"] * np.abs(want))
+    with np.errstate(invalid="ignore"):
+        share = np.abs(got - want) / (tolerance["atol"] + tolerance["rtol"] * np.abs(want))
     share = np.where(same, 0, np.where(np.isnan(share), np.inf, share))
     return float(share.max())
 

@@ -123,6 +123,49 @@ def elements():
     return g
 
 
+def floats_of_bytes():
+    """8-bit floats as quantised types, beyond what they reach and with what is no number."""
+    g = Graph("quantised_floats")
+    wide = floats(4, 24, scale=2.0) * np.float32(2.0) ** random.integers(-20, 20, (4, 24)).astype(np.float32)
+    wide[0, :5] = [np.inf, -np.inf, np.nan, 0.0, -0.0]
+    x, by = g.input("x", floats(4, 24, scale=2.0)), scales(24)
+    wide = g.input("wide", wide.astype(np.float32))
+    one = np.float32(1024)  # the smallest numbers are seen beside what is tolerated
+    for kind in (TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2):
+        none = g.weight(np.array(0), kind)
+        for saturate in (0, 1):
+            q = g("QuantizeLinear", wide, np.float32(0.03), none, saturate=saturate, keep=False)
+            g("DequantizeLinear", q, one, none)
+        q = g("QuantizeLinear", x, by, g.weight(np.zeros(24), kind), axis=-1, keep=False)
+        g("DequantizeLinear", q, one)
+        q = g("QuantizeLinear", x, scales(4, 3), axis=1, block_size=8, output_dtype=kind, keep=False)
+        g("DequantizeLinear", q, scales(4, 3), axis=1, block_size=8)
+        g("DequantizeLinear", g.weight(floats(4, 24), kind), scales(24).astype(np.float16))
+    return g
+
+
+def products_of_floats():
+    """Products and convolutions of 8-bit floats, as exporters write them."""
+    g = Graph("quantised_float_products")
+    x, image = g.input("x", floats(2, 3, 64)), g.input("image", floats(2, 6, 9, 9))
+    for left, right in ((17, 17), (19, 17), (17, 19)):
+        one = [np.float32(0.02), g.weight(np.array(0), left)]
+        a = g("DequantizeLinear", g("QuantizeLinear", x, *one, keep=False), *one, keep=False)
+        by = scales(48)
+        w = g.weight(floats(64, 48, scale=20.0), right)
+        g("MatMul", a, g("DequantizeLinear", w, by, g.weight(np.zeros(48), right), axis=1, keep=False))
+        w = g.weight(floats(48, 64, scale=20.0), right)
+        b = g("DequantizeLinear", w, np.float32(0.01), keep=False)
+        g("MatMul", a, g("Transpose", b, perm=[1, 0], keep=False))
+        rows = g("Reshape", a, np.array([6, 64]), keep=False)
+        g("Gemm", rows, b, floats(48), transB=1)
+    one = [np.float32(0.02), g.weight(np.array(0), 17)]
+    a = g("DequantizeLinear", g("QuantizeLinear", image, *one, keep=False), *one, keep=False)
+    w = g.weight(floats(8, 6, 3, 3, scale=20.0), 17)
+    g("Conv", a, g("DequantizeLinear", w, scales(8), axis=0, keep=False), pads=[1, 1, 1, 1])
+    return g
+
+
 def products():
     """Products of bytes, and of floats with weights of few bits."""
     g = Graph("quantised_products")
@@ -230,7 +273,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parent)
     folder = parser.parse_args().out
-    entries = [write(build(), folder) for build in (elements, products, tables, windows)]
+    entries = [write(build(), folder) for build in (elements, products, tables, windows, floats_of_bytes, products_of_floats)]
     manifest = folder / "MANIFEST.json"
     kept = [e for e in json.loads(manifest.read_text()) if e["exporter"] != "quantised.py"]
     manifest.write_text(json.dumps(kept + entries, indent=1) + "\n")

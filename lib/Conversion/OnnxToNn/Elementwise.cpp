@@ -89,13 +89,7 @@ Type cleave::elementOfNumber(Builder &b, int64_t number) {
 
 /// 8-bit floats saturate unless a node says otherwise; nothing else does.
 static Value castTo(Node &n, Type target) {
-  Value input = n.in(0);
-  bool saturates = target.getIntOrFloatBitWidth() == 8 && isa<FloatType>(target) &&
-                   n.intAttr("saturate", 1) != 0;
-  if (!input || !saturates || elementOf(input) == target)
-    return n.cast(input, target);
-  return n.makeTyped<nn::CastOp>(typeOf(input).clone(target), input,
-                                 {{"saturate", n.b.getUnitAttr()}});
+  return n.cast(n.in(0), target, isByteFloat(target) && n.intAttr("saturate", 1) != 0);
 }
 
 static LogicalResult cast(Node &n) {

@@ -350,10 +350,12 @@ Value Node::broadcast(Value value, ArrayRef<Size> shape) {
   return makeTyped<nn::BroadcastOp>(nn::tensorOf(shape, elementOf(value)), value);
 }
 
-Value Node::cast(Value value, Type elementType) {
+Value Node::cast(Value value, Type elementType, bool saturates) {
   if (!value || elementOf(value) == elementType)
     return value;
-  return makeTyped<nn::CastOp>(typeOf(value).clone(elementType), value);
+  RankedTensorType type = typeOf(value).clone(elementType);
+  return saturates ? makeTyped<nn::CastOp>(type, value, {{"saturate", b.getUnitAttr()}})
+                   : makeTyped<nn::CastOp>(type, value);
 }
 
 Value Node::slice(Value value, ArrayRef<Size> starts, ArrayRef<Size> sizes,

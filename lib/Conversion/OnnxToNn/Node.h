@@ -114,7 +114,7 @@ public:
   mlir::Value reshape(mlir::Value value, llvm::ArrayRef<Size> shape);
   mlir::Value transpose(mlir::Value value, llvm::ArrayRef<int64_t> permutation);
   mlir::Value broadcast(mlir::Value value, llvm::ArrayRef<Size> shape);
-  mlir::Value cast(mlir::Value value, mlir::Type elementType);
+  mlir::Value cast(mlir::Value value, mlir::Type elementType, bool saturates = false);
   mlir::Value slice(mlir::Value value, llvm::ArrayRef<Size> starts, llvm::ArrayRef<Size> sizes,
                     llvm::ArrayRef<int64_t> steps);
   /// Elements [start, start + size) of dimension `dim`.
@@ -159,6 +159,7 @@ inline constexpr int64_t kLargestTensor = int64_t(1) << 40;
 bool isPossible(llvm::ArrayRef<int64_t> shape);
 
 using nn::elementOf;
+using nn::isByteFloat;
 using nn::shapeOf;
 using nn::sizesOf;
 using nn::typeOf;

@@ -64,7 +64,7 @@ static constexpr int64_t kMostNodes = 1 << 18;
 
 static bool isComputable(Type element) {
   return element.isF32() || element.isF64() || element.isF16() || element.isBF16() ||
-         isa<Float8E4M3FNType, Float8E5M2Type>(element) ||
+         isByteFloat(element) ||
          (isa<IntegerType>(element) &&
           (element.isInteger(1) || element.isInteger(8) || element.isInteger(16) ||
            element.isInteger(32) || element.isInteger(64)));

@@ -60,7 +60,8 @@ bool cleave::isZero(Node &n, Value zero) {
   if (!zero)
     return true;
   std::optional<HostTensor> known = n.constant(zero);
-  return known && !known->isFloat() && llvm::all_of(known->ints, [](int64_t z) { return z == 0; });
+  auto isNone = [](auto z) { return z == 0; };
+  return known && llvm::all_of(known->ints, isNone) && llvm::all_of(known->floats, isNone);
 }
 
 IntegerType cleave::integerType(Node &n, size_t i) {
@@ -77,14 +78,40 @@ IntegerType cleave::integerType(Node &n, size_t i) {
   return type;
 }
 
+Type cleave::quantizedType(Node &n, size_t i) {
+  Value value = n.quantized(i);
+  if (!value)
+    return nullptr;
+  Type element = elementOf(value);
+  if (isByteFloat(element) || (isa<IntegerType>(element) && !element.isInteger(1)))
+    return isByteFloat(element) ? element : integerType(n, i);
+  return n.error() << n.op.getOpType() << " wants quantised integers or 8-bit floats as input " << i
+                   << ", got: " << element,
+         nullptr;
+}
+
+/// Failure with a message if input `zero` holds 8-bit floats that are known not to be 0. They
+/// have no zero point: ONNX has one for its type alone, and those who compute with it differ in
+/// what another number would mean.
+static LogicalResult requireNoZero(Node &n, size_t zero) {
+  Value value = n.quantized(zero);
+  if (!value || !isByteFloat(elementOf(value)) || !n.constant(value) || isZero(n, value))
+    return success();
+  return n.error() << n.op.getOpType() << " with a zero point of " << elementOf(value)
+                   << " other than 0 is not supported";
+}
+
 LogicalResult cleave::requireTypeOf(Node &n, size_t zero, size_t of) {
   if (!n.has(zero))
     return success();
-  IntegerType type = integerType(n, of), moved = type ? integerType(n, zero) : type;
+  Type type = quantizedType(n, of);
+  if (!type)
+    return failure();
+  Type moved = isByteFloat(type) ? quantizedType(n, zero) : integerType(n, zero);
   if (!moved)
     return failure();
   if (moved == type)
-    return success();
+    return requireNoZero(n, zero);
   return n.error() << n.op.getOpType() << " wants a zero point of the type of what it moves, "
                    << type << ", got: " << moved << " as input " << zero;
 }
@@ -112,8 +139,9 @@ Value cleave::dequantize(Node &n, Value q, Scaling by, Type element) {
   Type f32 = n.b.getF32Type();
   if (!q || !by.scale)
     return nullptr;
-  if (!isa<IntegerType>(elementOf(q)))
-    return n.error() << n.op.getOpType() << " wants quantised integers, got: " << q.getType(),
+  if (!isa<IntegerType>(elementOf(q)) && !isByteFloat(elementOf(q)))
+    return n.error() << n.op.getOpType()
+                     << " wants quantised integers or 8-bit floats, got: " << q.getType(),
            nullptr;
   bool isZeroed = !isZero(n, by.zero);
   // Integers of 32 bits are sums, whose difference f32 would not hold.
@@ -146,6 +174,14 @@ Value cleave::quantize(Node &n, Value x, Scaling by, IntegerType element) {
   Type f32 = n.b.getF32Type();
   Value ratio = n.make<nn::DivOp>({n.cast(x, f32), n.cast(by.scale, f32)});
   return saturate(n, ratio, by.zero, element);
+}
+
+Value cleave::quantizeToFloat(Node &n, Value x, Scaling by, Type element, bool saturates) {
+  Type f32 = n.b.getF32Type();
+  x = n.make<nn::DivOp>({n.cast(x, f32), n.cast(by.scale, f32)});
+  if (!isZero(n, by.zero))
+    x = n.make<nn::AddOp>({x, n.cast(by.zero, f32)});
+  return n.cast(x, element, saturates);
 }
 
 Value cleave::requantize(Node &n, Value sums, Scaling by, IntegerType element) {
@@ -316,7 +352,7 @@ static Scaled scaledInput(Node &n, Value x) {
 //===----------------------------------------------------------------------===//
 
 static LogicalResult dequantizeLinear(Node &n) {
-  if (!integerType(n, 0) || failed(requireTypeOf(n, 2, 0)))
+  if (!quantizedType(n, 0) || failed(requireTypeOf(n, 2, 0)))
     return failure();
   Value q = n.quantized(0);
   Scaled input = scaledInput(n, q);
@@ -332,7 +368,7 @@ static LogicalResult dequantizeLinear(Node &n) {
 }
 
 /// The type that a QuantizeLinear gives: its zero point's, else what it says, else ui8.
-static IntegerType quantizedType(Node &n) {
+static Type resultType(Node &n) {
   int64_t number = n.intAttr("output_dtype");
   // int4, uint4, uint2, int2 have no elements of their own in nn.
   Type said = number == 22   ? n.b.getIntegerType(4)
@@ -342,20 +378,21 @@ static IntegerType quantizedType(Node &n) {
               : number != 0  ? elementOfNumber(n.b, number)
                              : n.b.getIntegerType(8, /*isSigned=*/false);
   if (n.has(2)) {
-    IntegerType zero = integerType(n, 2);
+    Type zero = quantizedType(n, 2);
     if (zero && number != 0 && said != zero)
       return n.error() << n.op.getOpType() << " says two types of its output, got: " << zero
                        << " by the zero point and " << number << " by \"output_dtype\"",
              nullptr;
     said = zero;
-    if (!said)
+    if (!said || failed(requireNoZero(n, 2)))
       return nullptr;
   }
   auto type = dyn_cast_or_null<IntegerType>(said);
-  if (!type || type.getWidth() > 16 || type.getWidth() == 1)
-    return (void)n.unsupported("an output of other types than integers of 16 bits and less"),
-           nullptr;
-  return type;
+  if (said && (isByteFloat(said) || (type && type.getWidth() <= 16 && type.getWidth() > 1)))
+    return said;
+  return (void)n.unsupported("an output of other types than integers of 16 bits and less, "
+                             "f8E4M3FN and f8E5M2"),
+         nullptr;
 }
 
 static LogicalResult quantizeLinear(Node &n) {
@@ -364,14 +401,16 @@ static LogicalResult quantizeLinear(Node &n) {
     return failure();
   // The division is done in f32: what ONNX Runtime does for all types, and exact where the
   // scale is a power of two.
-  IntegerType element = quantizedType(n);
+  Type element = resultType(n);
   Scaled input = element ? scaledInput(n, x) : Scaled();
   if (!input.tensor || !input.by.scale)
     return failure();
-  Value q = n.reshape(quantize(n, input.tensor, input.by, element), sizesOf(x));
-  if (element.getWidth() < 8)
-    n.setNarrow(0, element);
-  return n.give(q);
+  auto integer = dyn_cast<IntegerType>(element);
+  Value q = integer ? quantize(n, input.tensor, input.by, integer)
+                    : quantizeToFloat(n, input.tensor, input.by, element, n.intAttr("saturate", 1));
+  if (integer && integer.getWidth() < 8)
+    n.setNarrow(0, integer);
+  return n.give(n.reshape(q, sizesOf(x)));
 }
 
 static LogicalResult dynamicQuantizeLinear(Node &n) {

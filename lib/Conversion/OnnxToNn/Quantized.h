@@ -1,8 +1,8 @@
 //===- Quantized.h - what ops of quantised tensors share ------*- C++ -*-===//
 //
-// A quantised tensor holds integers q that stand for (q - zero) * scale. Scales
-// and zero points come here in a shape that broadcasts to the tensor's; a null
-// zero point is 0.
+// A quantised tensor holds integers or 8-bit floats q that stand for (q - zero) *
+// scale. Scales and zero points come here in a shape that broadcasts to the
+// tensor's; a null zero point is 0.
 //
 //===----------------------------------------------------------------------===//
 
@@ -18,13 +18,17 @@ struct Scaling {
   mlir::Value zero; ///< null: 0
 };
 
-/// (q - zero) * scale in f32, rounded once to `element`. Null, with a message, for a `q` of
-/// no integers.
+/// (q - zero) * scale in f32, rounded once to `element`. Null, with a message, for a `q` that
+/// is not quantised.
 mlir::Value dequantize(Node &n, mlir::Value q, Scaling by, mlir::Type element);
 
 /// round(x / scale) + zero in f32, ties to even, held within `element`, an integer type;
 /// integers of less than a byte come as bytes.
 mlir::Value quantize(Node &n, mlir::Value x, Scaling by, mlir::IntegerType element);
+
+/// x / scale + zero in f32, rounded to `element`, an 8-bit float, as nn.cast rounds it: what it
+/// does not reach is its largest number where it `saturates`.
+mlir::Value quantizeToFloat(Node &n, mlir::Value x, Scaling by, mlir::Type element, bool saturates);
 
 /// round(sums * scale) + zero: what a product of quantised tensors gives.
 mlir::Value requantize(Node &n, mlir::Value sums, Scaling by, mlir::IntegerType element);
@@ -64,8 +68,12 @@ bool isZero(Node &n, mlir::Value zero);
 /// what is no integer.
 mlir::IntegerType integerType(Node &n, size_t i);
 
-/// Failure with a message if there is an input `zero`, a zero point, that is not of the integer
-/// type of input `of`.
+/// The type of input `i`, a quantised tensor's: integers, which may be of less than a byte, or
+/// an 8-bit float; null with a message for any other.
+mlir::Type quantizedType(Node &n, size_t i);
+
+/// Failure with a message if there is an input `zero`, a zero point, that is not of the quantised
+/// type of input `of`, or of 8-bit floats that are known and not 0.
 llvm::LogicalResult requireTypeOf(Node &n, size_t zero, size_t of);
 
 /// `x` plus input `bias`, where there is one; null, with a message, if it does not broadcast to

@@ -95,15 +95,11 @@ Value Emitter::iota(int64_t lanes) {
                              ArrayRef<int64_t>(llvm::to_vector(llvm::seq<int64_t>(0, lanes)))));
 }
 
-static bool isByteFloat(Type element) {
-  return isa<FloatType>(element) && element.getIntOrFloatBitWidth() == 8;
-}
-
 /// bf16 is bits: LLVM calls a library for scalars of it. It has no 8-bit floats.
 Type Emitter::storedType(Type element) {
   if (auto integer = dyn_cast<IntegerType>(element))
     return IntegerType::get(element.getContext(), std::max(integer.getWidth(), 8u));
-  if (element.isBF16() || isByteFloat(element))
+  if (element.isBF16() || nn::isByteFloat(element))
     return IntegerType::get(element.getContext(), element.getIntOrFloatBitWidth());
   return element;
 }
@@ -122,7 +118,7 @@ Value Emitter::widen(Value stored, Type element) {
     return arith::BitcastOp::create(builder, loc, vectorOf(builder.getF32Type(), lanes),
                                     arith::ShLIOp::create(builder, loc, wide, shift));
   }
-  if (isByteFloat(element))
+  if (nn::isByteFloat(element))
     return nn::buildOfF8Bits(builder, loc, stored, element);
   if (isa<FloatType>(element) && element.getIntOrFloatBitWidth() < 32)
     return arith::ExtFOp::create(builder, loc, vectorOf(builder.getF32Type(), lanes), stored);
@@ -572,7 +568,7 @@ void Emitter::store(unsigned number, const Index &at, Value stored) {
                  ? machine.roundToBf16(builder, loc, stored)
                  : arith::TruncIOp::create(builder, loc, narrow,
                                            nn::buildBf16Bits(builder, loc, stored));
-  } else if (isByteFloat(element)) {
+  } else if (nn::isByteFloat(element)) {
     stored = arith::TruncIOp::create(
         builder, loc, narrow, nn::buildF8Bits(builder, loc, stored, element, /*saturates=*/false));
   } else if (stored.getType() != narrow) {

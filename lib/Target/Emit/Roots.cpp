@@ -21,7 +21,7 @@ static bool isStorable(Type element) {
   if (auto integer = dyn_cast<IntegerType>(element))
     return llvm::is_contained({1u, 8u, 16u, 32u, 64u}, integer.getWidth());
   return element.isF16() || element.isBF16() || element.isF32() || element.isF64() ||
-         isa<Float8E4M3FNType, Float8E5M2Type>(element);
+         nn::isByteFloat(element);
 }
 
 LogicalResult cleave::emit::checkKernel(func::FuncOp kernel, StringRef target) {

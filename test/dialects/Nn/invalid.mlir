@@ -188,7 +188,7 @@ func.func @matmul_c1(%x: tensor<4xf32>) {
 // -----
 
 func.func @matmul_c1_of_two_types(%x: tensor<4x4xi8>, %y: tensor<4x4xi32>) {
-  // expected-error @below {{wants two matrices of one element type, or of i8 and ui8}}
+  // expected-error @below {{wants two matrices of one element type, or of two of 8 bits}}
   %r = nn.matmul %x, %y : tensor<4x4xi8>, tensor<4x4xi32>
   return
 }

@@ -29,7 +29,7 @@ onnx.graph "block_size" inputs ["q", "s"] outputs ["y"] : [tensor<2x4xf32>] {
 
 onnx.graph "floats_are_not_quantised" inputs ["q", "s"] outputs ["y"] : [tensor<2x4xf32>] {
 ^bb0(%q: tensor<2x4xf32>, %s: tensor<f32>):
-  // expected-error @below {{DequantizeLinear wants quantised integers as input 0, got: 'f32'}}
+  // expected-error @below {{DequantizeLinear wants quantised integers or 8-bit floats as input 0, got: 'f32'}}
   %y = onnx.node "DequantizeLinear" "" since 21 "d"(%q, %s) -> ["y"] {} : (tensor<2x4xf32>, tensor<f32>) -> !onnx.value
   onnx.output %y : !onnx.value
 }
@@ -141,5 +141,24 @@ onnx.graph "bias_of_another_shape" inputs ["a", "b", "s", "c"] outputs ["y"] : [
   %none = onnx.none
   // expected-error @below {{MatMulNBits wants a bias that broadcasts to 'tensor<4x4xf32>', got: 'tensor<3x4x4xf32>'}}
   %y = onnx.node "MatMulNBits" "com.microsoft" since 1 "m"(%a, %b, %s, %none, %none, %c) -> ["y"] {K = 32 : i64, N = 4 : i64, block_size = 16 : i64} : (tensor<4x32xf32>, tensor<4x2x8xui8>, tensor<4x2xf32>, none, none, tensor<3x4x4xf32>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+onnx.graph "zero_point_of_floats" inputs ["x", "s"] outputs ["y"] : [tensor<2x4xf8E4M3FN>] {
+^bb0(%x: tensor<2x4xf32>, %s: tensor<f32>):
+  %z = onnx.initializer <"z", tensor<f8E4M3FN>, "\38"> : tensor<f8E4M3FN>
+  // expected-error @below {{QuantizeLinear with a zero point of 'f8E4M3FN' other than 0 is not supported}}
+  %y = onnx.node "QuantizeLinear" "" since 21 "q"(%x, %s, %z) -> ["y"] {} : (tensor<2x4xf32>, tensor<f32>, tensor<f8E4M3FN>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+onnx.graph "floats_of_another_kind" inputs ["x", "s"] outputs ["y"] : [tensor<2x4xf8E4M3FNUZ>] {
+^bb0(%x: tensor<2x4xf32>, %s: tensor<f32>):
+  // expected-error @below {{QuantizeLinear with an output of other types than integers of 16 bits and less, f8E4M3FN and f8E5M2 is not supported}}
+  %y = onnx.node "QuantizeLinear" "" since 21 "q"(%x, %s) -> ["y"] {output_dtype = 18 : i64} : (tensor<2x4xf32>, tensor<f32>) -> !onnx.value
   onnx.output %y : !onnx.value
 }

@@ -41,6 +41,37 @@ onnx.graph "dequantise_ragged_blocks" inputs ["q", "s"] outputs ["y"] : [tensor<
 
 // -----
 
+// 8-bit floats have no zero point, so none is subtracted.
+// CHECK-LABEL: func.func @main
+// CHECK: %[[X:.*]] = nn.cast %{{.*}} : tensor<2x4xf8E4M3FN> to tensor<2x4xf32>
+// CHECK-NOT: nn.sub
+// CHECK: nn.mul %[[X]], %{{.*}} : tensor<2x4xf32>, tensor<f32>
+// CHECK-NEXT: nn.cast %{{.*}} to tensor<2x4xbf16>
+onnx.graph "dequantise_floats" inputs ["q", "s"] outputs ["y"] : [tensor<2x4xbf16>] {
+^bb0(%q: tensor<2x4xf8E4M3FN>, %s: tensor<bf16>):
+  %z = onnx.initializer <"z", tensor<f8E4M3FN>, "\00"> : tensor<f8E4M3FN>
+  %y = onnx.node "DequantizeLinear" "" since 23 "d"(%q, %s, %z) -> ["y"] {} : (tensor<2x4xf8E4M3FN>, tensor<bf16>, tensor<f8E4M3FN>) -> !onnx.value
+  onnx.output %y : !onnx.value
+}
+
+// -----
+
+// Nothing is rounded to whole numbers, and what is too large stays so only where it is said.
+// CHECK-LABEL: func.func @main
+// CHECK: %[[R:.*]] = nn.div
+// CHECK-NEXT: %[[Q:.*]] = nn.cast saturate %[[R]] : tensor<2x4xf32> to tensor<2x4xf8E5M2>
+// CHECK: %[[S:.*]] = nn.div
+// CHECK-NEXT: %[[P:.*]] = nn.cast %[[S]] : tensor<2x4xf32> to tensor<2x4xf8E5M2>
+// CHECK-NEXT: return %[[Q]], %[[P]]
+onnx.graph "quantise_to_floats" inputs ["x", "s"] outputs ["y", "w"] : [tensor<2x4xf8E5M2>, tensor<2x4xf8E5M2>] {
+^bb0(%x: tensor<2x4xf32>, %s: tensor<f32>):
+  %y = onnx.node "QuantizeLinear" "" since 21 "q"(%x, %s) -> ["y"] {output_dtype = 19 : i64} : (tensor<2x4xf32>, tensor<f32>) -> !onnx.value
+  %w = onnx.node "QuantizeLinear" "" since 21 "p"(%x, %s) -> ["w"] {output_dtype = 19 : i64, saturate = 0 : i64} : (tensor<2x4xf32>, tensor<f32>) -> !onnx.value
+  onnx.output %y, %w : !onnx.value, !onnx.value
+}
+
+// -----
+
 // ONNX divides, rounds, moves and holds within the type, in this order.
 // CHECK-LABEL: func.func @main
 // CHECK: nn.div
