@@ -8,6 +8,8 @@
 
 #include <cstring>
 #include <new>
+#include <set>
+#include <tuple>
 #include <vector>
 
 using namespace cleave::runtime;
@@ -104,4 +106,15 @@ int32_t cleave_load_params(const cleave_program *program, uint32_t rank, void *p
   } catch (const std::bad_alloc &) {
     return fail(error, CLEAVE_REFUSED, "out of memory while loading");
   }
+}
+
+uint64_t cleave_weight_bytes(const cleave_program *program, uint32_t rank) {
+  uint64_t bytes = program->programs[program->class_of_rank[rank]].param_bytes;
+  std::set<std::tuple<uint32_t, uint64_t, uint64_t>> ranges;
+  for (const cleave_command &command : listOf(*program, rank, /*load=*/false))
+    for (const cleave_buffer &buffer : buffersOf(*program, command))
+      if (buffer.space == CLEAVE_SPACE_FILE &&
+          ranges.insert({buffer.index, buffer.offset, buffer.bytes}).second)
+        bytes += buffer.bytes;
+  return bytes;
 }

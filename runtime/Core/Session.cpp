@@ -4,6 +4,8 @@
 
 #include "../Comm/Threads.h"
 
+#include "cleave/Runtime/Load.h"
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -176,7 +178,7 @@ int32_t Session::allocate(cleave_error *error) {
     rank.paramData = program.params ? const_cast<char *>(files[program.params[r].file].data()) +
                                           program.params[r].offset
                                     : rank.params.data();
-    rank.counters.param_bytes = own.param_bytes;
+    rank.counters.param_bytes = cleave_weight_bytes(&program, r);
     rank.counters.arena_bytes = own.arena_bytes;
     rank.outputs.resize(program.num_outputs);
     for (uint32_t i = 0; i < program.num_outputs && done; ++i) {

@@ -5,6 +5,8 @@
 #include "../Core/Groups.h"
 #include "../Core/Verify.h"
 
+#include "cleave/Runtime/Load.h"
+
 #include <algorithm>
 #include <bit>
 #include <utility>
@@ -186,7 +188,8 @@ int32_t Gpu::take(uint32_t rank, CUdeviceptr &memory, uint64_t bytes, cleave_err
   const cleave_rank_program &own = program.programs[program.class_of_rank[rank]];
   uint64_t together = 0;
   for (uint32_t r = 0; r < program.num_ranks; ++r)
-    together += weightBytes(r) + program.programs[program.class_of_rank[r]].arena_bytes;
+    together +=
+        cleave_weight_bytes(&program, r) + program.programs[program.class_of_rank[r]].arena_bytes;
   // Some is left for code and for the driver.
   uint64_t usable = all / 10 * 9, passing = passingBytes(rank), least = 0, example = 0;
   uint64_t taken = ranks.size() < program.num_ranks ? program.num_ranks : devices.size();
@@ -210,9 +213,9 @@ int32_t Gpu::take(uint32_t rank, CUdeviceptr &memory, uint64_t bytes, cleave_err
   return runtime::fail(error, CLEAVE_REFUSED,
                        "the GPU has no memory for rank %u, which needs %llu bytes of weights, %llu "
                        "to make them, %llu of activations; %llu of %llu are free: %s",
-                       rank, (unsigned long long)weightBytes(rank), (unsigned long long)passing,
-                       (unsigned long long)own.arena_bytes, (unsigned long long)unused,
-                       (unsigned long long)all, advice.c_str());
+                       rank, (unsigned long long)cleave_weight_bytes(&program, rank),
+                       (unsigned long long)passing, (unsigned long long)own.arena_bytes,
+                       (unsigned long long)unused, (unsigned long long)all, advice.c_str());
 }
 
 /// What ranks exchange lies there: where NCCL opens windows to it, it has to be NCCL's own.

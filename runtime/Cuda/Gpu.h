@@ -189,8 +189,6 @@ private:
   uint64_t passingBytes(uint32_t rank) const;
   /// Has what `load` reads of files come for a command.
   bool bring(uint32_t rank, const cleave_command &command, Waiter &waiter);
-  /// Of parameters, and of what `main` reads of files as it is.
-  uint64_t weightBytes(uint32_t rank) const;
   int32_t take(uint32_t rank, CUdeviceptr &memory, uint64_t bytes, cleave_error *error);
   int32_t takeArena(uint32_t rank, cleave_error *error);
 

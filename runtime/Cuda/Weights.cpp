@@ -40,16 +40,6 @@ uint64_t Gpu::passingBytes(uint32_t r) const {
   return most;
 }
 
-uint64_t Gpu::weightBytes(uint32_t r) const {
-  uint64_t bytes = program.programs[program.class_of_rank[r]].param_bytes;
-  std::set<Range> own;
-  for (const cleave_command &command : listOf(program, r, /*load=*/false))
-    for (const cleave_buffer &buffer : buffersOf(program, command))
-      if (buffer.space == CLEAVE_SPACE_FILE && own.insert(rangeOf(buffer)).second)
-        bytes += buffer.bytes;
-  return bytes;
-}
-
 int32_t Gpu::upload(const std::vector<MappedFile> &mapped, cleave_error *error) {
   files = &mapped;
   std::vector<std::unique_ptr<Upload>> uploads;

@@ -103,7 +103,7 @@ runtime::Reason cleave::runtime::bindInputs(const cleave_program &program,
              ", got: " + cleave_type_name(tensor.type);
     if (!std::equal(want.begin(), want.end(), tensor.dims.begin(), tensor.dims.end()))
       return "input \"" + name + "\" wants the shape " + shapeText(want) +
-             ", got: " + shapeText(tensor.dims);
+             ", got: " + shapeText(tensor.dims) + "; other sizes want another compilation";
     bound.push_back({tensor.bytes.data(), tensor.bytes.size()});
   }
   return {};

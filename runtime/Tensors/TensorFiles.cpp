@@ -118,7 +118,7 @@ static Reason readFolder(const std::string &path, NamedTensors &tensors) {
   if (status)
     return inQuotes(path) + " cannot be read: " + status.message();
   if (tensors.empty())
-    return inQuotes(path) + " holds no .npy files";
+    return inQuotes(path) + " holds no .npy files; arrays whose names have a \"/\" come in an .npz";
   return {};
 }
 

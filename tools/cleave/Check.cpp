@@ -15,11 +15,20 @@ struct Tolerance {
   double atol = 0, rtol = 0;
 };
 
-/// What a cut may change: sums of n products in another order differ by about √n
-/// roundings of the storage type, here for n up to 4096 and values of a few units.
-static Tolerance toleranceOf(cleave_type type) {
-  double rounding = type == CLEAVE_F16 ? 0x1p-11 : type == CLEAVE_BF16 ? 0x1p-8 : 0x1p-24;
-  return {256 * rounding, 256 * rounding};
+/// What a cut may change: sums of n products in another order differ by about √n roundings of
+/// the storage type, here for n up to 4096. The products are as large as results are in the
+/// mean, also where a sum of them is small, and taken for a unit at least.
+static Tolerance toleranceOf(const Tensor &want) {
+  double rounding = want.type == CLEAVE_F16 ? 0x1p-11 : want.type == CLEAVE_BF16 ? 0x1p-8 : 0x1p-24;
+  double squares = 0;
+  int64_t count = 0;
+  for (int64_t i = 0; i < want.size(); ++i)
+    if (double x = want.at(i); std::isfinite(x)) {
+      squares += x * x;
+      ++count;
+    }
+  double mean = count && std::isfinite(squares) ? std::sqrt(squares / double(count)) : 0;
+  return {256 * rounding * std::max(mean, 1.0), 256 * rounding};
 }
 
 static std::string toleranceError(const std::string &text) {
@@ -36,7 +45,7 @@ static llvm::Expected<bool> compare(llvm::raw_ostream &out, const char *title, c
     auto other = want.find(name);
     if (other == want.end())
       continue;
-    Tolerance tolerance = given.value_or(toleranceOf(tensor.type));
+    Tolerance tolerance = given ? *given : toleranceOf(other->second);
     llvm::Expected<Difference> difference =
         compareTensors(tensor, other->second, tolerance.atol, tolerance.rtol);
     if (!difference)
@@ -115,7 +124,9 @@ void cleave::addCheck(CLI::App &app, int &status) {
   options->addTo(*command, /*meshWanted=*/true);
   addEager(*command, *options);
   addPath(*command, "--golden", *golden, "outputs to compare with too, as --inputs takes them");
-  command->add_option("--atol", *atol, "absolute tolerance; default: by the element type")
+  command
+      ->add_option("--atol", *atol,
+                   "absolute tolerance; default: by the element type and the size of results")
       ->check(toleranceError);
   command->add_option("--rtol", *rtol, "relative tolerance; default: by the element type")
       ->check(toleranceError);

@@ -68,7 +68,7 @@ void ModelOptions::addTo(CLI::App &app, bool meshWanted, const char *what) {
     axes->required();
   addPath(app, "--inputs", inputs, "an .npz, a folder of .npy files, or a test_data_set_N");
   app.add_option("--dim", dims, "the size of a symbolic dimension, as in batch=2");
-  app.add_option("--seed", seed, "draws the inputs that are not given")
+  app.add_option("--seed", seed, "draws the inputs where --inputs gives none")
       ->capture_default_str()
       ->check(seedError);
   app.add_option("--threads", threads, "cores to use, however many ranks; default: all")
@@ -245,6 +245,10 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
     result.inputs = std::move(*tensors);
   }
   std::map<std::string, int64_t> sizes = bindDims(*inputs, *dims);
+  for (const auto &[name, size] : sizes)
+    // What others add up to has been given with them.
+    if (!dims->count(name) && name.find(' ') == name.npos)
+      result.guessed += (result.guessed.empty() ? "" : ", ") + name + "=" + std::to_string(size);
   OwningOpRef<ModuleOp> imported;
   if (!Compilation::isOneRank(options.mesh))
     imported = result.module->clone();

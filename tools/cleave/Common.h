@@ -54,6 +54,8 @@ struct LoadedModel {
   NamedTensors inputs;
   /// Names, in the model's order.
   std::vector<std::string> outputs;
+  /// Sizes that nobody gave, as in `batch=16, sequence=16`.
+  std::string guessed;
 };
 
 /// Fails if this machine cannot run what --target says, before anything is made for it.

@@ -46,6 +46,8 @@ static int compile(const CompileOptions &options) {
   llvm::outs() << options.output << ": " << (*program)->program()->num_ranks << " ranks, "
                << llvm::format("%.1f MiB of weights, %.1f KiB of code\n", sizes->weights * 0x1p-20,
                                sizes->code * 0x1p-10);
+  if (!model->guessed.empty())
+    llvm::outs() << "for " << model->guessed << ", which nobody gave; --dim gives other sizes\n";
   return 0;
 }
 

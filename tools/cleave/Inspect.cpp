@@ -5,6 +5,7 @@
 #include "cleave/Conversion/OnnxToNn.h"
 #include "cleave/Driver/Messages.h"
 #include "cleave/Runtime/ArtifactFormat.h"
+#include "cleave/Runtime/Load.h"
 #include "cleave/Support/NodeName.h"
 
 #include "Nn/Nn.h"
@@ -292,8 +293,9 @@ static int inspectArtifact(const std::string &path, bool json) {
   out << "ranks:\n";
   for (uint32_t rank = 0; rank < program.num_ranks; ++rank) {
     const cleave_rank_program &own = program.programs[program.class_of_rank[rank]];
-    out << "  " << rank << ": " << own.num_main << " commands, " << own.param_bytes
-        << " bytes of parameters, " << own.arena_bytes << " of activations\n";
+    out << "  " << rank << ": " << own.num_main << " commands, "
+        << cleave_weight_bytes(&program, rank) << " bytes of weights, " << own.arena_bytes
+        << " of activations\n";
   }
   out << "files:\n";
   for (const runtime::Manifest::File &entry : manifest.files)

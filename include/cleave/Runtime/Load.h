@@ -20,6 +20,9 @@ typedef void (*cleave_filled)(void *context, uint64_t offset, uint64_t bytes);
 int32_t cleave_load_params(const cleave_program *program, uint32_t rank, void *params,
                            cleave_filled filled, void *context, cleave_error *error);
 
+/// Bytes of weights that `rank` holds: its parameters, and what `main` reads of files as it is.
+uint64_t cleave_weight_bytes(const cleave_program *program, uint32_t rank);
+
 #ifdef __cplusplus
 }
 #endif

@@ -69,7 +69,7 @@ typedef struct cleave_output {
 typedef struct cleave_counters {
   uint64_t calls[CLEAVE_MAX_OPS];
   uint64_t bytes[CLEAVE_MAX_OPS];
-  uint64_t param_bytes;
+  uint64_t param_bytes; ///< of weights, as cleave_weight_bytes
   uint64_t arena_bytes;
   uint64_t output_bytes; ///< of the outputs that are not the caller's memory
 } cleave_counters;

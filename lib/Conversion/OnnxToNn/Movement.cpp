@@ -95,12 +95,13 @@ static LogicalResult slice(Node &n) {
       return n.error() << "has a step of 0";
     if (step == INT64_MIN)
       return n.error() << "has a step of -2^63";
-    auto clamped = [&](const Size &at) {
+    auto clamped = [&](const Size &at, int64_t least) {
       Size wrapped = at.value < 0 ? at + size : at;
       return step > 0 ? nn::least(nn::greatest(wrapped, 0), size)
-                      : nn::least(nn::greatest(wrapped, -1), size - 1);
+                      : nn::least(nn::greatest(wrapped, least), size - 1);
     };
-    Size start = clamped((*starts)[i]), end = clamped((*ends)[i]);
+    // Backwards from before the first element is from there, unlike with NumPy.
+    Size start = clamped((*starts)[i], 0), end = clamped((*ends)[i], -1);
     Size reach = step > 0 ? end - start : start - end;
     sizes[dim] = reach.value <= 0 ? Size(0) : nn::ceilDiv(reach, std::abs(step));
     from[dim] = sizes[dim].value == 0 ? Size(0) : start;

@@ -29,6 +29,9 @@ static Expected<std::string> find(StringRef part) {
     sys::path::append(path, part);
     if (sys::fs::exists(path))
       return path.str().str();
+    // Whoever says where it is does not mean another.
+    if (const char *home = getenv("CUDA_HOME"); home && folder == home)
+      return createStringError("CUDA_HOME is \"" + folder + "\", where there is no " + part);
   }
   return createStringError(Twine("the CUDA toolkit's ") + part +
                            " is not found; set CUDA_HOME to where the toolkit is");
