@@ -7,7 +7,7 @@
 //
 // A few k whose places in a byte are known share its load and its shifts are by constants.
 // What does not change in the innermost loop, as scales of a block, is hoisted by LLVM. What
-// is held is one stream a panel (Kernel/PackWeights).
+// is held is one stream a panel (Kernel/PackWeights), fetched a fixed distance ahead.
 //
 // A factor that all k of a loop share, as the scale of a block or of a column, is multiplied by
 // once, with the sum over that loop: Σ x (q - z) s = s Σ x (q - z).
@@ -33,6 +33,9 @@ constexpr int64_t kStep = 8;
 constexpr int64_t kSums = 8;
 /// Steps of K whose loops split at every power of two, where K as a whole does not.
 constexpr int64_t kWholeSteps = 32;
+/// How far ahead of its reader a stream is fetched.
+constexpr int64_t kBytesAhead = 4096;
+constexpr int64_t kLineBytes = 64;
 
 /// Collects the arguments that `value` is made of; false where that is more than arithmetic and
 /// movement.
@@ -106,6 +109,49 @@ bool ComputedOperand::isReadable(int64_t width) const {
   return isExact && areVectors;
 }
 
+/// Fetches ahead what is read of the sources while it lives.
+struct ComputedOperand::Streams {
+  Streams(const ComputedOperand &b, const Index &k) : b(b), k(k) {
+    for (Value source : b.sources)
+      b.e.define(source, [this, source](const Index &at) {
+        reads[source].push_back(at);
+        return this->b.e.load(cast<BlockArgument>(source).getArgNumber(), at);
+      });
+  }
+  ~Streams() {
+    for (Value source : b.sources)
+      b.e.undefine(source);
+    for (auto &[source, places] : reads)
+      fetch(source, places);
+  }
+
+private:
+  /// What the innermost loop does not move along, as scales of a block, is near anyway.
+  void fetch(Value source, ArrayRef<Index> places) const {
+    Emitter &e = b.e;
+    const Index &first = places.front();
+    if (k.terms.empty() || first.factor(k.terms.back().first) == 0)
+      return;
+    int64_t low = first.constant, high = first.constant;
+    for (const Index &place : places) {
+      if (place.terms != first.terms)
+        return;
+      low = std::min(low, place.constant), high = std::max(high, place.constant);
+    }
+    int64_t bits = nn::elementOf(source).getIntOrFloatBitWidth();
+    int64_t line = kLineBytes * 8 / bits, ahead = kBytesAhead * 8 / bits;
+    Value memory = e.argumentMemory(cast<BlockArgument>(source).getArgNumber());
+    for (int64_t at = low; at < high + e.machine.lanes; at += line)
+      memref::PrefetchOp::create(e.builder, e.loc, memory,
+                                 ValueRange{e.value(first - first.constant + at + ahead)},
+                                 /*isWrite=*/false, /*locality=*/3, /*isDataCache=*/true);
+  }
+
+  const ComputedOperand &b;
+  Index k;
+  llvm::MapVector<Value, SmallVector<Index>> reads;
+};
+
 /// A walk along K in a panel, a few k a step.
 struct ComputedOperand::Walk {
   /// Takes the vectors of columns at `k + plus`; `at` is the value of k. What is carried along
@@ -132,6 +178,7 @@ struct ComputedOperand::Walk {
       return sums;
     }
     Value at = e.value(k);
+    Streams streams(b, k);
     for (int64_t plus = 0; plus < count; ++plus) {
       columns.clear();
       for (int64_t column = 0; column < width; column += e.machine.lanes)

@@ -28,6 +28,7 @@ public:
              const emit::Index &panel, int64_t width) const;
 
 private:
+  struct Streams;
   struct Walk;
 
   /// Whether `right` is, through views, a product by what is smaller.
