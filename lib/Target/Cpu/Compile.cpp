@@ -63,6 +63,18 @@ struct Job {
 
 } // namespace
 
+/// vpdpbusd
+static Value addByteProducts(OpBuilder &b, Location loc, Value sum, Value ofUnsigned,
+                             Value ofSigned) {
+  auto bytes = VectorType::get({64}, b.getI8Type());
+  Value x = LLVM::BitcastOp::create(b, loc, bytes, ofUnsigned);
+  Value y = LLVM::BitcastOp::create(b, loc, bytes, ofSigned);
+  return LLVM::CallIntrinsicOp::create(b, loc, sum.getType(),
+                                       b.getStringAttr("llvm.x86.avx512.vpdpbusd.512"),
+                                       ValueRange{sum, x, y})
+      .getResults();
+}
+
 static FailureOr<Host> hostOf(ModuleOp module, const CpuOptions &options) {
   Processor level = levelOfThis(options.forceAvx2);
   if (!level.hasVectors)
@@ -80,8 +92,11 @@ static FailureOr<Host> hostOf(ModuleOp module, const CpuOptions &options) {
   if (options.keepObjects)
     return host;
   host.cpu = llvm::sys::getHostCPUName().str();
-  for (auto &feature : llvm::sys::getHostCPUFeatures())
+  llvm::StringMap<bool> features = llvm::sys::getHostCPUFeatures();
+  for (auto &feature : features)
     host.features += (feature.second ? "+" : "-") + feature.first().str() + ",";
+  if (features.lookup("avx512vnni"))
+    host.machine.addByteProducts = addByteProducts;
   if (!host.features.empty())
     host.features.pop_back();
   return host;
@@ -130,6 +145,7 @@ static LogicalResult runPasses(ModuleOp module, const Machine &machine) {
   passes.addPass(createSplitLoad());
   PackWeightsOptions packing;
   packing.lanes = machine.lanes;
+  packing.byteDots = machine.addByteProducts != nullptr;
   passes.addPass(createPackWeights(packing));
   passes.addPass(createFuse());
   return passes.run(module);

@@ -9,11 +9,14 @@
 // computed on the way (Computed); a likewise is read if its elements have fixed strides. Partial
 // sums of a long K wait in the first f32 output. What follows is pulled from the sums.
 //
-// Bytes are multiplied as f32, which holds sums of some hundreds of their products exactly:
-// these are added up in i32. So integers cost what floats do, and weights a quarter to read.
+// Bytes lie such that four k are one element where the machine has dot products of four
+// (Kernel/PackWeights); K then counts these. Else they are multiplied as f32, which holds sums of
+// some hundreds of their products exactly: these are added up in i32. So integers cost what floats
+// do, and weights a quarter to read.
 //
 //===----------------------------------------------------------------------===//
 
+#include "Bytes.h"
 #include "Computed.h"
 #include "Roots.h"
 #include "Tile.h"
@@ -37,12 +40,6 @@ constexpr int64_t kBlockOfRows = 128;
 /// f32 elements ahead of the one stream that few rows read.
 constexpr int64_t kStreamAhead = 1024;
 constexpr int64_t kLineBytes = 64;
-
-/// Products of two bytes of these types whose sums f32 holds exactly.
-int64_t exactProducts(Type lhs, Type rhs) {
-  auto most = [](Type type) { return type.isUnsignedInteger() ? 255 : 128; };
-  return (int64_t(1) << 24) / (most(lhs) * most(rhs)) / 8 * 8;
-}
 
 /// Where an operand is read: an argument with strides, or scratch.
 struct Source {
@@ -78,6 +75,8 @@ private:
 
   /// The widest panels that b can be read in without packing.
   void choosePanels() {
+    if (findDots())
+      return;
     for (int64_t vectors : {3, 2, 1}) {
       width = vectors * lanes;
       if (shape.n < width && vectors > 1)
@@ -103,6 +102,37 @@ private:
     rows = tileRows(e.machine, width / lanes);
     if (packed && !(isComputed && shape.m <= rows) && panels > 0)
       packBase = e.reserve(width * shape.k);
+  }
+
+  /// Counts K in fours from here on, if b's panels lie for dot products of as many bytes.
+  bool findDots() {
+    if (!e.machine.addByteProducts || !isDotProduct(root) || shape.k % kBytesOfDot != 0)
+      return false;
+    unit = kBytesOfDot;
+    shape.k /= unit;
+    Index anyBatch = free(shape.batch), anyK = free(shape.k);
+    auto isLaid = [&](const Index &first, int64_t columns, bool isTail) {
+      Index column = free(columns);
+      auto at = [&](int64_t plus) {
+        return operands.traceB(anyBatch, anyK * unit + plus, first + column);
+      };
+      auto leaf = at(0);
+      return leaf && leaf->at.factor(column.terms.front().first) == unit && areBeside(at) &&
+             (!isTail || goesOn(*leaf, anyBatch, anyK, llvm::alignTo(columns, lanes)));
+    };
+    for (int64_t vectors : {3, 2, 1}) {
+      width = vectors * lanes;
+      panels = shape.n / width;
+      int64_t rest = shape.n % width;
+      bool isWhole = panels == 0 || isLaid(free(panels) * width, width, /*isTail=*/false);
+      if (isWhole && (rest == 0 || isLaid(panels * width, rest, /*isTail=*/true))) {
+        rows = tileRows(e.machine, vectors);
+        return true;
+      }
+    }
+    shape.k *= unit;
+    unit = 1;
+    return false;
   }
 
   bool isReadable(const std::optional<Emitter::Leaf> &leaf) const {
@@ -136,7 +166,7 @@ private:
   /// `start` and the products of `tile` from k0 to k1.
   SmallVector<Value> addUp(const Tile &tile, int64_t k0, int64_t k1, ArrayRef<Value> start,
                            int64_t parts = 1) {
-    if (!isBytes)
+    if (!isBytes || unit > 1)
       return tile.multiply(e, e.indexConstant(k0), e.indexConstant(k1), start, parts);
     auto element = [&](unsigned i) { return getElementTypeOrSelf(root->getOperand(i).getType()); };
     int64_t most = exactProducts(element(0), element(1));
@@ -157,19 +187,25 @@ private:
   void findA() {
     row = free(shape.m);
     k = free(shape.k);
-    auto leaf = operands.traceA(batch, row, k);
+    auto at = [&](int64_t plus) { return operands.traceA(batch, row, k * unit + plus); };
+    auto leaf = at(0);
     a = Source();
-    if (leaf && leaf->element.isF32()) {
+    if (leaf && (unit > 1 ? areBeside(at) : leaf->element.isF32())) {
       a = {false, leaf->argument, leaf->element, leaf->at};
       return;
     }
+    int64_t bytes = shape.m * shape.k * unit;
     if (rowsBase < 0)
-      rowsBase = e.reserve(shape.m * shape.k);
-    e.nest(shape.m * shape.k, [&](const Index &at) {
-      auto [r, c] = e.divide(at, shape.k);
+      rowsBase = e.reserve(bytes);
+    e.nest(bytes, [&](const Index &at) {
+      auto [r, c] = e.divide(at, shape.k * unit);
       e.storeScratch(rowsBase, at, toFloat(operands.pullA(batch, r, c), b.getI32Type()));
     });
-    a.at = row * shape.k + k + rowsBase;
+    if (unit > 1 && bytesBase < 0)
+      bytesBase = e.reserve(llvm::alignTo(bytes, lanes) / unit);
+    if (unit > 1)
+      storeBytes(e, rowsBase, bytesBase, bytes);
+    a.at = row * shape.k + k + (unit > 1 ? bytesBase : rowsBase);
     a.element = b.getF32Type();
   }
 
@@ -184,6 +220,8 @@ private:
   }
 
   Value loadElements(const Source &source, Value address, int64_t count) {
+    if (unit > 1)
+      return loadFours(e, memoryOf(source), address, count);
     if (!source.isScratch)
       return toFloat(e.loadArgument(source.argument, source.element, address, count),
                      source.element);
@@ -210,12 +248,16 @@ private:
   /// Vectors of b in panel `panel` of columns beginning at `column`.
   Tile tileOf(int64_t height, int64_t vectors, const Source &from, const Index &kOfB,
               const Index &first) {
-    Tile tile{height, vectors, readerOfA(first), {}, {}};
+    Tile tile{height, vectors, readerOfA(first), {}, {}, {}};
+    if (unit > 1)
+      tile.add = [this](Value x, Value y, Value sum) {
+        return e.machine.addByteProducts(b, loc, sum, x, y);
+      };
     int64_t kStride = from.at.factor(kOfB.terms.front().first);
     Value base = e.value(replace(from.at, kOfB, 0));
     tile.b = [=, this](int64_t v, Value at, int64_t plus) {
       Index address = Index::of(e.symbol(base, 1)) + Index::of(e.symbol(at, 1)) * kStride;
-      return loadElements(from, e.value(address + v * lanes + plus * kStride), lanes);
+      return loadElements(from, e.value(address + v * (lanes * unit) + plus * kStride), lanes);
     };
     return tile;
   }
@@ -223,7 +265,7 @@ private:
   /// Where panel `panel` is read, packing k0 to k1 of it if it has to be.
   Source panelOf(const Index &panel, const Index &kOfB, int64_t k0, int64_t k1) {
     if (!packed) {
-      auto leaf = operands.traceB(batch, kOfB, panel * width);
+      auto leaf = operands.traceB(batch, kOfB * unit, panel * width);
       return {false, leaf->argument, leaf->element, leaf->at};
     }
     Source source;
@@ -290,7 +332,8 @@ private:
       Source from = panelOf(panel, kOfB, 0, shape.k);
       Tile tile = tileOf(shape.m, width / lanes, from, kOfB, 0);
       if (isStream(from, kOfB))
-        tile.ahead = stream(from, e.value(replace(from.at, kOfB, 0) + kStreamAhead), width, 3);
+        tile.ahead =
+            stream(from, e.value(replace(from.at, kOfB, 0) + kStreamAhead * unit), width * unit, 3);
       SmallVector<Value> sums = addUp(tile, 0, shape.k, zeros(shape.m * (width / lanes)), parts);
       finish(sums, shape.m, 0, panel * width);
     });
@@ -298,7 +341,7 @@ private:
 
   /// Whether a panel of `from` lies in memory without gaps.
   bool isStream(const Source &from, const Index &kOfB) const {
-    return !from.isScratch && from.at.factor(kOfB.terms.front().first) == width;
+    return !from.isScratch && from.at.factor(kOfB.terms.front().first) == width * unit;
   }
 
   /// Fetches `pace` elements for each k, `start` being those of k = 0.
@@ -389,7 +432,7 @@ private:
   std::function<void(Value, int64_t)> nextPanel(const Source &from, const Index &kOfB,
                                                 const Index &panel, const Index &number,
                                                 int64_t tiles, int64_t k0, int64_t k1) {
-    int64_t pace = llvm::divideCeil(width, tiles);
+    int64_t pace = llvm::divideCeil(width * unit, tiles);
     int64_t distance = from.at.factor(panel.terms.front().first);
     // The first tile begins with the panel's row k0, at its own k0.
     Index start = replace(from.at, kOfB, k0) + distance + number * (pace * (k1 - k0)) - k0 * pace;
@@ -405,9 +448,9 @@ private:
     int64_t vectors = llvm::divideCeil(columns, lanes), tailWidth = vectors * lanes;
     Index first(panels * width), kOfB = free(shape.k);
     Source from;
-    auto leaf = packed ? std::nullopt : operands.traceB(batch, kOfB, first + free(columns));
-    if (leaf && isReadable(leaf) && goesOn(*leaf, kOfB, tailWidth)) {
-      leaf = operands.traceB(batch, kOfB, first);
+    auto leaf = packed ? std::nullopt : operands.traceB(batch, kOfB * unit, first + free(columns));
+    if (leaf && (unit > 1 || (isReadable(leaf) && goesOn(*leaf, batch, kOfB, tailWidth)))) {
+      leaf = operands.traceB(batch, kOfB * unit, first);
       from = {false, leaf->argument, leaf->element, leaf->at};
     } else {
       if (raggedBase < 0)
@@ -446,11 +489,11 @@ private:
   }
 
   /// Whether vectors of `columns` at the last k lie inside the argument.
-  bool goesOn(const Emitter::Leaf &leaf, const Index &kOfB, int64_t columns) {
+  bool goesOn(const Emitter::Leaf &leaf, const Index &ofBatch, const Index &kOfB, int64_t columns) {
     auto type = cast<RankedTensorType>(e.kernel.getArgumentTypes()[leaf.argument]);
-    int64_t last = leaf.at.constant + columns;
+    int64_t last = leaf.at.constant + columns * unit;
     last += leaf.at.factor(kOfB.terms.front().first) * (shape.k - 1);
-    for (auto [symbol, factor] : batch.terms)
+    for (auto [symbol, factor] : ofBatch.terms)
       last += leaf.at.factor(symbol) / factor * (shape.batch - 1);
     return last <= type.getNumElements();
   }
@@ -466,19 +509,15 @@ private:
   int64_t lanes, width = 0, panels = 0, rows = 0;
   bool packed = false, isBytes;
   bool isComputed = false; ///< panels of b are made by `computed`
-  int64_t packBase = -1, rowsBase = -1, tileBase = -1, sumsBase = -1, raggedBase = -1,
-          raggedTile = -1;
+  int64_t unit = 1;        ///< bytes of K that are one element
+  int64_t packBase = -1, rowsBase = -1, bytesBase = -1, tileBase = -1, sumsBase = -1,
+          raggedBase = -1, raggedTile = -1;
   std::optional<unsigned> waitingOutput; ///< holds partial sums, else scratch does
   Index batch, row, k;
   Source a;
 };
 
 } // namespace
-
-bool cleave::cpu::isByteProduct(Operation *root) {
-  return llvm::all_of(root->getOperandTypes(),
-                      [](Type type) { return getElementTypeOrSelf(type).isInteger(8); });
-}
 
 void cleave::cpu::emitProduct(Emitter &e, const Product &product) {
   PanelProduct(e, product).run();

@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
+#include "mlir/IR/TypeUtilities.h"
 
 using namespace mlir;
 using namespace cleave::cpu;
@@ -44,7 +45,8 @@ SmallVector<Value> Tile::steps(Emitter &e, Value begin, Value end, int64_t step,
         Value scalar = e.broadcast(a(r, k, plus), e.machine.lanes);
         for (int64_t v = 0; v < vectors; ++v) {
           Value &sum = next[plus % parts * sums + r * vectors + v];
-          sum = math::FmaOp::create(e.builder, e.loc, scalar, columns[v], sum);
+          sum = add ? add(scalar, columns[v], sum)
+                    : math::FmaOp::create(e.builder, e.loc, scalar, columns[v], sum).getResult();
         }
       }
     }
@@ -56,8 +58,9 @@ SmallVector<Value> Tile::multiply(Emitter &e, Value begin, Value end, ArrayRef<V
                                   int64_t parts) const {
   int64_t sums = rows * vectors;
   SmallVector<Value> result(start);
+  Type element = getElementTypeOrSelf(start.front().getType());
   for (int64_t i = sums; i < sums * parts; ++i)
-    result.push_back(e.zero(e.machine.lanes));
+    result.push_back(e.constantOf(element, 0, e.machine.lanes));
   // Whole steps first; what is known to be left over is not emitted in vain.
   std::optional<int64_t> first = getConstantIntValue(begin), last = getConstantIntValue(end);
   bool isKnown = first && last;
@@ -74,8 +77,12 @@ SmallVector<Value> Tile::multiply(Emitter &e, Value begin, Value end, ArrayRef<V
   if (!isKnown || (*last - *first) % kUnroll != 0)
     result = steps(e, whole, end, 1, result, parts);
   for (int64_t part = 1; part < parts; ++part)
-    for (int64_t i = 0; i < sums; ++i)
-      result[i] = arith::AddFOp::create(e.builder, e.loc, result[i], result[part * sums + i]);
+    for (int64_t i = 0; i < sums; ++i) {
+      Value more = result[part * sums + i];
+      result[i] = isa<FloatType>(element)
+                      ? arith::AddFOp::create(e.builder, e.loc, result[i], more).getResult()
+                      : arith::AddIOp::create(e.builder, e.loc, result[i], more).getResult();
+    }
   result.truncate(sums);
   return result;
 }

@@ -20,6 +20,9 @@ struct Tile {
   /// Called once a step of the loop with its first k and the number of its k;
   /// may prefetch.
   std::function<void(Value k, int64_t count)> ahead;
+  /// `sum` and the product of an element of a, in all lanes, and a vector of b; without it an
+  /// fma.
+  std::function<Value(Value a, Value b, Value sum)> add;
 
   /// From `begin` to `end`, both computed when run. `start` and the result hold
   /// rows * vectors sums, by row. With few rows, `parts` independent sets of sums

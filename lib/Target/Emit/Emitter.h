@@ -42,6 +42,9 @@ struct Machine {
   int64_t alignment = 0; ///< bytes that the places of buffers are multiples of, if known
   /// Rounds an even number of f32 to the bits of bf16, i16 each, if it has instructions for it.
   std::function<Value(mlir::OpBuilder &, mlir::Location, Value)> roundToBf16;
+  /// Vectors of i32 plus Σ of four products each, of the ui8 and the i8 that lie in i32, if it
+  /// has instructions for it.
+  std::function<Value(mlir::OpBuilder &, mlir::Location, Value, Value, Value)> addByteProducts;
 };
 
 /// The threads that share the steps of a loop, as values of `index`.

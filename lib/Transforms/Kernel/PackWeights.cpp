@@ -29,6 +29,9 @@ using namespace mlir;
 namespace nn = cleave::nn;
 namespace rt = cleave::rt;
 
+/// k that a dot product of bytes adds up.
+static constexpr int64_t kBytesOfDot = 4;
+
 /// Columns of a panel: the padding costs most, then narrow panels do.
 static int64_t panelWidth(int64_t n, int64_t lanes, int64_t maxVectors) {
   int64_t best = lanes;
@@ -40,9 +43,11 @@ static int64_t panelWidth(int64_t n, int64_t lanes, int64_t maxVectors) {
 
 namespace {
 
-/// [B…, K, N] and its panels [B…, P, K, NR].
+/// [B…, K, N] and its panels [B…, P, K, NR], or of `deep` neighbours of K beside each other,
+/// [B…, P, K/deep, NR, deep].
 struct Panels {
-  Panels(RankedTensorType type, int64_t lanes, int64_t maxVectors) : type(type) {
+  Panels(RankedTensorType type, int64_t lanes, int64_t maxVectors, int64_t deep = 1)
+      : type(type), deep(deep) {
     k = type.getDimSize(type.getRank() - 2);
     n = type.getDimSize(type.getRank() - 1);
     width = panelWidth(n, lanes, maxVectors);
@@ -54,11 +59,23 @@ struct Panels {
     llvm::append_range(shape, tail);
     return RankedTensorType::get(shape, type.getElementType());
   }
-  /// Swaps panel and k, in front of the panel's columns.
+  /// [B…, K/deep, deep, P, NR], whose dimensions of one are left out.
+  RankedTensorType split() const {
+    return deep == 1 ? shaped({k, count, width}) : shaped({k / deep, deep, count, width});
+  }
+  /// How split dimensions are permuted to panels.
   SmallVector<int64_t> permutation() const {
-    auto order = llvm::to_vector(llvm::seq<int64_t>(0, type.getRank() + 1));
-    std::swap(order[type.getRank() - 2], order[type.getRank() - 1]);
+    int64_t first = type.getRank() - 2;
+    auto order = llvm::to_vector(llvm::seq<int64_t>(0, first));
+    for (int64_t dim : deep == 1 ? ArrayRef<int64_t>{1, 0, 2} : ArrayRef<int64_t>{2, 0, 3, 1})
+      order.push_back(first + dim);
     return order;
+  }
+  SmallVector<int64_t> inverse() const {
+    SmallVector<int64_t> order = permutation(), result(order.size());
+    for (auto [at, dim] : llvm::enumerate(order))
+      result[dim] = at;
+    return result;
   }
 
   Value pack(OpBuilder &builder, Location loc, Value weight) const {
@@ -70,13 +87,13 @@ struct Panels {
       Value value = nn::ConstantOp::create(builder, loc, scalar, zero);
       weight = nn::PadOp::create(builder, loc, weight, value, low, high);
     }
-    Value split = nn::ReshapeOp::create(builder, loc, shaped({k, count, width}), weight);
-    return nn::TransposeOp::create(builder, loc, split, permutation());
+    Value parts = nn::ReshapeOp::create(builder, loc, split(), weight);
+    return nn::TransposeOp::create(builder, loc, parts, permutation());
   }
 
   Value unpack(OpBuilder &builder, Location loc, Value panels) const {
-    Value split = nn::TransposeOp::create(builder, loc, panels, permutation());
-    Value whole = nn::ReshapeOp::create(builder, loc, shaped({k, count * width}), split);
+    Value parts = nn::TransposeOp::create(builder, loc, panels, inverse());
+    Value whole = nn::ReshapeOp::create(builder, loc, shaped({k, count * width}), parts);
     if (count * width == n)
       return whole;
     SmallVector<int64_t> starts(type.getRank(), 0), steps(type.getRank(), 1);
@@ -84,7 +101,7 @@ struct Panels {
   }
 
   RankedTensorType type;
-  int64_t k, n, width, count;
+  int64_t deep, k, n, width, count;
 };
 
 /// [B…, K, N] as [B…, N, K], or the other way.
@@ -185,12 +202,29 @@ struct PackWeights : cleave::impl::PackWeightsBase<PackWeights> {
     });
   }
 
+  /// Whether `value` is of i8 and read by products of ui8.
+  bool isForDots(Value value) {
+    auto isByte = [](Value of, bool isUnsigned) {
+      Type element = nn::elementOf(of);
+      return element.isInteger(8) && element.isUnsignedInteger() == isUnsigned;
+    };
+    ArrayRef<int64_t> shape = nn::typeOf(value).getShape();
+    return isByte(value, false) && shape.size() >= 2 &&
+           shape[shape.size() - 2] % kBytesOfDot == 0 &&
+           llvm::all_of(value.getUsers(), [&](Operation *user) {
+             auto product = dyn_cast<nn::MatmulOp>(user);
+             return product && isByte(product.getLhs(), true);
+           });
+  }
+
   /// Whether `value` is a right operand only, and worth a layout.
   bool isPackable(Value value) {
     auto type = cast<RankedTensorType>(value.getType());
     bool isWanted = isa<FloatType>(type.getElementType()) && type.getElementTypeBitWidth() <= 32;
     if (turnBytes)
       isWanted = type.getElementType().isInteger(8);
+    else if (byteDots && isForDots(value))
+      isWanted = true;
     return type.getRank() >= 2 && isWanted && type.getNumElements() > 0 && isRightOperand(value);
   }
 
@@ -198,7 +232,9 @@ struct PackWeights : cleave::impl::PackWeightsBase<PackWeights> {
     BlockArgument param = main.getArgument(argument);
     if (param.use_empty() || !isPackable(param))
       return;
-    Panels panels(cast<RankedTensorType>(param.getType()), lanes, maxVectors);
+    bool isForBytes = nn::elementOf(param).isInteger(8);
+    Panels panels(cast<RankedTensorType>(param.getType()), lanes, maxVectors,
+                  isForBytes && !turnBytes ? kBytesOfDot : 1);
     Operation *end = load.getBody().front().getTerminator();
     OpBuilder builder(end);
     Value packed = turnBytes ? turned(builder, param.getLoc(), end->getOperand(result))

@@ -152,6 +152,37 @@ TEST(Quantised, WeightsOfFewBits) {
   }));
 }
 
+/// Bytes times weights of bytes, which lie in fours of K where the machine adds up as many; the
+/// left operand is there or computed.
+TEST(Quantised, ProductsOfBytes) {
+  EXPECT_TRUE(rc::check([] {
+    int m = *rc::gen::element(1, 2, 5, 17, 140), n = *rc::gen::element(7, 16, 96, 100, 129);
+    int k = *rc::gen::element(4, 30, 260, 3300);
+    std::string type = *rc::gen::element<std::string>("i8", "i8", "ui8");
+    std::string x = tensor({m, k}, "ui8"), w = tensor({k, n}, type), y = tensor({m, n}, "i32"),
+                z = tensor({m, n}, "f32");
+    Weights file("fours", int64_t(n) * k, 0);
+    std::string text = "func.func @main(%x: " + x + ") -> (" + y + ", " + z + ") {\n" +
+                       file.weight("w", w),
+                left = "%x";
+    if (*rc::gen::arbitrary<bool>()) {
+      text += " %h = nn.constant dense<3> : tensor<ui8>\n %a = nn.div %x, %h : " + x +
+              ", tensor<ui8>\n";
+      left = "%a";
+    }
+    text += " %y = nn.matmul " + left + ", %w : " + x + ", " + w + "\n %f = nn.cast %y : " + y +
+            " to " + z + "\n";
+    std::string result = "%f";
+    if (*rc::gen::arbitrary<bool>()) {
+      text += " %s = nn.sigmoid %f : " + z + "\n";
+      result = "%s";
+    }
+    Check check;
+    check.draw.least = 0, check.draw.most = 255;
+    RC_ASSERT(differs(text + " return %y, " + result + " : " + y + ", " + z + "\n}", check) == "");
+  }));
+}
+
 TEST(Quantised, WindowsOfBytes) {
   EXPECT_TRUE(rc::check([] {
     auto kind = rc::gen::element<std::string>("i8", "ui8");

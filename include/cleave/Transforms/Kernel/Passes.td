@@ -39,11 +39,16 @@ def PackWeights : Pass<"kernel-pack-weights", "::mlir::ModuleOp"> {
 
     NR is the largest of `max-vectors`, … 1 times `lanes` that pads N least.
 
+    With `byte-dots` weights of i8 that only products of ui8 read become
+    [N/NR, K/4, NR, 4], K being a multiple of 4: a dot product of bytes adds up four
+    neighbours of K.
+
     With `turn-bytes` only right operands of 8-bit integers are packed, as [N, K], where
     tensor cores want them.
   }];
   let options = [
     Option<"turnBytes", "turn-bytes", "bool", "false", "turn weights of 8 bits, and only those">,
+    Option<"byteDots", "byte-dots", "bool", "false", "lay bytes for dot products of four">,
     Option<"lanes", "lanes", "int64_t", "16", "f32 elements of a vector register">,
     Option<"maxVectors", "max-vectors", "int64_t", "3", "vectors of a panel's row">
   ];

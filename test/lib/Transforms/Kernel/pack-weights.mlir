@@ -3,6 +3,8 @@
 // RUN:   | FileCheck %s --check-prefix=NARROW
 // RUN: cleave-opt %s --kernel-split-load --kernel-pack-weights="turn-bytes" \
 // RUN:   | FileCheck %s --check-prefix=TURNED
+// RUN: cleave-opt %s --kernel-split-load --kernel-pack-weights="byte-dots" \
+// RUN:   | FileCheck %s --check-prefix=DOTS
 
 // CHECK-LABEL: @widest_panel_that_divides
 // CHECK-SAME: %[[P:[a-z0-9]+]]: tensor<2x5x48xf32> {rt.param}
@@ -145,6 +147,24 @@ func.func @bytes_are_turned(%x: tensor<2x32xi8>) -> tensor<2x96xi32> {
   %w = nn.weight "w" in "m.bin" at 0 length 3072 : tensor<32x96xui8>
   %y = nn.matmul %x, %w : tensor<2x32xi8>, tensor<32x96xui8>
   return %y : tensor<2x96xi32>
+}
+
+// Four bytes of a column lie together where both sides are of the kinds that are multiplied so.
+// DOTS-LABEL: @bytes_lie_in_fours
+// DOTS-SAME: %[[P:[a-z0-9]+]]: tensor<2x8x48x4xi8> {rt.param}
+// DOTS-NEXT: nn.weight "v"
+// DOTS-NEXT: %[[T:.*]] = nn.transpose %[[P]] [1, 3, 0, 2]
+// DOTS-NEXT: %[[R:.*]] = nn.reshape %[[T]]
+// DOTS-SAME: to tensor<32x96xi8>
+// DOTS-NEXT: nn.matmul %{{.*}}, %[[R]]
+// DOTS: func private @bytes_lie_in_fours_load
+// DOTS: nn.transpose %{{.*}} [2, 0, 3, 1]
+func.func @bytes_lie_in_fours(%x: tensor<2x32xui8>) -> (tensor<2x96xi32>, tensor<2x96xi32>) {
+  %w = nn.weight "w" in "m.bin" at 0 length 3072 : tensor<32x96xi8>
+  %v = nn.weight "v" in "m.bin" at 3072 length 3072 : tensor<32x96xui8>
+  %y = nn.matmul %x, %w : tensor<2x32xui8>, tensor<32x96xi8>
+  %z = nn.matmul %x, %v : tensor<2x32xui8>, tensor<32x96xui8>
+  return %y, %z : tensor<2x96xi32>, tensor<2x96xi32>
 }
 
 // CHECK-LABEL: @numbers_stay_where_bytes_turn
