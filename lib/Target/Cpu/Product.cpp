@@ -73,10 +73,12 @@ struct PanelProduct {
 private:
   Index free(int64_t extent) { return Index::of(e.symbol({}, extent)); }
 
-  /// The widest panels that b can be read in without packing.
+  /// The widest panels that b can be read in. 8-bit floats become f32 by a dozen instructions,
+  /// so they are packed where several tiles of rows would read them.
   void choosePanels() {
     if (findDots())
       return;
+    bool isFound = false;
     for (int64_t vectors : {3, 2, 1}) {
       width = vectors * lanes;
       if (shape.n < width && vectors > 1)
@@ -84,14 +86,15 @@ private:
       panels = shape.n / width;
       Index anyBatch = free(shape.batch), anyK = free(shape.k), panel = free(panels);
       Index column = free(width);
-      if (panels > 0 && isReadable(operands.traceB(anyBatch, anyK, panel * width + column)))
-        break;
-      isComputed = computed.isReadable(width);
-      packed = isComputed || vectors == 1;
-      if (isComputed)
+      auto leaf = operands.traceB(anyBatch, anyK, panel * width + column);
+      isFound = panels > 0 && isReadable(leaf);
+      isComputed = !isFound && computed.isReadable(width);
+      packed =
+          !isFound || (nn::isByteFloat(leaf->element) && shape.m > tileRows(e.machine, vectors));
+      if (isFound || isComputed)
         break;
     }
-    if (packed && !isComputed) {
+    if (!isFound && !isComputed) {
       // Packing chooses by itself: what pads least.
       width = lanes;
       for (int64_t vectors : {2, 3})

@@ -1,13 +1,15 @@
 //===- MultiplyBytes.cpp - products of dequantised operands ---------------===//
 //
-// Where both operands of a product are 8-bit integers that stand for numbers of a
-// scale, and no scale varies along what is summed, the integers are multiplied:
+// Where both operands of a product are 8-bit integers, or both 8-bit floats, that stand for
+// numbers of a scale, and no scale varies along what is summed, these are multiplied:
 //
 //   %a = nn.mul (nn.sub (nn.cast %p), za), sa
 //   %b = nn.mul (nn.cast %q), sb               =>   %i = nn.matmul %p, %q : i32
 //   %y = nn.matmul %a, %b                           %y = nn.mul (nn.cast (%i - za Σ%q)), sa sb
 //
-// So do convolutions. The sum is then exact, and rounded once where f32 rounded each term.
+// So do convolutions. The sum of integers is then exact, and rounded once where f32 rounded
+// each term. Floats have no zero points; each of their products is exact in f32, and their
+// sums are rounded as those of f32 are.
 //
 //===----------------------------------------------------------------------===//
 
@@ -30,8 +32,8 @@ using namespace cleave::nn;
 
 namespace {
 
-/// (bytes - zero) * scale, permuted where a transpose follows. `zero`, null for 0, holds
-/// whole numbers, as f32 or as bytes.
+/// (bytes - zero) * scale, rounded to f16 or bf16 and permuted where a cast and a transpose
+/// follow. `zero`, null for 0, holds whole numbers, as f32 or as bytes.
 struct Dequantised {
   Value bytes, zero, scale;
   ArrayRef<int64_t> permutation;
@@ -50,7 +52,10 @@ static bool isWhole(Value value) {
 
 static Value bytesBehind(Value x) {
   auto cast = x.getDefiningOp<CastOp>();
-  return cast && elementOf(cast.getInput()).isInteger(8) ? cast.getInput() : Value();
+  if (!cast || !elementOf(cast.getResult()).isF32())
+    return nullptr;
+  Type element = elementOf(cast.getInput());
+  return element.isInteger(8) || isByteFloat(element) ? cast.getInput() : Value();
 }
 
 static std::optional<Dequantised> read(Value x) {
@@ -59,6 +64,9 @@ static std::optional<Dequantised> read(Value x) {
     found.permutation = transpose.getPermutation();
     x = transpose.getInput();
   }
+  if (auto rounded = x.getDefiningOp<CastOp>();
+      rounded && (elementOf(x).isF16() || elementOf(x).isBF16()))
+    x = rounded.getInput();
   auto scaled = x.getDefiningOp<MulOp>();
   if (!scaled || !elementOf(x).isF32() || scaled.getLhs().getType() != x.getType())
     return std::nullopt;
@@ -75,9 +83,18 @@ static std::optional<Dequantised> read(Value x) {
       return std::nullopt;
   }
   found.bytes = bytesBehind(numbers);
-  if (!found.bytes)
+  if (!found.bytes || (found.zero && isByteFloat(elementOf(found.bytes))))
     return std::nullopt;
   return found;
+}
+
+/// Both operands of a product, where they are of one kind.
+static std::optional<std::pair<Dequantised, Dequantised>> read(Value lhs, Value rhs) {
+  std::optional<Dequantised> left = read(lhs), right = read(rhs);
+  if (!left || !right ||
+      isByteFloat(elementOf(left->bytes)) != isByteFloat(elementOf(right->bytes)))
+    return std::nullopt;
+  return std::pair(*left, *right);
 }
 
 namespace {
@@ -113,6 +130,7 @@ struct Rewriter {
   void give(Value sums, Value scaleA, Value scaleB) {
     Value scale = MulOp::create(b, loc, scaleA, scaleB);
     Value result = MulOp::create(b, loc, cast(sums, b.getF32Type()), scale);
+    result = cast(result, elementOf(product->getResult(0)));
     product->getResult(0).replaceAllUsesWith(result);
     product->erase();
   }
@@ -139,21 +157,22 @@ static bool isOneAlong(Value x, const Dequantised &of, int64_t rank, ArrayRef<in
 }
 
 static bool multiply(MatmulOp product) {
-  std::optional<Dequantised> left = read(product.getLhs()), right = read(product.getRhs());
-  if (!left || !right)
+  auto operands = read(product.getLhs(), product.getRhs());
+  if (!operands)
     return false;
+  const auto &[left, right] = *operands;
   int64_t m = shapeOf(product.getLhs()).size(), n = shapeOf(product.getRhs()).size();
-  for (Value x : {left->scale, left->zero})
-    if (!isOneAlong(x, *left, m, m - 1))
+  for (Value x : {left.scale, left.zero})
+    if (!isOneAlong(x, left, m, m - 1))
       return false;
-  for (Value x : {right->scale, right->zero})
-    if (!isOneAlong(x, *right, n, n - 2))
+  for (Value x : {right.scale, right.zero})
+    if (!isOneAlong(x, right, n, n - 2))
       return false;
   Rewriter w(product);
-  Value a = w.turned(left->bytes, *left), c = w.turned(right->bytes, *right);
+  Value a = w.turned(left.bytes, left), c = w.turned(right.bytes, right);
   Value sums = MatmulOp::create(w.b, w.loc, a, c);
-  Value zeroA = left->zero ? w.turned(left->zero, *left) : Value();
-  Value zeroC = right->zero ? w.turned(right->zero, *right) : Value();
+  Value zeroA = left.zero ? w.turned(left.zero, left) : Value();
+  Value zeroC = right.zero ? w.turned(right.zero, right) : Value();
   if (zeroC)
     sums = SubOp::create(w.b, w.loc, sums, w.times(zeroC, w.sum(a, m - 1)));
   if (zeroA) {
@@ -162,48 +181,51 @@ static bool multiply(MatmulOp product) {
       columns = SubOp::create(w.b, w.loc, columns, w.times(zeroC, w.integer(shapeOf(a).back())));
     sums = SubOp::create(w.b, w.loc, sums, w.times(zeroA, columns));
   }
-  w.give(sums, w.turned(left->scale, *left), w.turned(right->scale, *right));
+  w.give(sums, w.turned(left.scale, left), w.turned(right.scale, right));
   return true;
 }
 
 /// One scale and zero point for the image, which is framed with the zero point; filters that
 /// stand for numbers without one, in a scale each.
 static bool multiply(ConvOp product) {
-  std::optional<Dequantised> image = read(product.getInput()), filter = read(product.getFilter());
+  auto operands = read(product.getInput(), product.getFilter());
+  if (!operands)
+    return false;
+  const auto &[image, filter] = *operands;
   int64_t rank = shapeOf(product.getInput()).size();
   auto within = llvm::to_vector(llvm::seq<int64_t>(1, rank));
-  if (!image || !filter || filter->zero || !image->permutation.empty() ||
-      !filter->permutation.empty() || typeOf(image->scale).getNumElements() != 1 ||
-      (image->zero && typeOf(image->zero).getNumElements() != 1) ||
-      !isOneAlong(filter->scale, *filter, rank, within))
+  if (filter.zero || !image.permutation.empty() || !filter.permutation.empty() ||
+      typeOf(image.scale).getNumElements() != 1 ||
+      (image.zero && typeOf(image.zero).getNumElements() != 1) ||
+      !isOneAlong(filter.scale, filter, rank, within))
     return false;
   Rewriter w(product);
   auto scalar = [&](Value x) -> Value {
     return ReshapeOp::create(w.b, w.loc, typeOf(x).clone(ArrayRef<int64_t>()), x);
   };
   SmallVector<int64_t> channel(rank, 1);
-  channel[1] = shapeOf(filter->bytes)[0];
-  Value bytes = image->bytes;
+  channel[1] = shapeOf(filter.bytes)[0];
+  Value bytes = image.bytes;
   SmallVector<int64_t> low(product.getLow()), high(product.getHigh());
-  if (image->zero) {
+  if (image.zero) {
     SmallVector<int64_t> before(2, 0), behind(2, 0);
     before.append(low), behind.append(high);
-    Value frame = w.cast(scalar(image->zero), elementOf(bytes));
+    Value frame = w.cast(scalar(image.zero), elementOf(bytes));
     bytes = PadOp::create(w.b, w.loc, bytes, frame, before, behind);
     low.assign(low.size(), 0), high.assign(high.size(), 0);
   }
-  Value sums = ConvOp::create(w.b, w.loc, bytes, filter->bytes, product.getStrides(),
+  Value sums = ConvOp::create(w.b, w.loc, bytes, filter.bytes, product.getStrides(),
                               product.getDilations(), low, high, product.getGroups());
   auto ofChannels = [&](Value x) -> Value {
     return ReshapeOp::create(w.b, w.loc, typeOf(x).clone(channel), x);
   };
-  if (image->zero)
+  if (image.zero)
     sums = SubOp::create(w.b, w.loc, sums,
-                         w.times(scalar(image->zero), ofChannels(w.sum(filter->bytes, within))));
-  Value scale = filter->scale;
+                         w.times(scalar(image.zero), ofChannels(w.sum(filter.bytes, within))));
+  Value scale = filter.scale;
   if (typeOf(scale).getNumElements() != 1)
     scale = ofChannels(scale);
-  w.give(sums, scalar(image->scale), typeOf(scale).getNumElements() == 1 ? scalar(scale) : scale);
+  w.give(sums, scalar(image.scale), typeOf(scale).getNumElements() == 1 ? scalar(scale) : scale);
   return true;
 }
 

@@ -53,16 +53,16 @@ def FuseAttention : Pass<"graph-fuse-attention", "::mlir::func::FuncOp"> {
 }
 
 def MultiplyBytes : Pass<"graph-multiply-bytes", "::mlir::func::FuncOp"> {
-  let summary = "multiplies the 8-bit integers of dequantised operands";
+  let summary = "multiplies the 8-bit integers or floats of dequantised operands";
   let description = [{
     Of a product or convolution whose operands are both dequantised from 8 bits, with
-    scales and zero points that do not vary along what is summed, the integers are
-    multiplied, and the sums scaled once. Zero points are corrections by sums of rows
-    and columns, which wrap in i32 as the product does.
+    scales and zero points that do not vary along what is summed, the integers or
+    8-bit floats are multiplied, and the sums scaled once. Zero points are corrections
+    by sums of rows and columns, which wrap in i32 as the product does; floats have none.
 
     Weights alone stay what they are: the other operand would have to be quantised,
     which is not the compiler's to decide.
   }];
   let dependentDialects = ["::cleave::nn::NnDialect"];
-  let statistics = [Statistic<"numMultiplied", "multiplied", "products of integers made">];
+  let statistics = [Statistic<"numMultiplied", "multiplied", "products of bytes made">];
 }
