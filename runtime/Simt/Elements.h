@@ -25,14 +25,22 @@ inline float fromE4M3(uint8_t bits) {
 
 /// What A and B of an operand type are.
 inline uint32_t leftOf(uint32_t type) {
-  return type == CLEAVE_SIMT_S8_U8   ? CLEAVE_SIMT_S8
-         : type == CLEAVE_SIMT_U8_S8 ? CLEAVE_SIMT_U8
-                                     : type;
+  switch (type) {
+  case CLEAVE_SIMT_S8_U8: return CLEAVE_SIMT_S8;
+  case CLEAVE_SIMT_U8_S8: return CLEAVE_SIMT_U8;
+  case CLEAVE_SIMT_E4M3_E5M2: return CLEAVE_SIMT_E4M3;
+  case CLEAVE_SIMT_E5M2_E4M3: return CLEAVE_SIMT_E5M2;
+  default: return type;
+  }
 }
 inline uint32_t rightOf(uint32_t type) {
-  return type == CLEAVE_SIMT_S8_U8   ? CLEAVE_SIMT_U8
-         : type == CLEAVE_SIMT_U8_S8 ? CLEAVE_SIMT_S8
-                                     : type;
+  switch (type) {
+  case CLEAVE_SIMT_S8_U8: return CLEAVE_SIMT_U8;
+  case CLEAVE_SIMT_U8_S8: return CLEAVE_SIMT_S8;
+  case CLEAVE_SIMT_E4M3_E5M2: return CLEAVE_SIMT_E5M2;
+  case CLEAVE_SIMT_E5M2_E4M3: return CLEAVE_SIMT_E4M3;
+  default: return type;
+  }
 }
 inline bool isOfIntegers(uint32_t type) {
   return leftOf(type) == CLEAVE_SIMT_S8 || leftOf(type) == CLEAVE_SIMT_U8;

@@ -29,7 +29,7 @@ import time
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Suites that ask ptxas or the simulator, wherever they run.
-BESIDE_THE_GPU = ["Boxes", "Bytes", "Conflicts", "Cubins", "Groups", "Planted"]
+BESIDE_THE_GPU = ["Boxes", "ByteFloats", "Bytes", "Conflicts", "Cubins", "Groups", "Planted"]
 PARTS = ["kernels", "nccl", "models", "sanitizer", "times"]
 
 
@@ -217,9 +217,13 @@ class Check:
         except ImportError:
             return None
         self.peer = torch.__version__
-        call = make(torch)
-        for _ in range(3):
-            call()
+        try:
+            call = make(torch)
+            for _ in range(3):
+                call()
+        except (AttributeError, RuntimeError) as error:
+            self.notes.append(f"PyTorch does not do this: {error}")
+            return None
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         rounds = []
         for _ in range(7):
@@ -284,6 +288,18 @@ class Check:
                 a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in range(2))
                 return lambda: a @ b
             self.kernel("product", {"m": size, "n": size, "k": size}, 2 * size**3, 6 * size**2, product)
+        size = 64 if small else 8192
+
+        def product_int8(torch):
+            a, t = (torch.randint(-128, 128, (size, size), device="cuda", dtype=torch.int8) for _ in range(2))
+            return lambda: torch._int_mm(a, t.t())
+
+        def product_float8(torch):
+            a, t = (torch.randn(size, size, device="cuda").to(torch.float8_e4m3fn) for _ in range(2))
+            scale = torch.full((), 0.5, device="cuda")
+            return lambda: torch._scaled_mm(a, t.t(), scale, scale, out_dtype=torch.bfloat16)
+        for make, moved in ((product_int8, 6), (product_float8, 4)):
+            self.kernel(make.__name__, {"m": size, "n": size, "k": size}, 2 * size**3, moved * size**2, make)
         heads, length, width = (2, 64, 64) if small else (32, 4096, 128)
 
         def attention(torch):

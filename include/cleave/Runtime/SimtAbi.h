@@ -124,7 +124,9 @@ enum cleave_simt_operand {
   CLEAVE_SIMT_E4M3,
   CLEAVE_SIMT_E5M2,
   CLEAVE_SIMT_S8_U8,
-  CLEAVE_SIMT_U8_S8
+  CLEAVE_SIMT_U8_S8,
+  CLEAVE_SIMT_E4M3_E5M2,
+  CLEAVE_SIMT_E5M2_E4M3
 };
 /// Of arrivals at an mbarrier and tests of it.
 enum cleave_simt_mbarrier {

@@ -108,10 +108,10 @@ std::optional<Operand> operandOf(Emitter &e, const emit::ProductOperands::Trace 
 }
 
 std::optional<std::pair<Operand, Operand>> operandsOf(Emitter &e, const emit::Product &product,
-                                                      int64_t columns) {
+                                                      int64_t columns, const Chip &chip) {
   const emit::ProductSizes &sizes = product.sizes;
   for (unsigned i : {0, 1})
-    if (factorOf(product.root->getOperand(i)) != elementOf(product, i))
+    if (factorOf(product.root, i, chip) != elementOf(product, i))
       return std::nullopt;
   auto traceB = [&](const Index &batch, const Index &n, const Index &k) {
     return product.operands.traceB(batch, k, n);
@@ -130,9 +130,10 @@ struct BulkProduct {
   BulkProduct(Emitter &e, const emit::Product &product, ThreadBlock &block, const Chip &chip)
       : e(e), b(e.builder), loc(e.loc), sizes(product.sizes), block(block),
         outputs(e.kernel, product.root), element(elementOf(product, 0)), words(e, element),
-        columns(groupColumns(sizes, chip)), warps(e, block, element, elementOf(product, 1)),
+        columns(groupColumns(sizes, element, chip)),
+        warps(e, block, element, elementOf(product, 1)),
         group(e, warps, element, elementOf(product, 1)) {
-    std::tie(left, right) = *operandsOf(e, product, columns);
+    std::tie(left, right) = *operandsOf(e, product, columns, chip);
   }
 
   void run() {
@@ -288,20 +289,30 @@ private:
         Value at = byteOf(stage);
         WarpGroup::Operand a = group.describe(left.tile, left.isDeep, warps.add(at, own));
         WarpGroup::Operand c = group.describe(right.tile, right.isDeep, warps.add(at, right.base));
-        SmallVector<Value> after = group.multiply(a, c, kPanel, values.take_front(numSums));
-        // This one goes on; the one before has ended.
-        group.wait(1);
-        Value isLater =
-            arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, number, e.indexConstant(0));
-        release(last, isLater);
+        ValueRange before = values.take_front(numSums);
+        SmallVector<Value> after;
+        if (warps.addsCoarsely()) {
+          // The other group multiplies while this one adds.
+          after = words.add(before, group.wait(0, group.multiply(a, c, kPanel, columns)));
+          release(stage, {});
+        } else {
+          after = group.multiply(a, c, kPanel, before);
+          // This one goes on; the one before has ended.
+          group.wait(1);
+          Value isLater =
+              arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ne, number, e.indexConstant(0));
+          release(last, isLater);
+        }
         auto [other, turned] = next(stage, parity);
         after.append({other, turned, stage});
         return after;
       };
       SmallVector<Value> all =
           e.loop(e.indexConstant(0), e.indexConstant(steps()), 1, carried, step);
-      group.wait(0);
-      release(all[numSums + 2], {});
+      if (!warps.addsCoarsely()) {
+        group.wait(0);
+        release(all[numSums + 2], {});
+      }
       store(place, ArrayRef(all).take_front(numSums));
       return SmallVector<Value>{all[numSums], all[numSums + 1]};
     });
@@ -370,8 +381,8 @@ private:
 std::optional<Launch>
 cleave::cuda::launchBulkProduct(Emitter &emitter, const emit::Product &product, const Chip &chip) {
   const emit::ProductSizes &sizes = product.sizes;
-  int64_t columns = groupColumns(sizes, chip);
-  auto operands = columns ? operandsOf(emitter, product, columns) : std::nullopt;
+  int64_t columns = groupColumns(sizes, elementOf(product, 0), chip);
+  auto operands = columns ? operandsOf(emitter, product, columns, chip) : std::nullopt;
   if (!operands)
     return std::nullopt;
   Launch launch;

@@ -47,13 +47,17 @@ static ArrayRef<Ptx> versions() {
   return all;
 }
 
-/// The oldest that knows `chip` and what we use of it: newer drivers read it, older ones nothing
-/// newer.
-static const Ptx &ptxFor(StringRef chip) {
-  const auto *found =
-      find_if(versions(), [&](const Ptx &one) { return is_contained(one.chips, chip); });
-  assert(found != versions().end() && "of cuda::chips()");
-  return *found;
+/// The oldest that knows `chip` and what a kernel uses of it: newer drivers read it, older ones
+/// nothing newer.
+static const Ptx &ptxFor(StringRef chip, const cuda::Launch &launch) {
+  ArrayRef<Ptx> all = versions();
+  auto knows = [&](StringRef other) {
+    return find_if(all, [&](const Ptx &one) { return is_contained(one.chips, other); });
+  };
+  const auto *found = knows(chip);
+  assert(found != all.end() && "of cuda::chips()");
+  // Warps multiply 8-bit floats since the version that groups are written in.
+  return launch.multipliesByteFloats ? *std::max(found, knows("sm_90a")) : *found;
 }
 
 std::vector<StringRef> cuda::chips() {
@@ -64,9 +68,12 @@ std::vector<StringRef> cuda::chips() {
   return all;
 }
 
-uint32_t cuda::driverOf(StringRef chip) { return ptxFor(chip).driver; }
+uint32_t cuda::driverOf(StringRef chip, const Launch &launch) {
+  return ptxFor(chip, launch).driver;
+}
 
-static Expected<std::unique_ptr<TargetMachine>> machineFor(StringRef chip) {
+static Expected<std::unique_ptr<TargetMachine>> machineFor(StringRef chip,
+                                                           const cuda::Launch &launch) {
   Triple triple("nvptx64-nvidia-cuda");
   std::string error;
   const Target *target = TargetRegistry::lookupTarget(triple, error);
@@ -75,7 +82,7 @@ static Expected<std::unique_ptr<TargetMachine>> machineFor(StringRef chip) {
   TargetOptions options;
   options.AllowFPOpFusion = FPOpFusion::Fast;
   return std::unique_ptr<TargetMachine>(
-      target->createTargetMachine(triple, chip, ptxFor(chip).feature, options, Reloc::PIC_,
+      target->createTargetMachine(triple, chip, ptxFor(chip, launch).feature, options, Reloc::PIC_,
                                   std::nullopt, CodeGenOptLevel::Aggressive));
 }
 
@@ -178,7 +185,7 @@ static void optimize(Module &module, TargetMachine &machine) {
 Expected<std::unique_ptr<Module>> cuda::makeModule(mlir::ModuleOp source, LLVMContext &context,
                                                    StringRef name, const Launch &launch,
                                                    StringRef chip) {
-  Expected<std::unique_ptr<TargetMachine>> machine = machineFor(chip);
+  Expected<std::unique_ptr<TargetMachine>> machine = machineFor(chip, launch);
   if (!machine)
     return machine.takeError();
   std::unique_ptr<Module> module = mlir::translateModuleToLLVMIR(source, context, name);
@@ -191,14 +198,14 @@ Expected<std::unique_ptr<Module>> cuda::makeModule(mlir::ModuleOp source, LLVMCo
     return error;
   for (Function &function : *module) {
     function.addFnAttr("target-cpu", chip);
-    function.addFnAttr("target-features", ptxFor(chip).feature);
+    function.addFnAttr("target-features", ptxFor(chip, launch).feature);
   }
   optimize(*module, **machine);
   return module;
 }
 
-Expected<std::string> cuda::printPtx(Module &module, StringRef chip) {
-  Expected<std::unique_ptr<TargetMachine>> machine = machineFor(chip);
+Expected<std::string> cuda::printPtx(Module &module, StringRef chip, const Launch &launch) {
+  Expected<std::unique_ptr<TargetMachine>> machine = machineFor(chip, launch);
   if (!machine)
     return machine.takeError();
   SmallString<0> text;

@@ -53,6 +53,7 @@ struct Job {
   std::vector<cleave_map> maps;
   std::vector<CubinReport> reports;
   emit::Workspace workspace;
+  uint32_t driver = 0; ///< that knows all chips and their PTX
 };
 
 } // namespace
@@ -79,7 +80,7 @@ static cleave_image imageOf(StringRef chip, cleave_image_kind kind) {
 }
 
 static Chip chipOf(const cleave_image &image) {
-  constexpr unsigned ampere = 80, hopper = 90;
+  constexpr unsigned ampere = 80, ada = 89, hopper = 90;
   // Those of A100, H100, B200 and RTX 5090, as NVIDIA's papers on their architectures say;
   // smaller and larger chips of a generation get the same kernels.
   int64_t multiprocessors = image.chip >= 120      ? 170
@@ -88,7 +89,7 @@ static Chip chipOf(const cleave_image &image) {
                             : image.chip >= ampere ? 108
                                                    : 68;
   // Later generations have other instructions for groups.
-  return {image.chip >= ampere, image.chip == hopper && image.feature == 'a',
+  return {image.chip >= ampere, image.chip >= ada, image.chip == hopper && image.feature == 'a',
           image.chip >= CLEAVE_EARLY_CHIP, multiprocessors};
 }
 
@@ -97,6 +98,7 @@ static llvm::Error compileFor(Job &job, DeviceLoops &lowered, StringRef chip, bo
   llvm::LLVMContext context;
   StringRef name = job.kernel.getName();
   const Launch &launch = lowered.launch;
+  job.driver = std::max(job.driver, driverOf(chip, launch));
   auto module = makeModule(*lowered.module, context, name, launch, chip);
   if (!module)
     return module.takeError();
@@ -120,7 +122,7 @@ static llvm::Error compileFor(Job &job, DeviceLoops &lowered, StringRef chip, bo
     add(CLEAVE_IMAGE_SIMT, std::move(*image));
     return llvm::Error::success();
   }
-  llvm::Expected<std::string> ptx = printPtx(**module, chip);
+  llvm::Expected<std::string> ptx = printPtx(**module, chip, launch);
   if (!ptx)
     return ptx.takeError();
   llvm::Expected<Cubin> cubin = assemble(*ptx, name, chip);
@@ -185,11 +187,11 @@ static LogicalResult runPasses(ModuleOp module) {
 }
 
 /// The driver that all images load with.
-static llvm::Expected<uint32_t> driverOf(const CudaOptions &options) {
+static llvm::Expected<uint32_t> driverOf(const CudaOptions &options, ArrayRef<Job> jobs) {
   llvm::Expected<uint32_t> version = options.simulate ? 0 : driverOfCubins();
   if (version)
-    for (StringRef chip : ArrayRef(options.chips).take_front(numChips(options)))
-      *version = std::max(*version, cuda::driverOf(chip));
+    for (const Job &job : jobs)
+      *version = std::max(*version, job.driver);
   return version;
 }
 
@@ -214,7 +216,7 @@ static LogicalResult link(ModuleOp module, const CudaOptions &options, Compiled 
     }
     llvm::append_range(maps, job.maps);
   }
-  llvm::Expected<uint32_t> driver = driverOf(options);
+  llvm::Expected<uint32_t> driver = driverOf(options, jobs);
   if (!driver)
     return module.emitError(llvm::toString(driver.takeError()));
   if (options.simulate)
@@ -235,7 +237,7 @@ static LogicalResult compile(ModuleOp module, const CudaOptions &options, Compil
     if (kernel->hasAttr(rt::kKernel)) {
       if (failed(emit::checkKernel(kernel, "cuda")))
         return failure();
-      jobs.push_back({kernel, {}, {}, {}, {}, {}});
+      jobs.push_back({kernel, {}, {}, {}, {}, {}, 0});
     }
   auto work = [&](size_t i) { return compileKernel(jobs[i], options); };
   if (failed(emit::forAll(*module.getContext(), jobs.size(), options.threads, work)))

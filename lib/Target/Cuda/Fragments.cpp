@@ -2,16 +2,21 @@
 
 #include "Fragments.h"
 
+#include "Nn/Functions.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 
 using namespace mlir;
+using namespace cleave;
 using namespace cleave::cuda;
 
-Type cleave::cuda::factorOf(Value operand) {
-  Type element = getElementTypeOrSelf(operand.getType());
-  bool isByteFloat = isa<FloatType>(element) && element.getIntOrFloatBitWidth() == 8;
-  return isByteFloat ? Float16Type::get(element.getContext()) : element;
+Type cleave::cuda::factorOf(Operation *root, unsigned operand, const Chip &chip) {
+  Type element = getElementTypeOrSelf(root->getOperand(operand).getType());
+  // A window is read element by element, and becomes f16 sooner than bytes again.
+  if (chip.hasByteFloats && isa<nn::MatmulOp>(root))
+    return element;
+  return nn::isByteFloat(element) ? Float16Type::get(element.getContext()) : element;
 }
 
 Fragments::Fragments(Emitter &emitter, ThreadBlock &block, Type element, Type other)
@@ -129,11 +134,16 @@ void Fragments::storeWord(Value to, Value x) {
   LLVM::StoreOp::create(b, loc, x, pointer(to), /*alignment=*/4);
 }
 
-void Fragments::store(Value to, Value x) {
+Value Fragments::bytes(Value x, Type element) {
+  if (nn::isByteFloat(element))
+    x = nn::buildF8Bits(b, loc, x, element, /*saturates=*/false);
+  return arith::TruncIOp::create(b, loc, e.vectorOf(b.getI8Type(), e.laneCount(x)), x);
+}
+
+void Fragments::store(Value to, Value x, Type element) {
   int64_t lanes = e.laneCount(x);
-  if (getElementTypeOrSelf(x.getType()).isInteger(32)) {
-    Value bytes = arith::TruncIOp::create(b, loc, e.vectorOf(b.getI8Type(), lanes), x);
-    LLVM::StoreOp::create(b, loc, bytes, pointer(to), /*alignment=*/lanes);
+  if (isOfBytes(element)) {
+    LLVM::StoreOp::create(b, loc, bytes(x, element), pointer(to), /*alignment=*/lanes);
     return;
   }
   auto one = [&](int64_t i) {
@@ -177,6 +187,20 @@ static NVVM::MMATypes mmaTypeOf(Type element) {
   return element.isUnsignedInteger() ? NVVM::MMATypes::u8 : NVVM::MMATypes::s8;
 }
 
+/// mma.m16n8k32 of 8-bit floats, for which NVVM has no word; of `operands` A, B and the sums.
+static Value multiplyByteFloats(OpBuilder &b, Location loc, Type left, Type right,
+                                ValueRange operands) {
+  auto nameOf = [](Type type) { return isa<Float8E4M3FNType>(type) ? "e4m3" : "e5m2"; };
+  std::string name =
+      (Twine("llvm.nvvm.mma.m16n8k32.row.col.f32.") + nameOf(left) + "." + nameOf(right) + ".f32")
+          .str();
+  SmallVector<Type> types(4, b.getF32Type());
+  return LLVM::CallIntrinsicOp::create(b, loc,
+                                       LLVM::LLVMStructType::getLiteral(b.getContext(), types),
+                                       b.getStringAttr(name), operands)
+      .getResult(0);
+}
+
 void Fragments::accumulate(ValueRange left, ValueRange right, MutableArrayRef<Value> sums,
                            size_t at) {
   bool isHalf = element.isF16(), isByte = element.isInteger(8);
@@ -188,6 +212,13 @@ void Fragments::accumulate(ValueRange left, ValueRange right, MutableArrayRef<Va
     return list;
   };
   MutableArrayRef<Value> own = sums.slice(at, 4);
+  if (nn::isByteFloat(element)) {
+    SmallVector<Value> all(left);
+    llvm::append_range(all, right);
+    llvm::append_range(all, own);
+    llvm::copy(members(multiplyByteFloats(b, loc, element, other, all)), own.begin());
+    return;
+  }
   SmallVector<Type> types(4, own[0].getType());
   auto overflow = isByte ? std::optional(NVVM::MMAIntOverflow::wrapped) : std::nullopt;
   Value all = NVVM::MmaOp::create(

@@ -23,11 +23,14 @@ inline constexpr int64_t kMatrix = 8;
 /// What one multiplication takes of rows of A, and of K.
 inline constexpr int64_t kStep = 16;
 
+/// Whether what is multiplied has 8 bits.
+inline bool isOfBytes(mlir::Type element) { return element.getIntOrFloatBitWidth() == 8; }
 /// Elements of K in one of 16 bits.
 inline int64_t perHalf(mlir::Type element) { return 16 / element.getIntOrFloatBitWidth(); }
 
-/// What tensor cores multiply an operand as: 8-bit floats as f16, which holds all of them.
-mlir::Type factorOf(Value operand);
+/// What tensor cores of `chip` multiply an operand of `root` as: 8-bit floats as themselves, or
+/// as f16, which holds all of them.
+mlir::Type factorOf(mlir::Operation *root, unsigned operand, const Chip &chip);
 
 /// Rows of 16-bit elements in shared memory, a power of two of chunks of 16 bytes each. The
 /// chunks of a row are permuted by its number, so that the same chunk of 8 rows that follow
@@ -47,7 +50,7 @@ Value packBf16(mlir::OpBuilder &b, mlir::Location loc, Value low, Value high);
 /// Emits, in i32, what a warp does with its fragments.
 class Fragments {
 public:
-  /// Of `element`, f16 or bf16, or of bytes, of which those of B may be `other` ones.
+  /// Of `element`, f16 or bf16, or of 8 bits, of which those of B may be `other` ones.
   Fragments(Emitter &emitter, ThreadBlock &block, mlir::Type element, mlir::Type other = {});
 
   Value number(int64_t constant);
@@ -80,8 +83,11 @@ public:
   void commit();
   void wait(int64_t groups);
 
-  /// Rounds f32, one or a vector of an even number, and stores it to byte `to`; i32 as bytes.
-  void store(Value to, Value x);
+  /// Rounds f32, one or a vector of an even number, and stores it to byte `to`; where `element`
+  /// has 8 bits, as these.
+  void store(Value to, Value x, mlir::Type element);
+  /// The bytes of i32, or of f32 that is one of `element`.
+  Value bytes(Value x, mlir::Type element);
   /// Stores four bytes.
   void storeWord(Value to, Value x);
 
@@ -97,6 +103,9 @@ public:
   void spill(llvm::ArrayRef<Value> sums, int64_t memory, const Index &place, int64_t stride);
   /// Two f32 rounded into one register.
   Value pack(Value low, Value high);
+  /// Whether tensor cores hold sums of fewer bits than f32 has: then they are added up elsewhere,
+  /// each at most 128 products of K.
+  bool addsCoarsely() const { return nn::isByteFloat(element); }
 
   /// Numbers of this lane, warp and thread.
   Value lane, warp, thread;

@@ -78,20 +78,24 @@ static emit::Machine machineOf(const Chip &chip) {
 
 /// Whether tensor cores take the operands of a tiled product as they are.
 static bool isTensorProduct(Operation *root, const Chip &chip) {
-  Type element = factorOf(root->getOperand(0));
-  return chip.hasTensorCores && (element.isF16() || element.isBF16() || element.isInteger(8)) &&
+  Type element = factorOf(root, 0, chip);
+  return chip.hasTensorCores && (element.isF16() || element.isBF16() || isOfBytes(element)) &&
          sizesOf(root).k > 0;
 }
 
 static Launch launchOfTensorProduct(func::FuncOp kernel, Operation *root, const Chip &chip) {
+  Launch launch;
   if (chip.hasGroups) {
     // What it writes is thrown away: only where the operands lie is looked at.
     OwningOpRef<ModuleOp> module = emit::makeBody(kernel, machineOf(chip), kSharedSpace);
     Emitter emitter(kernel, *module->getOps<func::FuncOp>().begin(), machineOf(chip));
-    if (auto launch = launchBulkProduct(emitter, productOf(emitter, root), chip))
-      return *launch;
+    if (auto bulk = launchBulkProduct(emitter, productOf(emitter, root), chip))
+      launch = *bulk;
   }
-  return launchTensorProduct(sizesOf(root), root, chip);
+  if (launch.maps.empty())
+    launch = launchTensorProduct(sizesOf(root), root, chip);
+  launch.multipliesByteFloats = nn::isByteFloat(factorOf(root, 0, chip));
+  return launch;
 }
 
 /// How the results are read decides, which only an emitter tells; this one emits nothing.

@@ -36,11 +36,12 @@ llvm::Expected<std::unique_ptr<llvm::Module>> makeModule(mlir::ModuleOp module,
                                                          llvm::StringRef name, const Launch &launch,
                                                          llvm::StringRef chip);
 
-/// What a driver has to be to know `chip` and its PTX, as cuDriverGetVersion counts.
-uint32_t driverOf(llvm::StringRef chip);
+/// What a driver has to be to know `chip` and the PTX of a kernel, as cuDriverGetVersion counts.
+uint32_t driverOf(llvm::StringRef chip, const Launch &launch);
 
 /// PTX of a module of `makeModule`.
-llvm::Expected<std::string> printPtx(llvm::Module &module, llvm::StringRef chip);
+llvm::Expected<std::string> printPtx(llvm::Module &module, llvm::StringRef chip,
+                                     const Launch &launch);
 
 } // namespace cleave::cuda
 

@@ -21,6 +21,11 @@ Value Accumulator::add(Value x, Value y) const {
                          : arith::AddIOp::create(e.builder, e.loc, x, y).getResult();
 }
 
+SmallVector<Value> Accumulator::add(ValueRange x, ValueRange y) const {
+  return llvm::map_to_vector(llvm::zip_equal(x, y),
+                             [&](auto both) { return add(std::get<0>(both), std::get<1>(both)); });
+}
+
 Value Accumulator::multiplyAdd(Value x, Value y, Value sum) const {
   if (element.isF32())
     return math::FmaOp::create(e.builder, e.loc, x, y, sum);

@@ -22,6 +22,7 @@ public:
   mlir::Type type() const { return element; }
   Value zero(int64_t lanes) const { return e.constantOf(element, 0, lanes); }
   Value add(Value x, Value y) const;
+  mlir::SmallVector<Value> add(mlir::ValueRange x, mlir::ValueRange y) const;
   Value multiplyAdd(Value x, Value y, Value sum) const;
   /// Between registers and memory.
   Value toWords(Value x) const;

@@ -13,8 +13,9 @@ static constexpr int64_t kSquare = 4;
 
 Staging::Staging(Emitter &emitter, ThreadBlock &block, Fragments &warps, Type element,
                  Matrix source)
-    : e(emitter), b(e.builder), loc(e.loc), block(block), warps(warps), matrix(std::move(source)),
-      bytes(element.getIntOrFloatBitWidth() / 8), ofChunk(2 * kMatrix / bytes) {
+    : e(emitter), b(e.builder), loc(e.loc), block(block), warps(warps), element(element),
+      matrix(std::move(source)), bytes(element.getIntOrFloatBitWidth() / 8),
+      ofChunk(2 * kMatrix / bytes) {
   Value any = e.indexConstant(0);
   Index column = Index::of(e.symbol(any, matrix.columns, ofChunk));
   std::optional<Emitter::Leaf> leaf = matrix.trace(Index::of(e.symbol(any, matrix.rows)), column);
@@ -101,7 +102,7 @@ void Staging::compute(const SharedTile &tile, const Index &firstRow, const Index
     Value place = warps.number(along);
     Value within = warps.times(warps.modulo(place, ofChunk), bytes);
     place = warps.place(tile, warps.number(down), warps.over(place, ofChunk));
-    warps.store(warps.add(to, warps.add(place, within)), x);
+    warps.store(warps.add(to, warps.add(place, within)), x, element);
   });
   e.team.reset();
 }
@@ -124,7 +125,7 @@ void Staging::computeNeighbours(const SharedTile &tile, const Index &firstRow,
         for (int64_t i = 0; i < kNeighbours / ofChunk; ++i) {
           ArrayRef<Value> own = ArrayRef(elements).slice(i * ofChunk, ofChunk);
           warps.store(warps.add(to, warps.place(tile, place, warps.add(chunk, i))),
-                      vector::FromElementsOp::create(b, loc, type, own));
+                      vector::FromElementsOp::create(b, loc, type, own), element);
         }
       },
       Emitter::Tail::Exact, /*allowVectors=*/false);
@@ -149,6 +150,23 @@ static SmallVector<Value> turned(OpBuilder &b, Location loc, ArrayRef<Value> wor
   return all;
 }
 
+Value Staging::loadWord(const Index &row, const Index &column) {
+  std::optional<Emitter::Leaf> leaf =
+      matrix.trace(e.clamp(row, matrix.rows), e.clamp(column, matrix.columns - kSquare + 1));
+  Value bytes = vector::LoadOp::create(b, loc, VectorType::get({kSquare}, b.getI8Type()),
+                                       e.argumentMemory(leaf->argument), e.value(leaf->at),
+                                       /*nontemporal=*/false, llvm::MaybeAlign(kSquare));
+  Value word = LLVM::BitcastOp::create(b, loc, b.getI32Type(), bytes);
+  for (const Emitter::Test &test :
+       {e.isBelow(row, matrix.rows), e.isBelow(column, matrix.columns)}) {
+    if (test.known && *test.known)
+      continue;
+    Value none = warps.number(int64_t(0));
+    word = test.known ? none : arith::SelectOp::create(b, loc, test.value, word, none).getResult();
+  }
+  return word;
+}
+
 void Staging::fillTurned(const SharedTile &tile, const Index &firstRow, const Index &firstColumn,
                          Value to) {
   // A warp reads 16 neighbours of 32 rows, so that what it writes lies in half of all banks.
@@ -163,15 +181,10 @@ void Staging::fillTurned(const SharedTile &tile, const Index &firstRow, const In
         Index k = (square[0] * downWarp + square[2]) * kSquare;
         Index outer = (square[1] * acrossWarp + square[3]) * kSquare;
         SmallVector<Value> words;
-        for (int64_t i = 0; i < kSquare; ++i) {
-          Value x = pull(firstRow + k + i, firstColumn + outer + e.laneSymbol(kSquare));
-          if (e.isDry())
-            continue;
-          x = arith::TruncIOp::create(b, loc, VectorType::get({kSquare}, b.getI8Type()), x);
-          words.push_back(LLVM::BitcastOp::create(b, loc, b.getI32Type(), x));
-        }
         if (e.isDry())
           return;
+        for (int64_t i = 0; i < kSquare; ++i)
+          words.push_back(loadWord(firstRow + k + i, firstColumn + outer));
         Value place = warps.number(k);
         Value within = warps.modulo(place, ofChunk), chunk = warps.over(place, ofChunk);
         Value row = warps.number(outer);

@@ -41,6 +41,8 @@ private:
   void copy(const SharedTile &tile, const Index &row, const Index &column, Value to);
   void compute(const SharedTile &tile, const Index &row, const Index &column, Value to);
   void computeNeighbours(const SharedTile &tile, const Index &row, const Index &column, Value to);
+  /// Four neighbours of a matrix that `turns`, as its bytes, 0 behind an edge.
+  Value loadWord(const Index &row, const Index &column);
   /// The element at a place, 0 behind an edge; in all lanes of `column`.
   Value pull(const Index &row, const Index &column);
   int64_t columnsOf(const SharedTile &tile) const { return tile.columns * 2 / bytes; }
@@ -50,6 +52,7 @@ private:
   mlir::Location loc;
   ThreadBlock &block;
   Fragments &warps;
+  mlir::Type element;
   Matrix matrix;
   int64_t bytes;   ///< of an element
   int64_t ofChunk; ///< elements

@@ -6,7 +6,8 @@
 // one is multiplied the next are on their way.
 //
 // Each operand comes its own way (Staging.h), along K or across it, whichever way it lies;
-// bytes always along K. K is counted in elements of 16 bits.
+// bytes always along K. K is counted in elements of 16 bits. Sums of 8-bit floats leave the
+// tensor cores after each step.
 //
 // Sums leave their fragments through shared memory, so that what follows is emitted once,
 // for whole vectors of a row.
@@ -64,12 +65,16 @@ struct Tile {
 /// more blocks, of which the smallest divide K. A tile is large enough if its blocks keep two
 /// thirds of the chip busy. All but those of groups fit into the shared memory that needs no
 /// asking.
-Tile tileFor(const emit::ProductSizes &sizes, bool wait, const Chip &chip) {
+Tile tileFor(const emit::ProductSizes &sizes, Type factor, bool wait, const Chip &chip) {
   auto isEnough = [&](const Tile &tile) { return isBusy(chip, tile.blocks(sizes) * tile.parts); };
-  if (int64_t columns = groupColumns(sizes, chip))
+  if (int64_t columns = groupColumns(sizes, factor, chip))
     return {kGroupTileRows, columns, kPanel, 16, columns, 4, 8, true};
   int64_t rows = sizes.m <= 16 ? 16 : sizes.m <= 32 ? 32 : 64;
-  const Tile large{128, 128, 32, 64, 64, 3}, small{rows, 32, 64, rows, 32, 4};
+  Tile large{128, 128, 32, 64, 64, 3};
+  const Tile small{rows, 32, 64, rows, 32, 4};
+  // Beside their sums registers hold those of a step.
+  if (nn::isByteFloat(factor))
+    large.warpColumns = 32, large.warps = 8;
   Tile medium = rows == 64 ? Tile{64, 64, 64, 32, 32, 3} : Tile{rows, 64, 64, rows, 64, 4};
   if (sizes.m > 64 && sizes.n > 64 && isEnough(large))
     return large;
@@ -77,11 +82,18 @@ Tile tileFor(const emit::ProductSizes &sizes, bool wait, const Chip &chip) {
   return isEnough(medium) ? medium : small.inParts(sizes, wait, chip);
 }
 
+/// The bytes that an operand is computed from, where it is not multiplied as it is.
+std::optional<Narrow> computedFrom(Operation *root, unsigned operand, const Chip &chip) {
+  bool isTaken = nn::isByteFloat(factorOf(root, operand, chip));
+  return isTaken ? std::nullopt : narrowOf(root->getOperand(operand));
+}
+
 /// That of a product of these sizes.
 Tile tileOf(emit::ProductSizes sizes, Operation *root, const Chip &chip) {
-  sizes.k = ceilDiv(sizes.k, perHalf(factorOf(root->getOperand(0))));
+  Type factor = factorOf(root, 0, chip);
+  sizes.k = ceilDiv(sizes.k, perHalf(factor));
   // Nothing is copied of what is computed.
-  return tileFor(sizes, /*wait=*/narrowOf(root->getOperand(1)).has_value(), chip);
+  return tileFor(sizes, factor, /*wait=*/computedFrom(root, 1, chip).has_value(), chip);
 }
 
 /// An operand as [outer, k], outer being rows of c for A and columns for B.
@@ -101,6 +113,7 @@ struct TensorProduct {
       : e(e), b(e.builder), loc(e.loc), product(product), sizes(product.sizes), block(block),
         outputs(e.kernel, product.root), words(e, element), warps(e, block, element, other),
         element(element), other(other), group(e, warps, element, other),
+        narrowA(computedFrom(product.root, 0, chip)), narrowB(computedFrom(product.root, 1, chip)),
         tile(tileOf(sizes, product.root, chip)),
         parts(e, block, tile.parts, tile.rowsOfPart(sizes) * tile.columns) {}
 
@@ -143,8 +156,6 @@ private:
     };
     auto pullA = ofBatch(from.pullA), pullB = ofBatch(from.pullB);
     auto traceA = ofBatch(from.traceA), traceB = ofBatch(from.traceB);
-    auto narrowA = narrowOf(product.root->getOperand(0)),
-         narrowB = narrowOf(product.root->getOperand(1));
     Matrix deepA{sizes.m, sizes.k, pullA, traceA, narrowA};
     Matrix acrossA{sizes.k, sizes.m, turned(pullA), turned(traceA), narrowA};
     Matrix deepB{sizes.n, sizes.k, turned(pullB), turned(traceB), narrowB};
@@ -262,7 +273,10 @@ private:
       Value at = warps.add(warps.add(stage, operand.base), operand.point);
       return group.describe(operand.tile, operand.isDeep, at);
     };
-    SmallVector<Value> sums = group.multiply(describe(left), describe(right), tile.depth, before);
+    WarpGroup::Operand a = describe(left), c = describe(right);
+    if (warps.addsCoarsely())
+      return words.add(before, group.wait(0, group.multiply(a, c, tile.depth, tile.columns)));
+    SmallVector<Value> sums = group.multiply(a, c, tile.depth, before);
     group.wait(1);
     return sums;
   }
@@ -276,21 +290,49 @@ private:
 
   /// Sums are in the order of row blocks, column blocks of 8, and registers.
   SmallVector<Value> multiplyStage(Value stage, ValueRange before) {
+    if (warps.addsCoarsely())
+      return multiplyCoarsely(stage, before);
     SmallVector<Value> sums(before);
-    int64_t down = tile.warpRows / kStep, across = tile.warpColumns / kStep;
     for (int64_t k = 0; k < stepsOfWarp(); ++k) {
       SmallVector<SmallVector<Value>> a, c;
-      for (int64_t i = 0; i < down; ++i)
+      for (int64_t i = 0; i < blocksDown(); ++i)
         a.push_back(load(left, stage, i, k));
-      for (int64_t j = 0; j < across; ++j)
+      for (int64_t j = 0; j < blocksAcross() / 2; ++j)
         c.push_back(load(right, stage, j, k));
-      for (int64_t i = 0; i < down; ++i)
-        for (int64_t j = 0; j < 2 * across; ++j)
+      for (int64_t i = 0; i < blocksDown(); ++i)
+        for (int64_t j = 0; j < blocksAcross(); ++j)
           warps.accumulate(a[i], ValueRange(c[j / 2]).slice(j % 2 * 2, 2), sums,
-                           (i * 2 * across + j) * 4);
+                           (i * blocksAcross() + j) * 4);
     }
     return sums;
   }
+
+  /// The sums of a step are complete, block by block, before they are added to all, since
+  /// registers do not hold those of all blocks twice, nor all fragments of B beside them.
+  SmallVector<Value> multiplyCoarsely(Value stage, ValueRange before) {
+    SmallVector<Value> sums(before);
+    SmallVector<SmallVector<Value>> a;
+    for (int64_t k = 0; k < stepsOfWarp(); ++k)
+      for (int64_t i = 0; i < blocksDown(); ++i)
+        a.push_back(load(left, stage, i, k));
+    for (int64_t pair = 0; pair < blocksAcross() / 2; ++pair) {
+      SmallVector<SmallVector<Value>> c;
+      for (int64_t k = 0; k < stepsOfWarp(); ++k)
+        c.push_back(load(right, stage, pair, k));
+      for (int64_t i = 0; i < blocksDown(); ++i)
+        for (int64_t half : {0, 1}) {
+          SmallVector<Value> own(4, words.zero(1));
+          for (int64_t k = 0; k < stepsOfWarp(); ++k)
+            warps.accumulate(a[k * blocksDown() + i], ValueRange(c[k]).slice(half * 2, 2), own, 0);
+          auto all = MutableArrayRef(sums).slice((i * blocksAcross() + 2 * pair + half) * 4, 4);
+          llvm::copy(words.add(all, own), all.begin());
+        }
+    }
+    return sums;
+  }
+
+  int64_t blocksDown() const { return tile.warpRows / kStep; }
+  int64_t blocksAcross() const { return tile.warpColumns / kMatrix; }
 
   //===--- what follows ---===//
 
@@ -379,6 +421,7 @@ private:
   Fragments warps;
   Type element, other;
   WarpGroup group;
+  std::optional<Narrow> narrowA, narrowB;
   Tile tile;
   Parts parts;
   int64_t stages = 0, stageBytes = 0, memory = 0;
@@ -401,7 +444,7 @@ void cleave::cuda::emitTensorProduct(Emitter &emitter, const emit::Product &prod
   Operation *root = product.root;
   // A convolution multiplies its filter, the second operand, from the left.
   unsigned left = isa<nn::ConvOp>(root);
-  TensorProduct(emitter, product, factorOf(root->getOperand(left)),
-                factorOf(root->getOperand(1 - left)), block, chip)
+  TensorProduct(emitter, product, factorOf(root, left, chip), factorOf(root, 1 - left, chip), block,
+                chip)
       .run();
 }

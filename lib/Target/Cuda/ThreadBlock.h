@@ -26,6 +26,7 @@ inline int64_t ceilDiv(int64_t count, int64_t by) { return (count + by - 1) / by
 /// What kernels make use of.
 struct Chip {
   bool hasTensorCores; ///< for 16-bit floats, and copies that do not wait
+  bool hasByteFloats;  ///< tensor cores that take 8-bit floats as they are
   bool hasGroups;      ///< of warps, that multiply together
   bool beginsEarly;    ///< kernels get ready while those in front of them end
   int64_t multiprocessors;
@@ -39,7 +40,8 @@ struct Launch {
   emit::Workspace workspace = {};
   int64_t resident = 0; ///< blocks of a multiprocessor, which do the work of `blocks`; 0: any
   llvm::SmallVector<cleave_map, 2> maps = {}; ///< the last arguments, in this order
-  bool isEarly = false; ///< may begin before the kernel in front of it has ended
+  bool isEarly = false;              ///< may begin before the kernel in front of it has ended
+  bool multipliesByteFloats = false; ///< by tensor cores, as they are
 };
 
 /// The view of one thread of a block of `launch.threads`. Scratch of the emitter is

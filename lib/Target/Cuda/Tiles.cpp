@@ -5,14 +5,16 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
+using namespace cleave;
 using namespace cleave::cuda;
 
-int64_t cleave::cuda::groupColumns(const emit::ProductSizes &sizes, const Chip &chip) {
+int64_t cleave::cuda::groupColumns(const emit::ProductSizes &sizes, Type factor, const Chip &chip) {
   if (!chip.hasGroups || sizes.m <= kGroupTileRows / 2)
     return 0;
   for (int64_t columns : {256, 128}) {
     int64_t tiles = sizes.batch * ceilDiv(sizes.m, kGroupTileRows) * ceilDiv(sizes.n, columns);
-    if (sizes.n > columns / 2 && isBusy(chip, tiles))
+    bool fits = columns == 128 || !nn::isByteFloat(factor);
+    if (fits && sizes.n > columns / 2 && isBusy(chip, tiles))
       return columns;
   }
   return 0;

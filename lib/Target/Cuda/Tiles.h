@@ -16,8 +16,9 @@ inline bool isBusy(const Chip &chip, int64_t blocks) {
 inline constexpr int64_t kGroupTileRows = 128;
 
 /// Columns of such tiles: as many as registers hold sums of, which take the operands from
-/// shared memory least often. 0 where groups are not worth it, or there are none.
-int64_t groupColumns(const emit::ProductSizes &sizes, const Chip &chip);
+/// shared memory least often; of 8-bit floats, twice. 0 where groups are not worth it, or there
+/// are none.
+int64_t groupColumns(const emit::ProductSizes &sizes, mlir::Type factor, const Chip &chip);
 
 /// A tile among those of a product: numbers, not elements.
 struct TilePlace {

@@ -8,6 +8,7 @@
 #include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
+using namespace cleave;
 using namespace cleave::cuda;
 
 /// Descriptors count in chunks of 16 bytes (PTX ISA, matrix descriptor).
@@ -87,6 +88,8 @@ static NVVM::WGMMATypes wgmmaTypeOf(Type element) {
     return NVVM::WGMMATypes::f16;
   if (element.isBF16())
     return NVVM::WGMMATypes::bf16;
+  if (nn::isByteFloat(element))
+    return isa<Float8E4M3FNType>(element) ? NVVM::WGMMATypes::e4m3 : NVVM::WGMMATypes::e5m2;
   return element.isUnsignedInteger() ? NVVM::WGMMATypes::u8 : NVVM::WGMMATypes::s8;
 }
 

@@ -31,6 +31,8 @@ static bool parseShape(StringRef name, uint32_t &columns, unsigned &type) {
              .Case(".f32.tf32.tf32", CLEAVE_SIMT_TF32)
              .Case(".f32.e4m3.e4m3", CLEAVE_SIMT_E4M3)
              .Case(".f32.e5m2.e5m2", CLEAVE_SIMT_E5M2)
+             .Case(".f32.e4m3.e5m2", CLEAVE_SIMT_E4M3_E5M2)
+             .Case(".f32.e5m2.e4m3", CLEAVE_SIMT_E5M2_E4M3)
              .Case(".s32.s8.s8", CLEAVE_SIMT_S8)
              .Case(".s32.u8.u8", CLEAVE_SIMT_U8)
              .Case(".s32.s8.u8", CLEAVE_SIMT_S8_U8)

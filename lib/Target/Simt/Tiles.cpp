@@ -63,6 +63,8 @@ static Value *lowerMultiply(Target &target, CallInst &call, StringRef name, Stri
                       .Case("u8.s8", CLEAVE_SIMT_U8_S8)
                       .Case("f32.e4m3.e4m3.f32", CLEAVE_SIMT_E4M3)
                       .Case("f32.e5m2.e5m2.f32", CLEAVE_SIMT_E5M2)
+                      .Case("f32.e4m3.e5m2.f32", CLEAVE_SIMT_E4M3_E5M2)
+                      .Case("f32.e5m2.e4m3.f32", CLEAVE_SIMT_E5M2_E4M3)
                       .Default(~0u);
   if (type == ~0u)
     return nullptr;

@@ -222,7 +222,7 @@ struct PackWeights : cleave::impl::PackWeightsBase<PackWeights> {
     auto type = cast<RankedTensorType>(value.getType());
     bool isWanted = isa<FloatType>(type.getElementType()) && type.getElementTypeBitWidth() <= 32;
     if (turnBytes)
-      isWanted = type.getElementType().isInteger(8);
+      isWanted = type.getElementType().isInteger(8) || nn::isByteFloat(type.getElementType());
     else if (byteDots && isForDots(value))
       isWanted = true;
     return type.getRank() >= 2 && isWanted && type.getNumElements() > 0 && isRightOperand(value);

@@ -124,6 +124,22 @@ const Kernel kernels[] = {
        %t = nn.transpose %w [1, 0] : tensor<1024x1024xf8E4M3FN>
        %y = nn.matmul %x, %t : tensor<64x1024xf8E4M3FN>, tensor<1024x1024xf8E4M3FN>
        return %y : tensor<64x1024xf32> })"},
+    {"product of 8-bit floats in large tiles",
+     R"(func.func @main(%x: tensor<4096x1024xf8E4M3FN>, %w: tensor<2048x1024xf8E5M2>, %s: tensor<2048xf32>) -> tensor<4096x2048xbf16> {
+       %t = nn.transpose %w [1, 0] : tensor<2048x1024xf8E5M2>
+       %y = nn.matmul %x, %t : tensor<4096x1024xf8E4M3FN>, tensor<1024x2048xf8E5M2>
+       %z = nn.mul %y, %s : tensor<4096x2048xf32>, tensor<2048xf32>
+       %r = nn.cast %z : tensor<4096x2048xf32> to tensor<4096x2048xbf16>
+       return %r : tensor<4096x2048xbf16> })"},
+    {"product of 8-bit floats that are turned",
+     R"(func.func @main(%x: tensor<4096x1024xf8E5M2>, %w: tensor<1024x2048xf8E5M2>) -> tensor<4096x2048xf32> {
+       %y = nn.matmul %x, %w : tensor<4096x1024xf8E5M2>, tensor<1024x2048xf8E5M2>
+       return %y : tensor<4096x2048xf32> })"},
+    {"one row by 8-bit floats",
+     R"(func.func @main(%x: tensor<1x4096xf8E4M3FN>, %w: tensor<4096x4096xf8E4M3FN>) -> tensor<1x4096xf32> {
+       %t = nn.transpose %w [1, 0] : tensor<4096x4096xf8E4M3FN>
+       %y = nn.matmul %x, %t : tensor<1x4096xf8E4M3FN>, tensor<4096x4096xf8E4M3FN>
+       return %y : tensor<1x4096xf32> })"},
     {"one row by weights of 4 bits", NARROW("1", "4096", "f16")},
     {"many rows by weights of 4 bits", NARROW("4096", "4096", "bf16")},
     {"one row by weights of 4 bits in f32", NARROW("1", "4096", "f32")},

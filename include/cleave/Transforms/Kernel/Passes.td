@@ -43,8 +43,8 @@ def PackWeights : Pass<"kernel-pack-weights", "::mlir::ModuleOp"> {
     [N/NR, K/4, NR, 4], K being a multiple of 4: a dot product of bytes adds up four
     neighbours of K.
 
-    With `turn-bytes` only right operands of 8-bit integers are packed, as [N, K], where
-    tensor cores want them.
+    With `turn-bytes` only right operands of 8-bit integers and floats are packed, as
+    [N, K], where tensor cores want them.
   }];
   let options = [
     Option<"turnBytes", "turn-bytes", "bool", "false", "turn weights of 8 bits, and only those">,

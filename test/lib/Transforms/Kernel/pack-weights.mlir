@@ -167,6 +167,19 @@ func.func @bytes_lie_in_fours(%x: tensor<2x32xui8>) -> (tensor<2x96xi32>, tensor
   return %y, %z : tensor<2x96xi32>, tensor<2x96xi32>
 }
 
+// CHECK-LABEL: @floats_of_bytes_are_turned
+// NARROW-LABEL: @floats_of_bytes_are_turned
+// TURNED-LABEL: @floats_of_bytes_are_turned
+// TURNED-SAME: %[[P:[a-z0-9]+]]: tensor<96x32xf8E5M2> {rt.param}
+// TURNED-NEXT: %[[T:.*]] = nn.transpose %[[P]] [1, 0]
+// TURNED-NEXT: nn.matmul %{{.*}}, %[[T]]
+// TURNED: func private @floats_of_bytes_are_turned_load
+func.func @floats_of_bytes_are_turned(%x: tensor<2x32xf8E4M3FN>) -> tensor<2x96xf32> {
+  %w = nn.weight "w" in "m.bin" at 0 length 3072 : tensor<32x96xf8E5M2>
+  %y = nn.matmul %x, %w : tensor<2x32xf8E4M3FN>, tensor<32x96xf8E5M2>
+  return %y : tensor<2x96xf32>
+}
+
 // CHECK-LABEL: @numbers_stay_where_bytes_turn
 // NARROW-LABEL: @numbers_stay_where_bytes_turn
 // TURNED-LABEL: @numbers_stay_where_bytes_turn
