@@ -67,7 +67,10 @@ struct Panels {
   SmallVector<int64_t> permutation() const {
     int64_t first = type.getRank() - 2;
     auto order = llvm::to_vector(llvm::seq<int64_t>(0, first));
-    for (int64_t dim : deep == 1 ? ArrayRef<int64_t>{1, 0, 2} : ArrayRef<int64_t>{2, 0, 3, 1})
+    SmallVector<int64_t> own{1, 0, 2};
+    if (deep > 1)
+      own = {2, 0, 3, 1};
+    for (int64_t dim : own)
       order.push_back(first + dim);
     return order;
   }
