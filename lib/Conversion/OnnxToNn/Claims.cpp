@@ -111,7 +111,8 @@ LogicalResult cleave::checkOutput(Type declared, RankedTensorType type, Location
     return success();
   auto tensor = dyn_cast<TensorType>(declared);
   bool agrees = tensor && tensor.getElementType() == type.getElementType();
-  if (agrees && tensor.hasRank()) {
+  // Exporters that know no shape write an empty one, which says that it is a scalar's.
+  if (agrees && tensor.hasRank() && tensor.getRank() > 0) {
     agrees = tensor.getRank() == type.getRank();
     for (int64_t dim = 0; agrees && dim < type.getRank(); ++dim)
       if (!tensor.isDynamicDim(dim) && tensor.getDimSize(dim) != type.getDimSize(dim)) {
