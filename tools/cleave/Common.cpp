@@ -6,6 +6,7 @@
 #include "cleave/Support/Failure.h"
 #include "cleave/Support/PendingFile.h"
 
+#include "Nn/Nn.h"
 #include "Onnx/Onnx.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -210,6 +211,21 @@ static llvm::Expected<NamedTensors> givenInputs(const ModelOptions &options, Mod
   return tensors;
 }
 
+/// Of the open dimensions that `given` does not have, as the graph wants them.
+static std::string guessedSizes(llvm::ArrayRef<ModelInput> inputs, func::FuncOp main,
+                                const std::map<std::string, int64_t> &given) {
+  std::map<std::string, int64_t> sizes;
+  for (auto [input, argument] : llvm::zip_equal(inputs, main.getArguments()))
+    for (auto [dim, size] : llvm::zip_equal(input.dims, nn::shapeOf(argument)))
+      // What others add up to has been given with them.
+      if (dim.size < 0 && !given.count(dim.name) && dim.name.find(' ') == dim.name.npos)
+        sizes[dim.name] = size;
+  std::string text;
+  for (const auto &[name, size] : sizes)
+    text += (text.empty() ? "" : ", ") + name + "=" + std::to_string(size);
+  return text;
+}
+
 llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOptions &options) {
   auto named = [&](llvm::Error error) { return inFile(options.model, std::move(error)); };
   if (isArtifact(options.model))
@@ -245,16 +261,14 @@ llvm::Expected<LoadedModel> cleave::load(Compilation &compilation, const ModelOp
     result.inputs = std::move(*tensors);
   }
   std::map<std::string, int64_t> sizes = bindDims(*inputs, *dims);
-  for (const auto &[name, size] : sizes)
-    // What others add up to has been given with them.
-    if (!dims->count(name) && name.find(' ') == name.npos)
-      result.guessed += (result.guessed.empty() ? "" : ", ") + name + "=" + std::to_string(size);
   OwningOpRef<ModuleOp> imported;
   if (!Compilation::isOneRank(options.mesh))
     imported = result.module->clone();
   if (llvm::Error error = compilation.graph(*result.module, *dims, sizes))
     return named(withEmptySizes(std::move(error), sizes));
-  auto cache = findCache(result.module->lookupSymbol<func::FuncOp>("main"));
+  auto main = result.module->lookupSymbol<func::FuncOp>("main");
+  result.guessed = guessedSizes(*inputs, main, *dims);
+  auto cache = findCache(main);
   auto decode = decodeDims(*inputs, sizes, dataRanks(options.mesh), cache);
   if (imported && decode)
     compilation.decodeFirst(*result.module, *imported, *decode, options.mesh);

@@ -74,6 +74,18 @@ def runs_anywhere(folder):
     assert run(CLEAVE_RUN, moved, "--inputs", inputs) == run(CLEAVE, "run", moved, "--inputs", inputs)
 
 
+def says_which_sizes_nobody_gave(folder):
+    """Those that it has: a guess may have been corrected, here that of a mask over two parts."""
+    path, artifact = os.path.join(folder, "parts.onnx"), os.path.join(folder, "parts.cleave")
+    nodes = [helper.make_node("Concat", ["a", "b"], ["c"], axis=0), helper.make_node("Add", ["c", "mask"], ["y"])]
+    inputs = [value(name, [dim]) for name, dim in (("a", "P"), ("b", "S"), ("mask", "M"))]
+    with open(path, "wb") as out:
+        out.write(graph(nodes, inputs, [value("y", None)]).SerializeToString())
+    assert "for M=32, P=16, S=16, which nobody gave" in run(CLEAVE, "compile", path, "-o", artifact)
+    given = [part for size in ("P=3", "S=4", "M=7") for part in ("--dim", size)]
+    assert "nobody gave" not in run(CLEAVE, "compile", path, *given, "-o", artifact)
+
+
 def says_what_it_holds(folder):
     artifact, inputs = os.path.join(folder, "b.cleave"), case(MODELS, folder)
     files = contents(artifact)
@@ -298,6 +310,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         runs_anywhere(folder)
         says_what_it_holds(folder)
+        says_which_sizes_nobody_gave(folder)
         weights_stay(folder)
         without_kernels(folder)
     with tempfile.TemporaryDirectory() as folder:
