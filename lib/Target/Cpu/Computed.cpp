@@ -16,6 +16,8 @@
 
 #include "Computed.h"
 
+#include "Tile.h"
+
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -33,9 +35,6 @@ constexpr int64_t kStep = 8;
 constexpr int64_t kSums = 8;
 /// Steps of K whose loops split at every power of two, where K as a whole does not.
 constexpr int64_t kWholeSteps = 32;
-/// How far ahead of its reader a stream is fetched.
-constexpr int64_t kBytesAhead = 4096;
-constexpr int64_t kLineBytes = 64;
 
 /// Collects the arguments that `value` is made of; false where that is more than arithmetic and
 /// movement.

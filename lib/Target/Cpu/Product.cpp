@@ -38,8 +38,7 @@ constexpr int64_t kPartOfK = 768;
 /// Rows that share a panel while it is near.
 constexpr int64_t kBlockOfRows = 128;
 /// f32 elements ahead of the one stream that few rows read.
-constexpr int64_t kStreamAhead = 1024;
-constexpr int64_t kLineBytes = 64;
+constexpr int64_t kStreamAhead = kBytesAhead / 4;
 
 /// Where an operand is read: an argument with strides, or scratch.
 struct Source {
@@ -251,7 +250,7 @@ private:
   /// Vectors of b in panel `panel` of columns beginning at `column`.
   Tile tileOf(int64_t height, int64_t vectors, const Source &from, const Index &kOfB,
               const Index &first) {
-    Tile tile{height, vectors, readerOfA(first), {}, {}, {}};
+    Tile tile{height, vectors, readerOfA(first), {}, {}};
     if (unit > 1)
       tile.add = [this](Value x, Value y, Value sum) {
         return e.machine.addByteProducts(b, loc, sum, x, y);

@@ -9,6 +9,9 @@ namespace cleave::cpu {
 
 using emit::Value;
 
+/// How far ahead of its one reader a stream is fetched, and what a fetch brings.
+inline constexpr int64_t kBytesAhead = 4096, kLineBytes = 64;
+
 /// Σk a(row, k) * b(k, column): `rows` scalars of a times `vectors` of b, all
 /// sums in registers.
 struct Tile {
@@ -22,7 +25,7 @@ struct Tile {
   std::function<void(Value k, int64_t count)> ahead;
   /// `sum` and the product of an element of a, in all lanes, and a vector of b; without it an
   /// fma.
-  std::function<Value(Value a, Value b, Value sum)> add;
+  std::function<Value(Value a, Value b, Value sum)> add = nullptr;
 
   /// From `begin` to `end`, both computed when run. `start` and the result hold
   /// rows * vectors sums, by row. With few rows, `parts` independent sets of sums

@@ -15,8 +15,19 @@ using namespace llvm;
 using namespace cleave;
 
 static Expected<std::string> find(StringRef part) {
+  auto in = [&](StringRef folder) {
+    SmallString<256> path(folder);
+    sys::path::append(path, part);
+    return path.str().str();
+  };
+  // Whoever says where it is does not mean another.
+  if (const char *home = getenv("CUDA_HOME"); home && *home) {
+    if (std::string path = in(home); sys::fs::exists(path))
+      return path;
+    return createStringError(Twine("CUDA_HOME is \"") + home + "\", where there is no " + part);
+  }
   SmallVector<std::string> folders;
-  for (const char *name : {"CUDA_HOME", "CUDA_PATH", "CUDA_ROOT"})
+  for (const char *name : {"CUDA_PATH", "CUDA_ROOT"})
     if (const char *value = getenv(name); value && *value)
       folders.push_back(value);
   static int here;
@@ -24,15 +35,9 @@ static Expected<std::string> find(StringRef part) {
   sys::path::append(beside, "..", "lib", "cleave-cuda");
   folders.push_back(beside.str().str());
   folders.push_back("/usr/local/cuda");
-  for (const std::string &folder : folders) {
-    SmallString<256> path(folder);
-    sys::path::append(path, part);
-    if (sys::fs::exists(path))
-      return path.str().str();
-    // Whoever says where it is does not mean another.
-    if (const char *home = getenv("CUDA_HOME"); home && folder == home)
-      return createStringError("CUDA_HOME is \"" + folder + "\", where there is no " + part);
-  }
+  for (const std::string &folder : folders)
+    if (std::string path = in(folder); sys::fs::exists(path))
+      return path;
   return createStringError(Twine("the CUDA toolkit's ") + part +
                            " is not found; set CUDA_HOME to where the toolkit is");
 }

@@ -25,11 +25,11 @@ public:
   static int64_t listWords(nn::TopKOp op) { return op.getK() * entryWords(op); }
 
 protected:
-  /// Of the number of an element, or of `lanes` neighbours from there.
+  /// Of element `number` of the column that begins at `first`; of each lane of `number`.
   Value pullKey(const Index &first, const Index &number);
   /// Of equal keys the earlier is in front.
   Value isInFront(const Entry &x, const Entry &y);
-  /// What the results have at place `rank` of the column that begins at `first`.
+  /// Stores element `number` of a column, which begins at `first`, at place `rank` of the results.
   void storeResult(const Index &column, const Index &first, const Index &rank, Value number);
 
   Entry loadEntry(const Index &at);

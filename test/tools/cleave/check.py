@@ -11,7 +11,10 @@ import tempfile
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
+from refusals import model as graph, value  # noqa: E402
 
 CLEAVE, = sys.argv[1:]
 
@@ -22,9 +25,7 @@ def write(path, random):
                for name, shape in (("a", (1024, 2048)), ("b", (2048, 64)))]
     nodes = [helper.make_node("MatMul", ["x", "a"], ["h"]), helper.make_node("Relu", ["h"], ["r"]),
              helper.make_node("MatMul", ["r", "b"], ["y"])]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, size]) for name, size in (("x", 1024), ("y", 64))]
-    graph = helper.make_graph(nodes, "large", ends[:1], ends[1:], weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    onnx.save(graph(nodes, [value("x", [2, 1024])], [value("y", [2, 64])], weights), path)
 
 
 def check(*options):
