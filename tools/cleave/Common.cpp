@@ -215,11 +215,20 @@ static llvm::Expected<NamedTensors> givenInputs(const ModelOptions &options, Mod
 static std::string guessedSizes(llvm::ArrayRef<ModelInput> inputs, func::FuncOp main,
                                 const std::map<std::string, int64_t> &given) {
   std::map<std::string, int64_t> sizes;
-  for (auto [input, argument] : llvm::zip_equal(inputs, main.getArguments()))
-    for (auto [dim, size] : llvm::zip_equal(input.dims, nn::shapeOf(argument)))
+  for (const ModelInput &input : inputs) {
+    // An input that a constant stands for is no argument.
+    auto isIts = [&](BlockArgument argument) {
+      auto name = main.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "onnx.name");
+      return name && name.getValue() == input.name;
+    };
+    auto argument = llvm::find_if(main.getArguments(), isIts);
+    if (argument == main.getArguments().end())
+      continue;
+    for (auto [dim, size] : llvm::zip(input.dims, nn::shapeOf(*argument)))
       // What others add up to has been given with them.
       if (dim.size < 0 && !given.count(dim.name) && dim.name.find(' ') == dim.name.npos)
         sizes[dim.name] = size;
+  }
   std::string text;
   for (const auto &[name, size] : sizes)
     text += (text.empty() ? "" : ", ") + name + "=" + std::to_string(size);
